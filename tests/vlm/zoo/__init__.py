@@ -1,0 +1,68 @@
+"""A tiny, randomly initialised model of the real class for every mlx-vlm family.
+
+One module a family, named after mlx-vlm's own; each has `build() -> Tiny`. The processor is mlx-vlm's
+own wherever it runs without a hub, over a byte-level tokenizer made here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import numpy as np
+from PIL import Image
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A model, the processor that feeds it (or None), and how its prompts name images."""
+
+    model: Any
+    processor: Any
+    prompt: Callable[[int], str]
+    """`prompt(n)` is a question about n images, with the family's own image markers."""
+    max_images: int = 3
+    """How many images one prompt of this family may hold."""
+
+
+def build(family: str, seed: int = 0) -> Tiny:
+    """The tiny model of a family, with weights drawn from `seed`."""
+    mx.random.seed(seed)
+    return importlib.import_module(f"{__name__}.{family}").build()
+
+
+def families() -> list[str]:
+    """Every family that has a tiny model here."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__))
+
+
+def byte_tokenizer(*specials: str, eos: str = "<eos>", pad: str = "<pad>", **kwargs: Any) -> Any:
+    """A byte-level tokenizer: ids 0-255 are bytes, then `pad`, `eos` and the special tokens."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(
+        [AddedToken(t, special=True, normalized=False) for t in dict.fromkeys((pad, eos, *specials))]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=eos, pad_token=pad, bos_token=eos, **kwargs
+    )
+
+
+def photos() -> list[Image.Image]:
+    """Three pictures of different sizes and content, the same in every run."""
+    rng = np.random.default_rng(7)
+    pictures = []
+    for width, height in ((64, 48), (40, 72), (56, 56)):
+        coarse = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+        pictures.append(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+    return pictures

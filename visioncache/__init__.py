@@ -1,0 +1,1 @@
+"""An exact, inspectable vision-feature cache for vision-language models on MLX."""
