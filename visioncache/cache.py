@@ -1,0 +1,458 @@
+"""VisionFeatureCache: vision features by image, bounded by entries and bytes, LRU first out."""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from visioncache.events import NO_TAGS, Event, EventLog, Kind
+from visioncache.flight import Flights
+from visioncache.keys import SOURCE_TAG, Key
+from visioncache.lru import LRU, Slot, within
+from visioncache.records import CacheInfo, Counters, Delta, Entry, outline
+from visioncache.sizes import format_size, nbytes, parse_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+T = TypeVar("T")
+
+_KEEP: Any = object()
+"""Stands for a bound that `resize` leaves as it is."""
+
+_tags: ContextVar[Mapping[int, Mapping[str, Any]] | None] = ContextVar("_tags", default=None)
+"""Tags of the current thread or task, by the id of the cache whose `tag` block is open."""
+
+
+class VisionFeatureCache:
+    """An LRU cache of vision features: bounded in entries and bytes, inspectable, thread-safe.
+
+    A drop-in for `mlx_vlm.vision_cache.VisionFeatureCache`. What it takes as an image, `Key.of`
+    takes. It never evaluates, copies or casts: `get` returns the very object that `put` stored.
+    Every operation is O(1) (amortised; O(log n) where a pin was lifted) and either happens or
+    leaves the cache as it was.
+
+    Args:
+        max_size: entries held at most; None for no such bound.
+        max_bytes: bytes held at most, as a number or as text ("2 GiB", "500MB"); None for no bound.
+        log: how many events `cache.events` keeps.
+        clock: seconds, as `time.monotonic` gives them.
+        sizer: bytes of a value.
+
+    Raises:
+        ValueError: a bound that is not positive, or that is not a size.
+    """
+
+    def __init__(
+        self,
+        max_size: int | None = 20,
+        max_bytes: float | str | None = None,
+        *,
+        log: int = 10_000,
+        clock: Callable[[], float] = time.monotonic,
+        sizer: Callable[[Any], int] = nbytes,
+    ) -> None:
+        self._lru = LRU(_positive_entries(max_size), _positive_bytes(max_bytes))
+        self._clock = clock
+        self._sizer = sizer
+        self._lock = threading.RLock()
+        self._totals, self._baseline = Counters(), Counters()
+        self._flights = Flights()
+        self._subscribers: dict[object, Callable[[Event], object]] = {}
+        self.events = EventLog(log)
+
+    # Looking up ---------------------------------------------------------------------------------
+
+    def get(self, source: Any) -> Any | None:
+        """The value stored for an image, now the most recently used; None on a miss."""
+        # A hit needs no Key object; making one would be a third of its time.
+        text = SOURCE_TAG + source if type(source) is str else Key.of(source).text
+        now = self._clock()
+        with self._lock:
+            slot = self._lru.slots.get(text)
+            if slot is None:
+                self._totals.misses += 1
+                event = self._log(now, "miss", Key(text))
+                value = None
+            else:
+                slot.hits += 1
+                self._totals.hits += 1
+                self._totals.seconds_saved += slot.seconds
+                self._lru.touch(slot, now)
+                event = self._log(now, "hit", slot.key, slot.label, slot.nbytes, slot.seconds)
+                value = slot.value
+        if self._subscribers:
+            self._publish(event)
+        return value
+
+    def peek(self, source: Any, default: Any = None) -> Any:
+        """The value stored for an image, without refreshing or counting it; `default` on a miss."""
+        with self._lock:
+            slot = self._slot(source)
+            return default if slot is None else slot.value
+
+    def get_or_compute(
+        self,
+        source: Any,
+        compute: Callable[[], T],
+        *,
+        label: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> T:
+        """The value stored for an image, computed and stored first when there is none.
+
+        However many threads ask at once, `compute` runs once; the others wait and hit. If it
+        raises, all of them get the exception and nothing is stored.
+
+        Raises:
+            RuntimeError: `compute` asks, directly or through other threads, for its own image.
+        """
+        key = Key.of(source)
+        name = _label(source) if label is None else label
+
+        def lead() -> T:
+            found: T | None = self.get(key)
+            return self.fill(key, compute, label=name, meta=meta) if found is None else found
+
+        if key in self:
+            found: T | None = self.get(key)
+            if found is not None:
+                return found
+        value, led = self._flights.run(key.text, lead)
+        if not led:
+            self.get(key)  # whoever waited for the leader's value has hit it
+        return value
+
+    def fill(
+        self,
+        source: Any,
+        compute: Callable[[], T],
+        *,
+        label: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> T:
+        """Compute an image's value, time it and store it: what `get_or_compute` does on a miss."""
+        key = Key.of(source)
+        start = self._clock()
+        value = compute()
+        cost = self._clock() - start
+        self.put(
+            key, value, label=_label(source) if label is None else label, seconds=cost, meta=meta
+        )
+        return value
+
+    def __contains__(self, source: Any) -> bool:
+        return Key.of(source).text in self._lru.slots
+
+    def __len__(self) -> int:
+        return len(self._lru.slots)
+
+    # Storing and dropping -----------------------------------------------------------------------
+
+    def put(
+        self,
+        source: Any,
+        features: Any,
+        *,
+        label: str | None = None,
+        seconds: float = 0.0,
+        meta: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Store a value as the most recently used, evicting the least recently used to make room.
+
+        Overwriting refreshes the entry and never evicts another one. Returns False, and changes
+        nothing, when the value cannot fit: it is larger than `max_bytes`, all the others are
+        pinned, or an overwrite outgrows the budget.
+
+        Raises:
+            TypeError: the value is None, or holds something that is not an array.
+        """
+        key = Key.of(source)
+        if features is None:
+            raise TypeError("None can't be stored: it is what a miss returns")
+        size = self._sizer(features)
+        label = _label(source) if label is None else label
+        now = self._clock()
+        lru = self._lru
+        victims: list[Slot] = []
+        with self._lock:
+            slot = lru.slots.get(key.text)
+            if stored := lru.fits(size, slot):
+                if slot is None:
+                    victims = lru.make_room(1, size)
+                    slot = Slot(key)
+                    lru.insert(slot)
+                slot.value, slot.label, slot.meta = features, label, meta
+                slot.seconds, slot.created = seconds, now
+                lru.resized(slot, size)
+                lru.touch(slot, now)
+                self._totals.puts += 1
+                self._totals.bytes_added += size
+                key = slot.key
+            else:
+                self._totals.rejects += 1
+            events = [self._evicted(victim, now) for victim in victims]
+            events.append(self._log(now, "put" if stored else "reject", key, label, size, seconds))
+        self._publish(*events)
+        return stored
+
+    def pop(self, source: Any, default: Any = None) -> Any:
+        """Remove an entry, pinned or not, and return its value; `default` when there is none."""
+        key = Key.of(source)
+        now = self._clock()
+        with self._lock:
+            slot = self._lru.slots.get(key.text)
+            if slot is None:
+                return default
+            self._lru.remove(slot)
+            event = self._log(now, "pop", slot.key, slot.label, slot.nbytes)
+        self._publish(event)
+        return slot.value
+
+    def clear(self) -> None:
+        """Remove every entry, pinned ones too; bounds and counters stay."""
+        now = self._clock()
+        with self._lock:
+            event = self._log(now, "clear", size=self._lru.nbytes)
+            held = self._lru.clear()
+        self._publish(event)
+        del held  # the arrays are freed here, where no other thread waits for the lock
+
+    def pin(self, source: Any) -> bool:
+        """Keep an entry from being evicted; False when there is none."""
+        with self._lock:
+            slot = self._slot(source)
+            if slot is not None:
+                self._lru.pin(slot)
+            return slot is not None
+
+    def unpin(self, source: Any) -> bool:
+        """Let an entry be evicted again, at the recency that it has; False when there is none."""
+        with self._lock:
+            slot = self._slot(source)
+            if slot is not None:
+                self._lru.unpin(slot)
+            return slot is not None
+
+    def resize(self, max_size: int | None = _KEEP, max_bytes: float | str | None = _KEEP) -> None:
+        """Change either bound, evicting what no longer fits.
+
+        Raises:
+            ValueError: a bound that is not positive, or smaller than what is pinned.
+        """
+        lru = self._lru
+        now = self._clock()
+        with self._lock:
+            entries = lru.max_size if max_size is _KEEP else _positive_entries(max_size)
+            budget = lru.max_bytes if max_bytes is _KEEP else _positive_bytes(max_bytes)
+            if not (within(lru.pinned, entries) and within(lru.pinned_bytes, budget)):
+                raise ValueError(
+                    f"{lru.pinned} pinned entries hold {format_size(lru.pinned_bytes)}, more "
+                    f"than max_size={entries}, max_bytes={budget}; unpin or pop some first"
+                )
+            lru.max_size, lru.max_bytes = entries, budget
+            victims = lru.make_room()
+            events = [self._evicted(victim, now) for victim in victims]
+            events.append(self._log(now, "resize", size=budget or 0))
+        self._publish(*events)
+
+    # Looking at it ------------------------------------------------------------------------------
+
+    @property
+    def max_size(self) -> int | None:
+        """Entries held at most; assigning is `resize(max_size=...)`."""
+        return self._lru.max_size
+
+    @max_size.setter
+    def max_size(self, entries: int | None) -> None:
+        self.resize(max_size=entries)
+
+    @property
+    def max_bytes(self) -> int | None:
+        """Bytes held at most; assigning is `resize(max_bytes=...)`."""
+        return self._lru.max_bytes
+
+    @max_bytes.setter
+    def max_bytes(self, size: float | str | None) -> None:
+        self.resize(max_bytes=size)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self._lru.nbytes
+
+    def keys(self) -> list[Key]:
+        """Keys from least to most recently used."""
+        with self._lock:
+            return [slot.key for slot in self._lru.slots.values()]
+
+    def entries(self) -> list[Entry]:
+        """What is held, from least to most recently used."""
+        with self._lock:
+            return [_describe(slot) for slot in self._lru.slots.values()]
+
+    def entry(self, source: Any) -> Entry | None:
+        """What is held for one image, without refreshing it; None when nothing is."""
+        with self._lock:
+            slot = self._slot(source)
+            return None if slot is None else _describe(slot)
+
+    def info(self) -> CacheInfo:
+        """Counters since the last `reset_info`, and what is held now."""
+        with self._lock:
+            counts = self._totals.since(self._baseline)
+            return CacheInfo(
+                counts.hits,
+                counts.misses,
+                counts.puts,
+                counts.evictions,
+                counts.rejects,
+                len(self._lru.slots),
+                self._lru.max_size,
+                self._lru.nbytes,
+                self._lru.max_bytes,
+                counts.hit_rate,
+                counts.seconds_saved,
+            )
+
+    def reset_info(self) -> None:
+        """Start the counters of `info()` from zero; entries and events stay."""
+        with self._lock:
+            self._baseline = self._totals.copy()
+
+    @contextmanager
+    def watch(self) -> Iterator[Delta]:
+        """`with cache.watch() as delta:` is what happened inside; complete when the block ends."""
+        with self._lock:
+            before, held, start = self._totals.copy(), self._lru.nbytes, self._clock()
+        delta = Delta()
+        try:
+            yield delta
+        finally:
+            with self._lock:
+                delta.fill(
+                    self._totals.since(before), self._lru.nbytes - held, self._clock() - start
+                )
+
+    @contextmanager
+    def tag(self, **tags: Any) -> Iterator[None]:
+        """`with cache.tag(session="album", turn=3):` marks this thread's (or task's) events."""
+        outer = _tags.get() or {}
+        token = _tags.set({**outer, id(self): {**outer.get(id(self), NO_TAGS), **tags}})
+        try:
+            yield
+        finally:
+            _tags.reset(token)
+
+    def subscribe(self, subscriber: Callable[[Event], object]) -> Callable[[], None]:
+        """Call `subscriber(event)` after every event, on the thread that caused it.
+
+        One that raises is reported once, as a warning, and never breaks an operation. Returns the
+        unsubscribe.
+        """
+        token = object()
+        self._subscribers = {**self._subscribers, token: subscriber}
+
+        def unsubscribe() -> None:
+            self._subscribers = {k: s for k, s in self._subscribers.items() if k is not token}
+
+        return unsubscribe
+
+    def __repr__(self) -> str:
+        lru = self._lru
+        of = "" if lru.max_size is None else f" of {lru.max_size}"
+        budget = "" if lru.max_bytes is None else f" of {format_size(lru.max_bytes)}"
+        return f"VisionFeatureCache({len(self)}{of} entries, {format_size(lru.nbytes)}{budget})"
+
+    # Inside, with the lock held -----------------------------------------------------------------
+
+    def _slot(self, source: Any) -> Slot | None:
+        return self._lru.slots.get(Key.of(source).text)
+
+    def _evicted(self, slot: Slot, now: float) -> Event:
+        self._totals.evictions += 1
+        self._totals.bytes_evicted += slot.nbytes
+        return self._log(now, "evict", slot.key, slot.label, slot.nbytes, slot.seconds)
+
+    def _log(
+        self,
+        now: float,
+        kind: Kind,
+        key: Key | None = None,
+        label: str = "",
+        size: int = 0,
+        seconds: float = 0.0,
+    ) -> Event:
+        tags = _tags.get()
+        mine = tags.get(id(self), NO_TAGS) if tags else NO_TAGS
+        event = _new_event(Event, (now, kind, key, label, size, seconds, mine))
+        self.events.append(event)
+        return event
+
+    # Outside the lock ---------------------------------------------------------------------------
+
+    def _publish(self, *events: Event) -> None:
+        for token, subscriber in self._subscribers.items():
+            for event in events:
+                try:
+                    subscriber(event)
+                except Exception as error:  # noqa: BLE001  # a subscriber's fault is not the cache's
+                    self._subscribers = {
+                        k: s for k, s in self._subscribers.items() if k is not token
+                    }
+                    warnings.warn(
+                        f"a subscriber of {self!r} raised {error!r} and was removed",
+                        stacklevel=3,
+                    )
+                    break
+
+
+_new_event = tuple.__new__  # an Event without the cost of NamedTuple's own __new__
+
+
+def _describe(slot: Slot) -> Entry:
+    shape, dtype = outline(slot.value)
+    return Entry(
+        slot.key,
+        slot.label,
+        slot.nbytes,
+        shape,
+        dtype,
+        slot.hits,
+        slot.created,
+        slot.last_used,
+        slot.seconds,
+        slot.pinned,
+        slot.meta,
+    )
+
+
+def _label(source: Any) -> str:
+    """What to call an image whose caller gave no name."""
+    if isinstance(source, Key):
+        return source.unscoped.text
+    if isinstance(source, (list, tuple)):
+        return ", ".join(map(_label, source))
+    name = source if isinstance(source, str) else getattr(source, "filename", "") or ""
+    return name or (str(source) if hasattr(source, "__fspath__") else type(source).__name__)
+
+
+def _positive_entries(max_size: int | None) -> int | None:
+    if max_size is None:
+        return None
+    if isinstance(max_size, bool) or not isinstance(max_size, int) or max_size < 1:
+        raise ValueError(f"max_size={max_size!r}: a cache holds at least 1 entry (None: no bound)")
+    return max_size
+
+
+def _positive_bytes(max_bytes: float | str | None) -> int | None:
+    if max_bytes is None:
+        return None
+    size = parse_size(max_bytes)
+    if size < 1:
+        raise ValueError(f"max_bytes={max_bytes!r}: a budget is at least 1 byte (None: no bound)")
+    return size

@@ -1,0 +1,86 @@
+"""What happened in a cache: events, and a bounded log of them."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Mapping
+
+    import pandas as pd
+
+    from visioncache.keys import Key
+
+Kind = Literal[
+    "hit", "miss", "put", "evict", "reject", "pop", "clear", "resize", "store-hit", "store-error"
+]
+
+NO_TAGS: Mapping[str, Any] = {}
+
+
+class Event(NamedTuple):
+    """One thing that happened; `key` is None for what concerns the whole cache."""
+
+    time: float
+    """Seconds, by the cache's clock."""
+    kind: Kind
+    key: Key | None = None
+    label: str = ""
+    nbytes: int = 0
+    seconds: float = 0.0
+    """What the value cost to compute: saved by a hit, spent by a put."""
+    tags: Mapping[str, Any] = NO_TAGS
+
+    def record(self) -> dict[str, Any]:
+        """The event as a flat dictionary, its tags beside its fields (a field wins)."""
+        fields = self._asdict()
+        tags = fields.pop("tags")
+        return {**tags, **fields, "key": None if self.key is None else self.key.text}
+
+
+class EventLog:
+    """The latest `maxlen` events, oldest first."""
+
+    def __init__(self, maxlen: int) -> None:
+        self._events: deque[Event] = deque(maxlen=maxlen)
+        self.append = self._events.append
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def __iter__(self) -> Iterator[Event]:
+        return iter(self._events.copy())
+
+    def __getitem__(self, index: int) -> Event:
+        return self._events[index]
+
+    def __repr__(self) -> str:
+        return f"EventLog({len(self)} of at most {self.maxlen})"
+
+    @property
+    def maxlen(self) -> int:
+        """How many events are kept."""
+        return self._events.maxlen or 0
+
+    def clear(self) -> None:
+        """Forget every event."""
+        self._events.clear()
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row an event: time, kind, key, label, nbytes, seconds, and a column for every tag."""
+        import pandas as pd
+
+        fields = [name for name in Event._fields if name != "tags"]
+        rows = [event.record() for event in self]
+        tags = dict.fromkeys(name for row in rows for name in row if name not in fields)
+        return pd.DataFrame(rows, columns=[*fields, *tags])
+
+    def to_jsonl(self, path: str | os.PathLike[str]) -> int:
+        """Write one JSON object a line; returns how many."""
+        events = list(self)
+        with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123  # takes every PathLike
+            file.writelines(json.dumps(event.record()) + "\n" for event in events)
+        return len(events)

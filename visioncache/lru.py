@@ -1,0 +1,150 @@
+"""LRU: slots from least to most recently used, bounded in entries and bytes, some pinned."""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from visioncache.keys import Key
+
+
+class Slot:
+    """A held value and what is known of it."""
+
+    __slots__ = (
+        "created",
+        "hits",
+        "key",
+        "label",
+        "last_used",
+        "meta",
+        "nbytes",
+        "pinned",
+        "seconds",
+        "turn",
+        "value",
+    )
+
+    def __init__(self, key: Key) -> None:
+        self.key = key
+        self.value: Any = None
+        self.nbytes = 0
+        self.label = ""
+        self.meta: Mapping[str, Any] | None = None
+        self.seconds = self.created = self.last_used = 0.0
+        self.hits = 0
+        self.pinned = False
+        self.turn = 0
+        """When it was last used, as a serial number."""
+
+
+class LRU:
+    """Who is held, in which order, and who goes next; no locks, clocks or events.
+
+    Slots are found by their key's text. Pinned slots keep their place in the order but are never
+    victims, so they stand outside the queue that victims are taken from; one that is unpinned waits
+    in a heap, at its old turn, until it is used again.
+    """
+
+    def __init__(self, max_size: int | None, max_bytes: int | None) -> None:
+        self.max_size = max_size
+        self.max_bytes = max_bytes
+        self.slots: OrderedDict[str, Slot] = OrderedDict()
+        self.nbytes = 0
+        self.pinned = 0
+        self.pinned_bytes = 0
+        self._queue: OrderedDict[str, Slot] = OrderedDict()
+        self._released: list[tuple[int, str]] = []
+        self._turn = 0
+
+    def touch(self, slot: Slot, now: float) -> None:
+        """Make a slot the most recently used."""
+        text = slot.key.text
+        self._turn += 1
+        slot.turn, slot.last_used = self._turn, now
+        self.slots.move_to_end(text)
+        if not slot.pinned:
+            self._queue[text] = slot
+            self._queue.move_to_end(text)
+
+    def fits(self, nbytes: int, slot: Slot | None) -> bool:
+        """Whether a new value fits once others have gone, or fits in `slot` as things are."""
+        if slot is not None:
+            return within(self.nbytes - slot.nbytes + nbytes, self.max_bytes)
+        return within(self.pinned + 1, self.max_size) and within(
+            self.pinned_bytes + nbytes, self.max_bytes
+        )
+
+    def insert(self, slot: Slot) -> None:
+        """Add a slot, of no bytes yet, as the most recently used."""
+        self.slots[slot.key.text] = slot
+
+    def resized(self, slot: Slot, nbytes: int) -> None:
+        """Note that a slot's value now has `nbytes` bytes."""
+        self.nbytes += nbytes - slot.nbytes
+        if slot.pinned:
+            self.pinned_bytes += nbytes - slot.nbytes
+        slot.nbytes = nbytes
+
+    def remove(self, slot: Slot) -> None:
+        """Take a slot out."""
+        self.unpin(slot)
+        self.nbytes -= slot.nbytes
+        del self.slots[slot.key.text]
+        self._queue.pop(slot.key.text, None)
+
+    def clear(self) -> OrderedDict[str, Slot]:
+        """Take every slot out and return them, so that the caller says when they are freed."""
+        held = self.slots
+        self.slots, self._queue, self._released = OrderedDict(), OrderedDict(), []
+        self.nbytes = self.pinned = self.pinned_bytes = 0
+        return held
+
+    def pin(self, slot: Slot) -> None:
+        """Keep a slot from being a victim."""
+        if not slot.pinned:
+            slot.pinned = True
+            self.pinned += 1
+            self.pinned_bytes += slot.nbytes
+            self._queue.pop(slot.key.text, None)
+
+    def unpin(self, slot: Slot) -> None:
+        """Let a slot be a victim again, at the recency that it has."""
+        if slot.pinned:
+            slot.pinned = False
+            self.pinned -= 1
+            self.pinned_bytes -= slot.nbytes
+            heapq.heappush(self._released, (slot.turn, slot.key.text))
+
+    def make_room(self, entries: int = 0, nbytes: int = 0) -> list[Slot]:
+        """Take out the least recently used, oldest first, until so much more fits."""
+        victims = []
+        while not (
+            within(len(self.slots) + entries, self.max_size)
+            and within(self.nbytes + nbytes, self.max_bytes)
+        ):
+            victims.append(self._victim())
+            self.remove(victims[-1])
+        return victims
+
+    def _victim(self) -> Slot:
+        """The least recently used slot that is not pinned."""
+        first = next(iter(self._queue.values()), None)
+        while self._released:
+            turn, text = self._released[0]
+            slot = self.slots.get(text)
+            if slot is not None and slot.turn == turn and not slot.pinned:
+                return slot if first is None or turn < first.turn else first
+            heapq.heappop(self._released)  # used, pinned or removed since
+        if first is None:
+            raise LookupError("nothing can be evicted")
+        return first
+
+
+def within(amount: int, bound: int | None) -> bool:
+    """Whether an amount keeps a bound; None is no bound."""
+    return bound is None or amount <= bound

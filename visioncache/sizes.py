@@ -1,0 +1,71 @@
+"""Bytes: of a feature value, and between `"2 GiB"` and an integer."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_DECIMAL = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_BINARY = {"KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([KMGT]?I?)B?\s*", re.IGNORECASE)
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """Every array of a value: an array, or a nested tuple, list or dict of arrays and None.
+
+    Raises TypeError for a leaf that is neither an array nor None.
+    """
+    if isinstance(value, (tuple, list)):
+        for item in value:
+            yield from leaves(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from leaves(item)
+    elif value is not None:
+        if not (hasattr(value, "nbytes") and hasattr(value, "shape") and hasattr(value, "dtype")):
+            raise TypeError(
+                f"a feature value is an array, or a tuple, list or dict of arrays; "
+                f"found {type(value).__name__}"
+            )
+        yield value
+
+
+def nbytes(value: Any) -> int:
+    """Bytes of the whole tree of a value, without evaluating it; a shared array counts once."""
+    if type(value) not in (tuple, list, dict) and hasattr(value, "nbytes"):
+        return int(value.nbytes)
+    return sum(leaf.nbytes for leaf in {id(leaf): leaf for leaf in leaves(value)}.values())
+
+
+def parse_size(size: float | str) -> int:
+    """Bytes of `500_000_000`, `"500MB"` (10**6) or `"2 GiB"` (2**30); else ValueError."""
+    amount: float = math.nan
+    if isinstance(size, str):
+        match = _SIZE.fullmatch(size)
+        if match:
+            unit = match[2].upper()
+            scale = _DECIMAL.get(unit) or _BINARY.get(unit)
+            if scale:
+                amount = float(match[1]) * scale if "." in match[1] else int(match[1]) * scale
+    elif isinstance(size, (int, float)) and not isinstance(size, bool):
+        amount = size
+    if not math.isfinite(amount):
+        raise ValueError(
+            f"{size!r} is not a size: give a number of bytes, or text such as '2 GiB' or '500MB'"
+        )
+    return int(amount)
+
+
+def format_size(size: float) -> str:
+    """Bytes as people read them: `1_610_612_736` is `1.5 GiB`."""
+    if abs(size) < 2**10:
+        return f"{size:.0f} B"
+    for unit in ("KiB", "MiB", "GiB"):
+        size /= 2**10
+        if abs(size) < 1000:  # noqa: PLR2004  # four digits are the next unit's
+            return f"{size:.3g} {unit}"
+    return f"{size / 2**10:.3g} TiB"
