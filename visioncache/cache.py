@@ -116,7 +116,7 @@ class VisionFeatureCache:
 
         def lead() -> T:
             found: T | None = self.get(key)
-            return self.fill(key, compute, label=name, meta=meta) if found is None else found
+            return self._compute(key, compute, name, meta) if found is None else found
 
         if key in self:
             found: T | None = self.get(key)
@@ -134,16 +134,43 @@ class VisionFeatureCache:
         *,
         label: str | None = None,
         meta: Mapping[str, Any] | None = None,
+        seconds: float = 0.0,
     ) -> T:
-        """Compute an image's value, time it and store it: what `get_or_compute` does on a miss."""
+        """Compute and store what a `get` has just missed; `get_or_compute` without the look-up.
+
+        `seconds` is what was spent on the value before, and is added to its cost.
+        """
         key = Key.of(source)
+        name = _label(source) if label is None else label
+
+        def lead() -> T:
+            found: T | None = self.peek(key)  # stored by another thread since the miss
+            return self._compute(key, compute, name, meta, seconds) if found is None else found
+
+        return self._flights.run(key.text, lead)[0]
+
+    def _compute(
+        self,
+        key: Key,
+        compute: Callable[[], T],
+        label: str,
+        meta: Mapping[str, Any] | None,
+        seconds: float = 0.0,
+    ) -> T:
         start = self._clock()
         value = compute()
-        cost = self._clock() - start
-        self.put(
-            key, value, label=_label(source) if label is None else label, seconds=cost, meta=meta
-        )
+        seconds += self._clock() - start
+        self.put(key, value, label=label, seconds=seconds, meta=meta)
         return value
+
+    def get_with_meta(self, source: Any) -> tuple[Any, Mapping[str, Any] | None] | None:
+        """As `get`, with what was stored beside the value; None on a miss."""
+        key = Key.of(source)
+        with self._lock:
+            slot = self._lru.slots.get(key.text)
+            meta = None if slot is None else slot.meta
+            value = self.get(key)
+        return None if value is None else (value, meta)
 
     def __contains__(self, source: Any) -> bool:
         return Key.of(source).text in self._lru.slots

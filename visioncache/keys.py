@@ -103,8 +103,8 @@ class Key:
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
         """The content of a file, read again only when the file has changed; may raise OSError."""
-        known = _FILES.get(path)
-        return cls("f:" + (known or read_file(path)[0].text[2:]))
+        key = known_file(path) or read_file(path)[0]
+        return cls(key.text)
 
     @classmethod
     def of(cls, source: Any) -> Key:
@@ -157,6 +157,12 @@ class Key:
 
 
 _set_text = Key.__dict__["text"].__set__  # the slot's own setter, past __setattr__
+
+
+def known_file(path: str | os.PathLike[str]) -> Key | None:
+    """The key of a file that has not changed since it was read; None when it must be read."""
+    digest = _FILES.get(path)
+    return None if digest is None else Key("f:" + digest)
 
 
 def read_file(path: str | os.PathLike[str]) -> tuple[Key, bytes]:

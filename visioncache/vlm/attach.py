@@ -1,0 +1,163 @@
+"""attach: give an mlx-vlm model and its processor a cache, and take it away again."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+from PIL import Image
+
+from visioncache.vlm import hooks
+from visioncache.vlm.families import family_of
+from visioncache.vlm.features import FeatureSide
+from visioncache.vlm.fingerprint import Fingerprint, versions
+from visioncache.vlm.lookup import Lookup
+from visioncache.vlm.parts import Requests
+from visioncache.vlm.pixels import PixelSide
+from visioncache.vlm.stages import Stages
+from visioncache.vlm.swap import is_swapped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from visioncache.cache import VisionFeatureCache
+    from visioncache.keys import Key
+
+
+def attach(
+    model: Any, processor: Any, cache: VisionFeatureCache, *, trust_urls: bool = False
+) -> Attached:
+    """Let a model look its images up in a cache, image by image, until `detach`.
+
+    `mlx_vlm.generate`, `stream_generate` and the model itself are called as before. On a hit
+    nothing is decoded, preprocessed or encoded, and the language model receives, bit for bit, what
+    it received when the image was encoded.
+
+    Args:
+        model: what `mlx_vlm.load` returned, or any model of a supported family.
+        processor: its processor; None when the caller prepares `pixel_values`, whose content is then
+            the identity, so that only the vision side is skipped.
+        cache: where the features go.
+        trust_urls: take a URL for its content, so that a known one is not downloaded again.
+
+    Returns:
+        The attachment: a context manager that detaches.
+
+    Raises:
+        ValueError: the model's family is not supported.
+        RuntimeError: the model or the processor is attached already.
+    """
+    family = family_of(model)
+    for what in (model, processor):
+        if what is not None and is_swapped(what):
+            raise RuntimeError(f"this {type(what).__name__} is attached already; detach() it first")
+    return Attached(model, processor, cache, family, trust_urls=trust_urls)
+
+
+class Attached:
+    """A model and its processor while they use a cache; `with` or `detach()` ends it."""
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        cache: VisionFeatureCache,
+        family: Any,
+        *,
+        trust_urls: bool,
+    ) -> None:
+        self.cache = cache
+        self.family = family
+        self.trust_urls = trust_urls
+        self.stages = Stages()
+        """Counts and seconds of key, decode, preprocess and tower since it was attached."""
+        self.lookup = Lookup(cache)
+        self.requests = Requests()
+        self.thumbnails = Thumbnails()
+        self._model = model
+        self._fingerprint = Fingerprint(model)
+        self._bypassed = 0
+        self._sides: list[Any] = [FeatureSide(self, model)]
+        if processor is not None:
+            self._sides.append(PixelSide(self, processor))
+        for side in self._sides:
+            side.attach()
+        hooks.add(self)
+
+    @property
+    def scope(self) -> str:
+        """What keys hold besides the image: family, weights, versions."""
+        if self._fingerprint.changed():
+            self._fingerprint = Fingerprint(self._model)
+        return f"{self.family.name}/{self._fingerprint.digest}/{versions()}"
+
+    @property
+    def active(self) -> bool:
+        """Whether images are looked up: not while bypassed, nor while the model trains."""
+        return not self._bypassed and not self._model.training
+
+    @property
+    def pixel_side(self) -> PixelSide | None:
+        """The processor's side, when a processor is attached."""
+        return self._sides[1] if len(self._sides) > 1 else None
+
+    def thumbnail(self, key: Key) -> Image.Image | None:
+        """A picture of an image, at most 96 pixels wide and high, if it was decoded here."""
+        return self.thumbnails.get(key)
+
+    @contextmanager
+    def bypass(self) -> Iterator[None]:
+        """Work as if nothing were attached inside this block."""
+        self._bypassed += 1
+        try:
+            yield
+        finally:
+            self._bypassed -= 1
+
+    def detach(self) -> None:
+        """Restore the model and the processor exactly; doing it twice does no harm."""
+        hooks.remove(self)
+        while self._sides:
+            self._sides.pop().detach()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.detach()
+
+    def __repr__(self) -> str:
+        state = f"attached to {self.cache!r}" if self._sides else "detached"
+        return f"Attached({self.family.name}, {state})"
+
+
+class Thumbnails:
+    """Small pictures of the images that were decoded last."""
+
+    side = 96
+    capacity = 512
+
+    def __init__(self) -> None:
+        self._pictures: OrderedDict[str, Image.Image] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def make(self, key: Key, image: Any) -> None:
+        """Keep a small picture of a decoded image."""
+        if not isinstance(image, Image.Image):
+            return
+        # Nearest-neighbour first: a good filter over millions of pixels would cost more than it shows.
+        scale = max(1, max(image.size) // (4 * self.side))
+        small = image.resize(
+            (image.width // scale or 1, image.height // scale or 1), Image.Resampling.NEAREST
+        )
+        small.thumbnail((self.side, self.side))
+        with self._lock:
+            self._pictures[key.text] = small
+            if len(self._pictures) > self.capacity:
+                self._pictures.popitem(last=False)
+
+    def get(self, key: Key) -> Image.Image | None:
+        """The picture of a key, if there is one."""
+        return self._pictures.get(key.text)

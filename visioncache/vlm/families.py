@@ -1,0 +1,72 @@
+"""The families of mlx-vlm: where each one's features are caught, and how its requests fall into images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from visioncache.vlm.layouts import PACKED, Layout
+from visioncache.vlm.trees import concatenate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True)
+class Family:
+    """How one family of models is cached.
+
+    What is stored is what `seam` (a submodule, or a method of the model) returns for one image
+    alone, after `keep` has dropped what the language model is not given. A request's values are
+    put together by `join` and handed back by `inject`: as the return value of the seam, or through
+    mlx-vlm's own `cached_image_features`, where that path is exact.
+    """
+
+    name: str
+    seam: str
+    layout: Layout
+    inject: Literal["seam", "kwarg"] = "kwarg"
+    keep: Callable[[Any], Any] = _same
+    give: Callable[[Any], Any] = _same
+    join: Callable[[Sequence[Any]], Any] = concatenate(0)
+    video: bool = False
+    """Whether videos take the same way, as `pixel_values_videos` and `video_grid_thw`."""
+    side_outputs: str = ""
+    """What is stored beside the features, for the table."""
+
+
+def _first(output: Any) -> Any:
+    return output[0]
+
+
+def _with_nothing(features: Any) -> Any:
+    return features, None
+
+
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for family in (
+        Family("qwen2_vl", "vision_tower", PACKED, "seam", video=True),
+        Family("qwen2_5_vl", "vision_tower", PACKED, "seam", video=True),
+        Family("qwen3_vl", "vision_tower", PACKED, "seam", video=True, side_outputs="DeepStack"),
+        Family(
+            "qwen3_5", "vision_tower", PACKED, "seam", keep=_first, give=_with_nothing, video=True
+        ),
+    )
+}
+
+
+def family_of(model: Any) -> Family:
+    """The family of a model; ValueError names what is supported when there is none."""
+    name = type(model).__module__.split(".")
+    family = FAMILIES.get(name[-2]) if len(name) > 1 else None
+    if family is None:
+        kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
+        raise ValueError(
+            f"models of type {kind!r} are not supported; `visioncache families` lists those that are"
+        )
+    return family

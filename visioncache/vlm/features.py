@@ -1,0 +1,158 @@
+"""Features: the model's side of an attachment, where each image is encoded once."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from visioncache.keys import Key
+from visioncache.vlm.parts import Part
+from visioncache.vlm.standin import is_stand_in
+from visioncache.vlm.swap import around, resolve, restore, swap
+from visioncache.vlm.trees import owned
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from visioncache.vlm.attach import Attached
+
+VIDEO = {"pixel_values": "pixel_values_videos", "image_grid_thw": "video_grid_thw"}
+
+
+class _Caught(Exception):  # noqa: N818  # no error: it ends an encode at the seam
+    def __init__(self, value: Any) -> None:
+        super().__init__("caught at the seam")
+        self.value = value
+
+
+class FeatureSide:
+    """The model and its seam while they are attached."""
+
+    def __init__(self, attached: Attached, model: Any) -> None:
+        self._attached = attached
+        self._family = attached.family
+        self._model = model
+        self._signature = inspect.signature(type(model).get_input_embeddings)
+        self._module = resolve(model, self._family.seam)
+        self._thread = threading.local()
+
+    def attach(self) -> None:
+        """Take the model's calls."""
+        cls = type(self._model)
+        overrides = {"get_input_embeddings": around(cls, "get_input_embeddings", self._embed)}
+        for name in ("encode_image", "encode_images"):
+            # mlx-vlm's own cache asks for these first; it must not encode stand-ins.
+            if hasattr(cls, name):
+                overrides[name] = property(_absent)
+        if inspect.ismethod(self._module) or inspect.isfunction(self._module):
+            overrides[self._family.seam] = around(cls, self._family.seam, self._at_seam)
+            self._module = None
+        else:
+            kind = type(self._module)
+            swap(self._module, __call__=around(kind, "__call__", self._at_seam))
+        swap(self._model, **overrides)
+
+    def detach(self) -> None:
+        """Give them back."""
+        restore(self._model)
+        if self._module is not None:
+            restore(self._module)
+
+    def _embed(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Embed a prompt, with each image's value from the cache or encoded alone."""
+        inputs = self._arguments(args, kwargs)
+        images = self._parts(inputs, {})
+        videos = self._parts(inputs, VIDEO) if self._family.video else []
+        if not images and not videos:
+            return original(*args, **kwargs)
+        for name in ("vision_cache", "_image_key", "cached_image_features"):
+            inputs.pop(name, None)
+
+        def encode(part: Part) -> Any:
+            with self._attached.stages.measure("tower"):
+                return owned(self._family.keep(self._caught(original, inputs, part)))
+
+        values = [
+            self._family.join([self._attached.lookup.encode(part, encode) for part in parts])
+            for parts in (images, videos)
+            if parts
+        ]
+        if self._family.inject == "kwarg":
+            return original(**inputs, cached_image_features=values[0])
+        with self._seam("give", values):
+            return original(**inputs)
+
+    def _arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        bound = self._signature.bind(self._model, *args, **kwargs).arguments
+        extra = bound.pop("kwargs", {})
+        bound.pop("self", None)
+        return {**bound, **extra}
+
+    def _parts(self, inputs: dict[str, Any], names: dict[str, str]) -> list[Part]:
+        """The images (or, by the names in `names`, the videos) of a request."""
+        layout = self._family.layout
+        anchor = names.get(layout.pixels[0], layout.pixels[0])
+        pixels = inputs.get(anchor)
+        if pixels is None:
+            return []
+        known = self._attached.requests.find(pixels)
+        if known is not None:
+            return known
+        if not self._attached.active:
+            return []
+        if is_stand_in(pixels):
+            raise ValueError(
+                f"{anchor} was changed on its way from the attached processor to the model; "
+                "pass on what the processor returned, or attach(model, None, cache)"
+            )
+        theirs = {names.get(n, n): n for n in (*layout.pixels, *layout.companions)}
+        ours = {n: inputs[t] for t, n in theirs.items() if inputs.get(t) is not None}
+        return [self._prepared(image, names) for image in layout.images(ours)]
+
+    def _prepared(self, image: dict[str, Any], names: dict[str, str]) -> Part:
+        """A part whose identity is the content of inputs that somebody else prepared."""
+        with self._attached.stages.measure("key"):
+            key = Key.of([Key.from_array(image[name]) for name in sorted(image)])
+        kind = "video" if names else "pixels"
+        part = Part(key.scoped(f"{self._attached.scope}/{kind}"), kind)
+        part.inputs = {names.get(name, name): value for name, value in image.items()}
+        self._attached.lookup.find(part)
+        return part
+
+    def _caught(self, original: Callable[..., Any], inputs: dict[str, Any], part: Part) -> Any:
+        """What the seam returns for one image alone; the model's code after it does not run."""
+        modalities = {*VIDEO, *VIDEO.values()} if self._family.video else set()
+        others = {name: value for name, value in inputs.items() if name not in modalities}
+        with self._seam("catch", None):
+            try:
+                original(**{**others, **part.inputs})
+            except _Caught as caught:
+                return caught.value
+        raise RuntimeError(
+            f"{self._family.name}: {self._family.seam!r} was not called for an image; "
+            "this version of mlx-vlm is laid out differently"
+        )
+
+    @contextmanager
+    def _seam(self, mode: str, values: Any) -> Iterator[None]:
+        outer = getattr(self._thread, "mode", None)
+        self._thread.mode = (mode, values)
+        try:
+            yield
+        finally:
+            self._thread.mode = outer
+
+    def _at_seam(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        mode, values = getattr(self._thread, "mode", None) or ("", None)
+        if mode == "give":
+            return self._family.give(values.pop(0))
+        output = original(*args, **kwargs)
+        if mode == "catch":
+            raise _Caught(output)
+        return output
+
+
+def _absent(_: Any) -> Any:
+    raise AttributeError("encode_image is the cache's business while it is attached")

@@ -1,0 +1,55 @@
+"""Hooks: mlx-vlm's `process_image`, while at least one processor is attached.
+
+mlx-vlm opens and decodes a path before it asks any processor; an attached one gets an image that
+is only identified instead.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import mlx_vlm.utils
+from transformers.image_processing_utils import BaseImageProcessor
+
+if TYPE_CHECKING:
+    from visioncache.vlm.attach import Attached
+
+_attached: list[Attached] = []
+_lock = threading.Lock()
+_process_image = mlx_vlm.utils.process_image
+
+
+def add(attached: Attached) -> None:
+    """Let an attachment's processor receive images that are only identified."""
+    with _lock:
+        _attached.append(attached)
+        mlx_vlm.utils.process_image = _identify_image
+
+
+def remove(attached: Attached) -> None:
+    """Stop that; the last one restores mlx-vlm's own function."""
+    with _lock:
+        if attached in _attached:
+            _attached.remove(attached)
+        if not _attached:
+            mlx_vlm.utils.process_image = _process_image
+
+
+def _identify_image(img: Any, resize_shape: Any, image_processor: Any) -> Any:
+    for attached in list(_attached):
+        side = attached.pixel_side
+        if side is not None and side.owns(image_processor) and attached.active:
+            break
+    else:
+        return _process_image(img, resize_shape, image_processor)
+    if hasattr(img, "shape"):  # an array: nothing to decode
+        return _process_image(img, resize_shape, image_processor)
+    image = side.open(img)
+    if resize_shape is None or isinstance(image_processor, BaseImageProcessor):
+        return (
+            image if resize_shape is None else _process_image(image, resize_shape, image_processor)
+        )
+    return image.resized(
+        lambda decoded: mlx_vlm.utils.resize_image(decoded, resize_shape), f"/resize{resize_shape}"
+    )

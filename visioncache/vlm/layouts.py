@@ -1,0 +1,60 @@
+"""Layouts: how the inputs of several images stand together in one request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which inputs belong to images, and where one image's end.
+
+    `pixels` names the arrays that only the vision side reads (the first one identifies a request);
+    `companions` the small ones that come with them and that others read too.
+    """
+
+    pixels: tuple[str, ...] = ("pixel_values",)
+    companions: tuple[str, ...] = ()
+
+    def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
+        """The inputs of each image of a request, in order."""
+        raise NotImplementedError
+
+    def join(self, outputs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """What the image processor would have made of all images, from what it made of each."""
+        return {name: _joined([output[name] for output in outputs]) for name in outputs[0]}
+
+
+@dataclass(frozen=True)
+class Packed(Layout):
+    """The patches of all images in one array `[patches, values]`; a grid says how many are whose."""
+
+    companions: tuple[str, ...] = ("image_grid_thw",)
+
+    def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
+        (pixels,), (grid,) = self.pixels, self.companions
+        grids = np.array(inputs[grid])
+        ends = np.cumsum(grids.prod(-1)).tolist()
+        return [
+            {pixels: inputs[pixels][start:end], grid: inputs[grid][i : i + 1]}
+            for i, (start, end) in enumerate(zip([0, *ends], ends, strict=False))
+        ]
+
+
+PACKED = Packed()
+
+
+def _joined(values: list[Any]) -> Any:
+    """Arrays end to end; lists one after the other."""
+    if isinstance(values[0], mx.array):
+        return values[0] if len(values) == 1 else mx.concatenate(values, axis=0)
+    if isinstance(values[0], np.ndarray):
+        return np.concatenate(values, axis=0)
+    return [item for value in values for item in value]

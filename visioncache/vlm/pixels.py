@@ -1,0 +1,186 @@
+"""Pixels: the processor's side of an attachment, where images become the model's inputs.
+
+A known image gives the inputs that were stored beside its features, with stand-ins for its pixels;
+an unknown one goes through the image processor alone, so that its inputs are its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import numpy as np
+from PIL import Image
+
+from visioncache.keys import Key
+from visioncache.vlm.fingerprint import settings_digest
+from visioncache.vlm.parts import Part
+from visioncache.vlm.sources import SourceImage, open_source
+from visioncache.vlm.standin import stand_in
+from visioncache.vlm.swap import around, restore, swap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from visioncache.vlm.attach import Attached
+
+
+class PixelSide:
+    """The processor and its image processor while they are attached."""
+
+    def __init__(self, attached: Attached, processor: Any) -> None:
+        self._attached = attached
+        self._processor = processor
+        self._image_processor = processor.image_processor
+        self._layout = attached.family.layout
+        self._thread = threading.local()
+        self._settings = ("", "")
+
+    def attach(self) -> None:
+        """Take the processor's calls."""
+        cls = type(self._image_processor)
+        calls = [name for name in ("__call__", "preprocess") if hasattr(cls, name)]
+        swap(self._image_processor, **{n: around(cls, n, self._process_images) for n in calls})
+        swap(self._processor, __call__=around(type(self._processor), "__call__", self._process))
+
+    def detach(self) -> None:
+        """Give them back."""
+        restore(self._processor)
+        restore(self._image_processor)
+
+    def owns(self, image_processor: Any) -> bool:
+        """Whether this is the image processor that is attached."""
+        return image_processor is self._image_processor
+
+    def open(self, image: Any) -> SourceImage:
+        """What mlx-vlm's `process_image` gives the processor instead of a decoded image."""
+        attached = self._attached
+        with attached.stages.measure("key"):
+            return open_source(image, transpose=True, trust_urls=attached.trust_urls)
+
+    # The processor ------------------------------------------------------------------------------
+
+    def _process(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Run the processor, and remember which images the pixels that it returns stand for."""
+        with self._collect() as parts:
+            outputs = original(*args, **kwargs)
+            pixels = outputs.get(self._layout.pixels[0]) if parts else None
+            if pixels is not None:
+                self._attached.requests.remember(pixels, parts)
+        return outputs
+
+    @contextmanager
+    def _collect(self) -> Iterator[list[Part]]:
+        outer = getattr(self._thread, "parts", None)
+        self._thread.parts = []
+        try:
+            yield self._thread.parts
+        finally:
+            self._thread.parts = outer
+
+    # The image processor ------------------------------------------------------------------------
+
+    def _process_images(
+        self, original: Callable[..., Any], images: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        collected = getattr(self._thread, "parts", None)
+        if collected is None or getattr(self._thread, "inside", False) or not self._attached.active:
+            return original(images, *args, **kwargs)
+        scope = self._scope(args, kwargs)
+        self._thread.inside = True
+        try:
+            sources = [self._source(image) for image in _flat(images)]
+            outputs = [
+                self._one(partial(original, [source], *args, **kwargs), source, scope, collected)
+                for source in sources
+            ]
+        finally:
+            self._thread.inside = False
+        return self._layout.join(outputs)
+
+    def _one(
+        self, process: Callable[[], Any], source: Any, scope: str, collected: list[Part]
+    ) -> dict[str, Any]:
+        """The inputs of one image, from beside its features or from its pixels."""
+        key, label, variant = _identity(source)
+        part = Part(key.scoped(scope + variant), label)
+        if not self._attached.lookup.find(part):
+            stages = self._attached.stages
+            before = stages.totals()
+            if isinstance(source, SourceImage):
+                with stages.measure("decode"):
+                    source.load()
+                # The file may have changed since it was identified: what was decoded counts.
+                part.key = source.key.scoped(scope + variant)
+            with stages.measure("preprocess"):
+                outputs = dict(process())
+            part.seconds = sum(stages.totals().since(before).seconds.values())
+            part.meta = self._describe(outputs)
+            part.inputs = {name: _to_mlx(value) for name, value in outputs.items()}
+            self._attached.thumbnails.make(part.key, source)
+            outputs.update({name: part.inputs[name] for name in self._layout.pixels})
+        else:
+            outputs = self._recall(part)
+        collected.append(part)
+        return outputs
+
+    def _describe(self, outputs: dict[str, Any]) -> dict[str, Any]:
+        """What `_recall` needs: shapes of what only the vision side reads, values of the rest."""
+        pixels = self._layout.pixels
+        return {
+            "pixels": {n: [list(outputs[n].shape), _dtype(outputs[n])] for n in pixels},
+            "inputs": {
+                name: {"dtype": _dtype(value), "data": np.asarray(value).tolist()}
+                for name, value in outputs.items()
+                if name not in pixels
+            },
+        }
+
+    def _recall(self, part: Part) -> dict[str, Any]:
+        """The image processor's outputs for a known image, no pixel of which is read."""
+        digest = Key.from_bytes(part.key.text.encode("utf-8", "surrogatepass")).text[2:]
+        outputs: dict[str, Any] = {
+            name: stand_in(shape, dtype, digest)
+            for name, (shape, dtype) in part.meta["pixels"].items()
+        }
+        for name, stored in part.meta["inputs"].items():
+            outputs[name] = np.array(stored["data"], dtype=stored["dtype"])
+        return outputs
+
+    def _source(self, image: Any) -> Any:
+        if isinstance(image, SourceImage):
+            return image
+        if isinstance(image, (str, Path, Image.Image)):
+            # Handed to the processor itself, which does not turn images upright.
+            with self._attached.stages.measure("key"):
+                return open_source(image, transpose=False, trust_urls=self._attached.trust_urls)
+        return image
+
+    def _scope(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """The model's scope, and every setting that decides how pixels are made."""
+        call = settings_digest(list(args), kwargs, vars(self._image_processor))
+        return f"{self._attached.scope}/{call}"
+
+
+def _identity(source: Any) -> tuple[Key, str, str]:
+    if isinstance(source, SourceImage):
+        return source.key, source.label, f"/{source.variant}"
+    return Key.of(source), type(source).__name__, ""
+
+
+def _flat(images: Any) -> list[Any]:
+    if isinstance(images, (list, tuple)):
+        return [image for group in images for image in _flat(group)]
+    return [images]
+
+
+def _dtype(value: Any) -> str | None:
+    return str(value.dtype).removeprefix("mlx.core.") if hasattr(value, "dtype") else None
+
+
+def _to_mlx(value: Any) -> Any:
+    return mx.array(value) if isinstance(value, np.ndarray) else value

@@ -1,0 +1,197 @@
+"""Where an image comes from: identified first, decoded only if somebody touches its pixels."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from visioncache.keys import Key, known_file, read_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+URL_TIMEOUT_S = 10
+"""As in mlx-vlm's `load_image`."""
+
+
+class SourceImage(Image.Image):
+    """An RGB image that is decoded when its pixels are first touched.
+
+    It decodes the very bytes that its key was made from, whatever happens to their file meanwhile.
+    `mode` is known without decoding; `size` takes a look at the header.
+    """
+
+    def __init__(
+        self,
+        key: Key,
+        label: str,
+        read: Callable[[], tuple[Key, Image.Image]],
+        variant: str = "",
+    ) -> None:
+        super().__init__()
+        self._mode = "RGB"
+        self.key = key
+        self.label = label
+        self.variant = variant
+        """How these pixels differ from the source's own: its part of the image's identity."""
+        self._read: Callable[[], tuple[Key, Image.Image]] | None = read
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, pixels."""
+        self.load()
+        return self._size
+
+    @property
+    def decoded(self) -> bool:
+        """Whether the pixels are there."""
+        return self._read is None
+
+    def load(self) -> Any:
+        """Decode, if that has not happened; the key is then that of the bytes that were decoded."""
+        if self._read is not None:
+            self.key, image = self._read()
+            self._size = image.size
+            self.im = image.im
+            self._read = None
+        return super().load()
+
+    def resized(self, resize: Callable[[Image.Image], Image.Image], variant: str) -> SourceImage:
+        """This image after `resize`, which runs when its pixels are touched."""
+
+        def read() -> tuple[Key, Image.Image]:
+            image = resize(self)
+            return self.key, image
+
+        return SourceImage(self.key, self.label, read, self.variant + variant)
+
+
+def open_source(source: Any, *, transpose: bool, trust_urls: bool = False) -> SourceImage:
+    """Identify an image without decoding it.
+
+    Args:
+        source: path, URL, data URI, BytesIO or PIL image.
+        transpose: apply the EXIF orientation, as mlx-vlm does to what it opens itself.
+        trust_urls: take a URL for its content, so that a known one is not downloaded again.
+
+    Raises:
+        ValueError: the source can't be read; its decoding may raise it later.
+    """
+    try:
+        if isinstance(source, Image.Image):
+            return _from_pil(source)
+        if isinstance(source, str) and source.startswith("data:image/"):
+            return _from_bytes(_data_uri(source), "data URI", transpose=transpose)
+        if isinstance(source, str) and source.startswith(("http://", "https://")):
+            return _from_url(source, transpose=transpose, trusted=trust_urls)
+        if isinstance(source, BytesIO):
+            return _from_bytes(source.getvalue(), "BytesIO", transpose=transpose)
+        if isinstance(source, (str, Path)):
+            return _from_path(source, transpose=transpose)
+    except OSError as error:
+        raise ValueError(f"Failed to load image from {source}: {error}") from error
+    raise ValueError(
+        f"Unsupported image source type: {type(source).__name__}; accepted: a path, a URL, a "
+        "data URI, BytesIO or a PIL image"
+    )
+
+
+def _from_path(path: str | Path, *, transpose: bool) -> SourceImage:
+    name = os.fspath(path)
+    key, data = known_file(path), b""
+    if key is None:
+        key, data = read_file(path)
+
+    def read() -> tuple[Key, Image.Image]:
+        now, content = (key, data) if data else read_file(path)
+        return now, _decode(content, name, transpose=transpose)
+
+    return SourceImage(key, name, read, _exif(transpose))
+
+
+def _from_bytes(data: bytes, label: str, *, transpose: bool) -> SourceImage:
+    key = Key.from_bytes(data)
+    return SourceImage(
+        key, label, lambda: (key, _decode(data, label, transpose=transpose)), _exif(transpose)
+    )
+
+
+def _from_url(url: str, *, transpose: bool, trusted: bool) -> SourceImage:
+    if not trusted:
+        return _from_bytes(_download(url), url, transpose=transpose)
+    key = Key.from_source(url)
+    return SourceImage(
+        key, url, lambda: (key, _decode(_download(url), url, transpose=transpose)), _exif(transpose)
+    )
+
+
+def _from_pil(image: Image.Image) -> SourceImage:
+    """A PIL image: by its file's bytes when it was only opened, by its pixels otherwise."""
+    name = getattr(image, "filename", "")
+    label = os.fspath(name) if name else f"{image.mode} {image.width}x{image.height}"
+    if isinstance(image, SourceImage):
+        return image
+    if _only_opened(image):
+        source = _from_bytes(_whole_file(image), label, transpose=False)
+        source.label = label
+        return source
+    key = Key.from_image(image)
+    return SourceImage(key, label, lambda: (key, image.convert("RGB")))
+
+
+def _only_opened(image: Image.Image) -> bool:
+    """Whether a PIL image still is what its file says: not loaded, sought or drafted."""
+    return (
+        isinstance(image, ImageFile.ImageFile)
+        and bool(image.tile)
+        and image.fp is not None
+        and image.tell() == 0
+        and not getattr(image, "decoderconfig", None)
+    )
+
+
+def _whole_file(image: Any) -> bytes:
+    file = image.fp
+    position = file.tell()
+    try:
+        file.seek(0)
+        return bytes(file.read())
+    finally:
+        file.seek(position)
+
+
+def _decode(data: bytes, label: str, *, transpose: bool) -> Image.Image:
+    try:
+        with Image.open(BytesIO(data)) as image:
+            upright = ImageOps.exif_transpose(image) if transpose else image
+            return upright.convert("RGB")
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"Failed to load image from {label}: {error}") from error
+
+
+def _data_uri(uri: str) -> bytes:
+    _, comma, payload = uri.partition(",")
+    if not comma:
+        raise ValueError("Invalid data URI format - missing comma separator")
+    try:
+        return base64.b64decode(payload)
+    except binascii.Error as error:
+        raise ValueError(f"Invalid data URI: {error}") from error
+
+
+def _download(url: str) -> bytes:
+    import requests
+
+    with requests.get(url, timeout=URL_TIMEOUT_S) as response:
+        response.raise_for_status()
+        return bytes(response.content)
+
+
+def _exif(transpose: bool) -> str:
+    return "exif" if transpose else ""

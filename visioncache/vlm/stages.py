@@ -1,0 +1,63 @@
+"""Stages: how often each part of the vision side ran, and for how many seconds."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STAGES = ("key", "decode", "preprocess", "tower")
+
+
+@dataclass(frozen=True)
+class StageTotals:
+    """Counts and seconds by stage, at one moment or between two."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    seconds: Counter[str] = field(default_factory=Counter)
+
+    def since(self, earlier: StageTotals) -> StageTotals:
+        """What has been added since `earlier`."""
+        counts, seconds = self.counts.copy(), self.seconds.copy()
+        counts.subtract(earlier.counts)
+        seconds.subtract(earlier.seconds)
+        return StageTotals(counts, seconds)
+
+
+class Stages:
+    """Counts and seconds of `key`, `decode`, `preprocess` and `tower`, from any thread.
+
+    A stage that runs inside another one (a decode inside preprocessing) is taken off the outer
+    one's seconds, so that the seconds add up.
+    """
+
+    def __init__(self) -> None:
+        self._totals = StageTotals()
+        self._lock = threading.Lock()
+        self._open = threading.local()
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        """Count one run of a stage, and its seconds; a run that raises counts too."""
+        inner_before: float = getattr(self._open, "inner", 0.0)
+        self._open.inner = 0.0
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            elapsed = time.perf_counter() - start
+            with self._lock:
+                self._totals.counts[stage] += 1
+                self._totals.seconds[stage] += elapsed - self._open.inner  # type: ignore[assignment]
+            self._open.inner = inner_before + elapsed
+
+    def totals(self) -> StageTotals:
+        """What has been counted until now."""
+        with self._lock:
+            return StageTotals(self._totals.counts.copy(), self._totals.seconds.copy())

@@ -1,0 +1,60 @@
+"""Swap: give one object a subclass of its own class, and take it back."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ORIGINAL = "__visioncache_original__"
+"""On a swapped object's class: the class that it had."""
+
+
+def swap(target: Any, **overrides: Any) -> None:
+    """Override methods of one object; every attribute, parameter and `isinstance` stays as it was."""
+    cls = type(target)
+    body = {**overrides, ORIGINAL: cls, "__module__": cls.__module__, "__doc__": cls.__doc__}
+    target.__class__ = type(cls.__name__, (cls,), {"__qualname__": cls.__qualname__, **body})
+
+
+def restore(target: Any) -> None:
+    """Give a swapped object its own class back."""
+    target.__class__ = getattr(type(target), ORIGINAL)
+
+
+def is_swapped(target: Any) -> bool:
+    """Whether an object is swapped now."""
+    return hasattr(type(target), ORIGINAL)
+
+
+def around(cls: type, name: str, wrapper: Callable[..., Any]) -> Callable[..., Any]:
+    """A method for `swap` that calls `wrapper(original, *args, **kwargs)`, `original` bound.
+
+    It keeps the original's signature, which mlx-vlm inspects to decide what to pass.
+    """
+    function = inspect.getattr_static(cls, name)
+    plain = getattr(cls, name)
+
+    @functools.wraps(plain)
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return wrapper(function.__get__(self, type(self)), *args, **kwargs)
+
+    if isinstance(function, staticmethod):
+        signature = inspect.signature(plain)
+        first = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+        parameters = [first, *signature.parameters.values()]
+        method.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return method
+
+
+def resolve(root: Any, path: str) -> Any:
+    """The submodule at a dotted path (`mlp1.3` is item 3 of `mlp1`), or None."""
+    found = root
+    for step in path.split("."):
+        found = found[int(step)] if step.isdigit() else getattr(found, step, None)
+        if found is None:
+            return None
+    return found
