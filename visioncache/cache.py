@@ -361,9 +361,7 @@ class VisionFeatureCache:
             yield delta
         finally:
             with self._lock:
-                delta.fill(
-                    self._totals.since(before), self._lru.nbytes - held, self._clock() - start
-                )
+                delta.fill(self._totals.since(before), self._lru.nbytes - held, self._clock() - start)
 
     @contextmanager
     def tag(self, **tags: Any) -> Iterator[None]:
@@ -428,9 +426,7 @@ class VisionFeatureCache:
                 try:
                     subscriber(event)
                 except Exception as error:  # noqa: BLE001  # a subscriber's fault is not the cache's
-                    self._subscribers = {
-                        k: s for k, s in self._subscribers.items() if k is not token
-                    }
+                    self._subscribers = {k: s for k, s in self._subscribers.items() if k is not token}
                     warnings.warn(
                         f"a subscriber of {self!r} raised {error!r} and was removed",
                         stacklevel=3,

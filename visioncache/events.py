@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
     from visioncache.keys import Key
 
-Kind = Literal[
-    "hit", "miss", "put", "evict", "reject", "pop", "clear", "resize", "store-hit", "store-error"
-]
+Kind = Literal["hit", "miss", "put", "evict", "reject", "pop", "clear", "resize", "store-hit", "store-error"]
 
 NO_TAGS: Mapping[str, Any] = {}
 

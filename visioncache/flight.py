@@ -76,7 +76,5 @@ class Flights:
         """Follow who waits for whom from a flight: reaching this thread means waiting for ever."""
         while flight is not None:
             if flight.leader == threading.get_ident():
-                raise RuntimeError(
-                    f"computing {name!r} asks for {name!r} again: it would wait for itself"
-                )
+                raise RuntimeError(f"computing {name!r} asks for {name!r} again: it would wait for itself")
             flight = self._waiting.get(flight.leader)

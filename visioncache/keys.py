@@ -128,9 +128,7 @@ class Key:
             return cls.from_image(source)
         if _is_a(source, "numpy", "ndarray") or _is_a(source, "mlx.core", "array"):
             return cls.from_array(source)
-        raise TypeError(
-            f"{type(source).__name__} does not identify an image; accepted: {_ACCEPTED}"
-        )
+        raise TypeError(f"{type(source).__name__} does not identify an image; accepted: {_ACCEPTED}")
 
     def scoped(self, scope: str) -> Key:
         """The same image seen by another model or processor: another key."""

@@ -75,9 +75,7 @@ class LRU:
         """Whether a new value fits once others have gone, or fits in `slot` as things are."""
         if slot is not None:
             return within(self.nbytes - slot.nbytes + nbytes, self.max_bytes)
-        return within(self.pinned + 1, self.max_size) and within(
-            self.pinned_bytes + nbytes, self.max_bytes
-        )
+        return within(self.pinned + 1, self.max_size) and within(self.pinned_bytes + nbytes, self.max_bytes)
 
     def insert(self, slot: Slot) -> None:
         """Add a slot, of no bytes yet, as the most recently used."""
@@ -124,8 +122,7 @@ class LRU:
         """Take out the least recently used, oldest first, until so much more fits."""
         victims = []
         while not (
-            within(len(self.slots) + entries, self.max_size)
-            and within(self.nbytes + nbytes, self.max_bytes)
+            within(len(self.slots) + entries, self.max_size) and within(self.nbytes + nbytes, self.max_bytes)
         ):
             victims.append(self._victim())
             self.remove(victims[-1])

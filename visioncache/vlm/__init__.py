@@ -3,5 +3,7 @@
 from __future__ import annotations
 
 from visioncache.vlm.attach import Attached, attach
+from visioncache.vlm.chat import Chat, Turn
+from visioncache.vlm.families import FAMILIES, Family
 
-__all__ = ["Attached", "attach"]
+__all__ = ["FAMILIES", "Attached", "Chat", "Family", "Turn", "attach"]

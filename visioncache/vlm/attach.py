@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from visioncache.keys import Key
 
 
-def attach(
-    model: Any, processor: Any, cache: VisionFeatureCache, *, trust_urls: bool = False
-) -> Attached:
+def attach(model: Any, processor: Any, cache: VisionFeatureCache, *, trust_urls: bool = False) -> Attached:
     """Let a model look its images up in a cache, image by image, until `detach`.
 
     `mlx_vlm.generate`, `stream_generate` and the model itself are called as before. On a hit
@@ -56,6 +54,11 @@ def attach(
     return Attached(model, processor, cache, family, trust_urls=trust_urls)
 
 
+def attachment_of(model: Any, cache: VisionFeatureCache) -> Attached | None:
+    """The attachment that a model has to a cache now, if any."""
+    return hooks.find(model, cache)
+
+
 class Attached:
     """A model and its processor while they use a cache; `with` or `detach()` ends it."""
 
@@ -76,7 +79,7 @@ class Attached:
         self.lookup = Lookup(cache)
         self.requests = Requests()
         self.thumbnails = Thumbnails()
-        self._model = model
+        self.model = model
         self._fingerprint = Fingerprint(model)
         self._bypassed = 0
         self._sides: list[Any] = [FeatureSide(self, model)]
@@ -90,13 +93,13 @@ class Attached:
     def scope(self) -> str:
         """What keys hold besides the image: family, weights, versions."""
         if self._fingerprint.changed():
-            self._fingerprint = Fingerprint(self._model)
+            self._fingerprint = Fingerprint(self.model)
         return f"{self.family.name}/{self._fingerprint.digest}/{versions()}"
 
     @property
     def active(self) -> bool:
         """Whether images are looked up: not while bypassed, nor while the model trains."""
-        return not self._bypassed and not self._model.training
+        return not self._bypassed and not self.model.training
 
     @property
     def pixel_side(self) -> PixelSide | None:

@@ -53,9 +53,7 @@ FAMILIES: dict[str, Family] = {
         Family("qwen2_vl", "vision_tower", PACKED, "seam", video=True),
         Family("qwen2_5_vl", "vision_tower", PACKED, "seam", video=True),
         Family("qwen3_vl", "vision_tower", PACKED, "seam", video=True, side_outputs="DeepStack"),
-        Family(
-            "qwen3_5", "vision_tower", PACKED, "seam", keep=_first, give=_with_nothing, video=True
-        ),
+        Family("qwen3_5", "vision_tower", PACKED, "seam", keep=_first, give=_with_nothing, video=True),
     )
 }
 

@@ -89,9 +89,7 @@ def _plain(value: Any, depth: int = 0) -> Any:
     name = f"{type(value).__module__}.{type(value).__qualname__}"
     if depth >= 4 or not hasattr(value, "__dict__"):  # noqa: PLR2004
         return name
-    public: Mapping[str, Any] = {
-        key: item for key, item in vars(value).items() if not key.startswith("_")
-    }
+    public: Mapping[str, Any] = {key: item for key, item in vars(value).items() if not key.startswith("_")}
     return {
         "class": name,
         **{k: _plain(v, depth + 1) for k, v in public.items() if not callable(v)},

@@ -36,8 +36,13 @@ def remove(attached: Attached) -> None:
             mlx_vlm.utils.process_image = _process_image
 
 
+def find(model: Any, cache: Any) -> Attached | None:
+    """The attachment of a model to a cache, if there is one now."""
+    return next((a for a in _attached if a.model is model and a.cache is cache), None)
+
+
 def _identify_image(img: Any, resize_shape: Any, image_processor: Any) -> Any:
-    for attached in list(_attached):
+    for attached in _attached.copy():
         side = attached.pixel_side
         if side is not None and side.owns(image_processor) and attached.active:
             break
@@ -47,9 +52,7 @@ def _identify_image(img: Any, resize_shape: Any, image_processor: Any) -> Any:
         return _process_image(img, resize_shape, image_processor)
     image = side.open(img)
     if resize_shape is None or isinstance(image_processor, BaseImageProcessor):
-        return (
-            image if resize_shape is None else _process_image(image, resize_shape, image_processor)
-        )
+        return image if resize_shape is None else _process_image(image, resize_shape, image_processor)
     return image.resized(
         lambda decoded: mlx_vlm.utils.resize_image(decoded, resize_shape), f"/resize{resize_shape}"
     )

@@ -84,9 +84,7 @@ class PixelSide:
 
     # The image processor ------------------------------------------------------------------------
 
-    def _process_images(
-        self, original: Callable[..., Any], images: Any, *args: Any, **kwargs: Any
-    ) -> Any:
+    def _process_images(self, original: Callable[..., Any], images: Any, *args: Any, **kwargs: Any) -> Any:
         collected = getattr(self._thread, "parts", None)
         if collected is None or getattr(self._thread, "inside", False) or not self._attached.active:
             return original(images, *args, **kwargs)
@@ -144,8 +142,7 @@ class PixelSide:
         """The image processor's outputs for a known image, no pixel of which is read."""
         digest = Key.from_bytes(part.key.text.encode("utf-8", "surrogatepass")).text[2:]
         outputs: dict[str, Any] = {
-            name: stand_in(shape, dtype, digest)
-            for name, (shape, dtype) in part.meta["pixels"].items()
+            name: stand_in(shape, dtype, digest) for name, (shape, dtype) in part.meta["pixels"].items()
         }
         for name, stored in part.meta["inputs"].items():
             outputs[name] = np.array(stored["data"], dtype=stored["dtype"])

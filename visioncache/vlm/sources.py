@@ -117,9 +117,7 @@ def _from_path(path: str | Path, *, transpose: bool) -> SourceImage:
 
 def _from_bytes(data: bytes, label: str, *, transpose: bool) -> SourceImage:
     key = Key.from_bytes(data)
-    return SourceImage(
-        key, label, lambda: (key, _decode(data, label, transpose=transpose)), _exif(transpose)
-    )
+    return SourceImage(key, label, lambda: (key, _decode(data, label, transpose=transpose)), _exif(transpose))
 
 
 def _from_url(url: str, *, transpose: bool, trusted: bool) -> SourceImage:

@@ -43,8 +43,8 @@ class Stages:
         self._open = threading.local()
 
     @contextmanager
-    def measure(self, stage: str) -> Iterator[None]:
-        """Count one run of a stage, and its seconds; a run that raises counts too."""
+    def measure(self, stage: str, times: int = 1) -> Iterator[None]:
+        """Count a run of a stage over so many images, and its seconds, even if it raises."""
         inner_before: float = getattr(self._open, "inner", 0.0)
         self._open.inner = 0.0
         start = time.perf_counter()
@@ -53,7 +53,7 @@ class Stages:
         finally:
             elapsed = time.perf_counter() - start
             with self._lock:
-                self._totals.counts[stage] += 1
+                self._totals.counts[stage] += times
                 self._totals.seconds[stage] += elapsed - self._open.inner  # type: ignore[assignment]
             self._open.inner = inner_before + elapsed
 

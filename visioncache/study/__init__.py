@@ -1,0 +1,1 @@
+"""Research: sessions, benchmarks, simulations and the demo model."""

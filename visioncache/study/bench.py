@@ -1,0 +1,173 @@
+"""bench: sessions under every arm, interleaved, after a warm-up, with the proof that answers agree."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from visioncache.study.arms import ARMS, arm_chat
+from visioncache.study.machine import describe_machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from visioncache.study.sessions import Session
+    from visioncache.vlm.chat import Chat, Turn
+
+FORMAT = 1
+"""Of result files."""
+
+
+@dataclass
+class BenchResult:
+    """Every turn of every trial, and where they were measured."""
+
+    turns: pd.DataFrame
+    """A row a turn: session, arm, trial, turn, ttft_s, its stages, hits, encodes, bytes, answers."""
+    machine: dict[str, Any] = field(default_factory=dict)
+    model: str = ""
+
+    @property
+    def tokens_equal(self) -> bool:
+        """Whether every arm answered every turn with the same tokens as the first arm."""
+        return bool(self.turns["tokens_equal"].all())
+
+    def summary(self) -> pd.DataFrame:
+        """A row a session and arm: medians over trials of what its turns add up to."""
+        sums = self.turns.groupby(["session", "arm", "trial"], sort=False).agg(
+            turns=("turn", "size"),
+            ttft_s=("ttft_s", "sum"),
+            hits=("hits", "sum"),
+            misses=("misses", "sum"),
+            encodes=("encodes", "sum"),
+            held_bytes=("held_bytes", "last"),
+            tokens_equal=("tokens_equal", "all"),
+            correct=("correct", "mean"),
+        )
+        table = sums.groupby(["session", "arm"], sort=False).agg(
+            {name: "median" for name in sums.columns if name != "tokens_equal"} | {"tokens_equal": "all"}
+        )
+        whole = ["turns", "hits", "misses", "encodes", "held_bytes"]
+        table[whole] = table[whole].astype(int)
+        return table.reset_index()
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything as JSON, raw trials included; the folder is made."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        rows = json.loads(self.turns.to_json(orient="records"))
+        content = {"format": FORMAT, "model": self.model, "machine": self.machine, "turns": rows}
+        target.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        return target
+
+
+def load_result(path: str | Path) -> BenchResult:
+    """A result that `save` wrote; ValueError for any other file."""
+    content = json.loads(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"{path} is not a result of `visioncache bench` (format {FORMAT})")
+    return BenchResult(pd.DataFrame(content["turns"]), content["machine"], content["model"])
+
+
+def bench(
+    model: Any,
+    processor: Any,
+    sessions: Iterable[Session],
+    *,
+    arms: Sequence[str] = ARMS,
+    trials: int = 1,
+    max_tokens: int = 16,
+    name: str = "",
+    progress: bool = True,
+    keep: Callable[[BenchResult], object] | None = None,
+) -> BenchResult:
+    """Run sessions under every arm, trial by trial in turn, each arm with a fresh cache.
+
+    The first turn of each session is run once before, under no cache, and thrown away.
+
+    Args:
+        model: what `mlx_vlm.load` returned first.
+        processor: what it returned second.
+        sessions: what to ask.
+        arms: some of `ARMS`; the first is what the others' tokens are compared with.
+        trials: how often each session is run under each arm.
+        max_tokens: the longest answer.
+        name: what to call the model in the result.
+        progress: show a bar on stderr.
+        keep: called with what has been measured so far after every session run, so that an
+            interrupted or failing run loses nothing.
+
+    Raises:
+        ValueError: there is no such arm, or an image can't be read.
+    """
+    unknown = [arm for arm in arms if arm not in ARMS]
+    if unknown or not arms:
+        raise ValueError(f"no arm {', '.join(unknown)!r}; there are: {', '.join(ARMS)}")
+    runs = [(s, trial, arm) for s in sessions for trial in range(trials) for arm in arms]
+    result = BenchResult(pd.DataFrame(), describe_machine(), name)
+    rows: list[dict[str, Any]] = []
+    expected: dict[tuple[str, int], list[int]] = {}
+    warm: set[str] = set()
+    total = sum(len(session.turns) for session, _, _ in runs)
+    with tqdm(total=total, unit="turn", file=sys.stderr, disable=not progress) as bar:
+        for session, trial, arm in runs:
+            bar.set_description(f"{session.name}: {arm}")
+            if session.name not in warm:
+                warm.add(session.name)
+                with arm_chat("none", model, processor, max_tokens=max_tokens) as start:
+                    next(converse(session, start))
+            options = {"max_size": session.max_size, "max_tokens": max_tokens}
+            with arm_chat(arm, model, processor, **options) as start:
+                for number, turn in enumerate(converse(session, start)):
+                    tokens = expected.setdefault((session.name, number), turn.tokens)
+                    row = {"session": session.name, "arm": arm, "trial": trial, "turn": number + 1}
+                    rows.append(row | _measured(turn, tokens, session.turns[number].expect))
+                    bar.update()
+            result.turns = pd.DataFrame(rows)
+            if keep is not None:
+                keep(result)
+    return result
+
+
+def converse(session: Session, start: Callable[[], Chat]) -> Iterator[Turn]:
+    """Hold a session's conversations, from chats that `start` makes, turn by turn."""
+    chats: list[Chat] = []
+    for number, item in enumerate(session.turns):
+        after = number if item.after is None else item.after
+        if after == 0:
+            chat = start()
+        elif after == number:
+            chat = chats[-1]
+        else:
+            chat = chats[after - 1]
+        # A turn that is continued from later keeps its own state: the next one goes on in a branch.
+        chat = chat if after == 0 else chat.branch()
+        chats.append(chat)
+        yield chat.ask(item.ask, item.images)
+
+
+def _measured(turn: Turn, tokens: list[int], expect: str | None) -> dict[str, Any]:
+    return {
+        "images": turn.images,
+        "prompt_tokens": turn.prompt_tokens,
+        "ttft_s": turn.ttft,
+        **{f"{stage}_s": seconds for stage, seconds in turn.seconds.items()},
+        "hits": turn.hits,
+        "misses": turn.misses,
+        "encodes": turn.encodes,
+        "held_bytes": turn.nbytes,
+        "tokens_equal": turn.tokens == tokens,
+        "answer": turn.text.strip(),
+        "correct": None if expect is None else float(grade(turn.text, expect)),
+    }
+
+
+def grade(answer: str, expect: str) -> bool:
+    """Whether an answer is the expected one, case and surrounding space aside."""
+    return answer.strip().casefold() == expect.strip().casefold()

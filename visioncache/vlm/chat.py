@@ -1,0 +1,215 @@
+"""Chat: a multi-turn conversation about images, and what each of its turns took."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+import mlx_vlm
+from mlx_vlm.prompt_utils import apply_chat_template
+
+from visioncache.sizes import format_size
+from visioncache.vlm.attach import attach, attachment_of
+from visioncache.vlm.sources import open_source
+from visioncache.vlm.stages import STAGES, Stages, StageTotals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from visioncache.cache import VisionFeatureCache
+    from visioncache.keys import Key
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One question and its answer, with what answering took."""
+
+    index: int
+    question: str
+    text: str
+    tokens: list[int]
+    images: int
+    """How many images the conversation holds by now."""
+    prompt_tokens: int
+    ttft: float
+    """Seconds until the first token."""
+    elapsed: float
+    """Seconds until the last one."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """`key`, `decode`, `preprocess`, `tower`, and the rest of the TTFT as `prefill`."""
+    encodes: int = 0
+    """Images that went through the vision tower."""
+    hits: int = 0
+    misses: int = 0
+    nbytes: int = 0
+    """Bytes that the cache holds after the turn."""
+    reused_tokens: int = 0
+    """Prompt tokens whose keys and values were kept from an earlier turn."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.text}\n[turn {self.index}: {self.images} images, first token after "
+            f"{self.ttft * 1000:.0f} ms, {self.hits} hits, {self.misses} misses, "
+            f"{format_size(self.nbytes)} held]"
+        )
+
+
+class Chat:
+    """A conversation with an mlx-vlm model, greedy unless `generate` says otherwise.
+
+    Args:
+        model: what `mlx_vlm.load` returned first.
+        processor: what it returned second.
+        cache: where features go; None to work without. The model stays attached until `close()`.
+        max_tokens: the longest answer.
+        prompt_cache: keep the keys and values of earlier turns too. When an earlier image has been
+            replaced, they are dropped: mlx-vlm compares token ids alone.
+        on_text: called with each piece of an answer as it comes.
+        generate: further options of `mlx_vlm.stream_generate`.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        cache: VisionFeatureCache | None = None,
+        *,
+        max_tokens: int = 64,
+        prompt_cache: bool = False,
+        on_text: Callable[[str], object] | None = None,
+        stages: Stages | None = None,
+        **generate: Any,
+    ) -> None:
+        self.model = model
+        self.processor = processor
+        self.cache = cache
+        self.turns: list[Turn] = []
+        self._options = {"temperature": 0.0, "max_tokens": max_tokens, **generate}
+        self._on_text = on_text
+        self._messages: list[dict[str, Any]] = []
+        self._images: list[Any] = []
+        self._prompt_cache = PromptCache() if prompt_cache else None
+        self._attached = self._owned = None
+        if cache is not None:
+            self._attached = attachment_of(model, cache)
+            if self._attached is None:
+                self._attached = self._owned = attach(model, processor, cache)
+        self._stages = self._attached.stages if self._attached is not None else stages or Stages()
+
+    def ask(self, text: str, images: Sequence[Any] = ()) -> Turn:
+        """Ask something, showing further images with it; an exception leaves the chat as it was.
+
+        Raises:
+            ValueError: an image can't be read or decoded.
+        """
+        content = [{"type": "image"} for _ in images]
+        question = {"role": "user", "content": [*content, {"type": "text", "text": text}]}
+        messages, shown = [*self._messages, question], [*self._images, *images]
+        held = self.cache.info() if self.cache is not None else None
+        pieces, last, tokens, ttft = [], None, [], 0.0
+        stream = self._generate(messages, shown)  # lazy: the clock starts before any of its work
+        before = self._stages.totals()
+        start = time.perf_counter()
+        for last in stream:
+            if not ttft:
+                ttft = time.perf_counter() - start
+                spent = self._stages.totals().since(before)
+            if last.token is not None and last.finish_reason is None:
+                tokens.append(int(last.token))
+            pieces.append(last.text)
+            if self._on_text is not None:
+                self._on_text(last.text)
+        elapsed = time.perf_counter() - start
+        if last is None:
+            raise RuntimeError("the model generated nothing, not even an end of text")
+        answer = "".join(pieces)
+        now = self.cache.info() if self.cache is not None else None
+        turn = Turn(
+            index=len(self.turns) + 1,
+            question=text,
+            text=answer,
+            tokens=tokens,
+            images=len(shown),
+            prompt_tokens=last.prompt_tokens,
+            ttft=ttft,
+            elapsed=elapsed,
+            seconds=_breakdown(spent, ttft),
+            encodes=spent.counts["tower"],
+            hits=now.hits - held.hits if now and held else 0,
+            misses=now.misses - held.misses if now and held else 0,
+            nbytes=now.nbytes if now else 0,
+            reused_tokens=last.cached_tokens,
+        )
+        self._messages = [*messages, {"role": "assistant", "content": answer}]
+        self._images = shown
+        self.turns.append(turn)
+        return turn
+
+    def branch(self) -> Chat:
+        """Another conversation that starts from where this one is; the two go on independently."""
+        other = Chat(
+            self.model,
+            self.processor,
+            self.cache,
+            prompt_cache=self._prompt_cache is not None,
+            on_text=self._on_text,
+            stages=self._stages,
+            **self._options,
+        )
+        other.turns = self.turns.copy()
+        other._messages = self._messages  # noqa: SLF001  # never mutated, only replaced
+        other._images = self._images  # noqa: SLF001
+        return other
+
+    @property
+    def transcript(self) -> str:
+        """The conversation so far, as text."""
+        lines = [f"> {turn.question}\n{turn.text}" for turn in self.turns]
+        return "\n\n".join(lines)
+
+    def close(self) -> None:
+        """Detach the model, if this chat attached it."""
+        if self._owned is not None:
+            self._owned.detach()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _generate(self, messages: list[dict[str, Any]], images: list[Any]) -> Iterator[Any]:
+        prompt = apply_chat_template(self.processor, self.model.config, messages, num_images=len(images))
+        options = dict(self._options)
+        if self._prompt_cache is not None:
+            options["prompt_cache_state"] = self._prompt_cache.state_for(images)
+        return self._stream(prompt, images, options)
+
+    def _stream(self, prompt: str, images: list[Any], options: dict[str, Any]) -> Iterator[Any]:
+        return iter(
+            mlx_vlm.stream_generate(self.model, self.processor, prompt, image=images or None, **options)
+        )
+
+
+class PromptCache:
+    """The keys and values of earlier turns, valid while the images that they saw are the same."""
+
+    def __init__(self) -> None:
+        self._state: Any = None
+        self._keys: list[Key] = []
+
+    def state_for(self, images: Sequence[Any]) -> Any:
+        """The state to go on from; a new one when an image before this turn has changed."""
+        from mlx_vlm.generate import PromptCacheState
+
+        keys = [open_source(image, transpose=True).key for image in images]
+        if self._state is None or keys[: len(self._keys)] != self._keys:
+            self._state = PromptCacheState()
+        self._keys = keys
+        return self._state
+
+
+def _breakdown(spent: StageTotals, ttft: float) -> dict[str, float]:
+    seconds = {stage: float(spent.seconds[stage]) for stage in STAGES}
+    return {**seconds, "prefill": max(0.0, ttft - sum(seconds.values()))}
