@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import queue
 import random
+import shutil
 import tempfile
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,11 +22,11 @@ from demo_vlm.pictures import Picture, photo, plain, scene, scene_like
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-GRIDS = ((22, 22), (16, 26), (26, 16), (18, 24), (18, 26), (16, 28), (28, 16))
-"""Rows and columns of patches that the shipped photographs come to."""
-SHARES = (16, 4, 3, 2, 2, 3, 2)
+GRIDS = ((14, 14), (22, 22), (16, 26), (26, 16), (18, 24), (18, 26), (16, 28), (28, 16))
+"""Rows and columns of patches: of scenes, of square images, and what the photographs come to."""
+SHARES = (18, 6, 2, 2, 1, 1, 1, 1)
 """Images of each grid for every 32 images of a batch."""
-LENGTH = 896
+LENGTH = 768
 
 
 @dataclass
@@ -53,10 +56,11 @@ class Layout:
         self.exchanges: list[tuple[int, int]] = []
         self._end = 0
         self._position = 0
+        self._images = 0
 
     def fits(self, exchange: Exchange, images: list[tuple[int, tuple[int, int]]]) -> bool:
         """Whether an exchange and its images have room."""
-        patches = sum(rows * columns // MERGE**2 + 2 for _, (rows, columns) in images)
+        patches = sum(rows * columns // MERGE**2 + 8 for _, (rows, columns) in images)
         text = len(ids(_before(exchange))) + len(ids(_after(exchange)))
         return self._end + patches + text <= len(self.tokens)
 
@@ -64,7 +68,8 @@ class Layout:
         """Write an exchange; an image is where its features begin, and its grid."""
         self._text(ids("<|im_start|>user\n"))
         for first, grid in images:
-            self._text(ids("<|vision_start|>"))
+            self._images += 1
+            self._text(ids(f"image {self._images}: <|vision_start|>"))
             self._image(first, grid)
             self._text(ids("<|vision_end|>"))
         self._text(ids(f"{exchange.question}<|im_end|>\n<|im_start|>assistant\n"))
@@ -122,16 +127,11 @@ def make_batch(
     pixels = [
         np.zeros((n, r * PATCH, c * PATCH, 3), np.uint8) for n, (r, c) in zip(counts, GRIDS, strict=True)
     ]
-    free = [(grid, n) for grid, count in enumerate(counts) for n in range(count)]
-    rng.shuffle(free)
+    free = _Places(rng, counts)
     layouts, exchanges = [], []
     for number in range(chats):
-        left = chats - number
-        wanted = min(len(free) - left + 1, rng.choice((1, 1, 2, 2, 3, 3, 4, 4, 5)))
-        if left == 1 or len(free) <= left:
-            wanted = max(1, min(len(free) - left + 1, 5))
-        places = [free.pop() for _ in range(wanted)]
-        pictures = _pictures(rng, [GRIDS[grid] for grid, _ in places], kinds)
+        places = free.take(rng.choice((1, 1, 2, 2, 3, 3, 4, 4, 5)), chats - number - 1)
+        pictures = _pictures(rng, [grid for grid, _ in places])
         for (grid, n), picture in zip(places, pictures, strict=True):
             pixels[grid][n] = np.asarray(picture.image)
         images = [
@@ -146,15 +146,42 @@ def make_batch(
     return Batch(pixels, **stack, positions=positions, exchanges=exchanges)
 
 
-def _pictures(rng: random.Random, grids: list[tuple[int, int]], kinds: tuple[str, ...]) -> list[Picture]:
-    mixed = rng.random() < 0.3
-    kind = rng.choices(kinds, [{"scene": 5, "photo": 4, "plain": 1}[k] for k in kinds])[0]
+class _Places:
+    """The places for images in a batch, handed out to chats: most chats stay with scenes or photos."""
+
+    def __init__(self, rng: random.Random, counts: list[int]) -> None:
+        self._rng = rng
+        places = [(grid, n) for grid, count in enumerate(counts) for n in range(count)]
+        rng.shuffle(places)
+        self._small = [place for place in places if place[0] == 0]
+        self._large = [place for place in places if place[0] > 0]
+
+    def take(self, wanted: int, others: int) -> list[tuple[int, int]]:
+        """Places for up to `wanted` images, at least one, that leave one for each of `others`."""
+        left = len(self._small) + len(self._large) - others
+        wanted = max(1, min(wanted, left)) if others else min(left, 5)
+        mixed = self._rng.random() < 0.2
+        pool = self._small if self._rng.random() < 0.55 else self._large
+        taken = []
+        for _ in range(wanted):
+            pool = self._rng.choice((self._small, self._large)) if mixed else pool
+            pool = pool or self._small or self._large
+            taken.append(pool.pop())
+        return taken
+
+
+def _pictures(rng: random.Random, grids: list[int]) -> list[Picture]:
     pictures: list[Picture] = []
-    for rows, columns in grids:
+    for grid in grids:
+        rows, columns = GRIDS[grid]
         size = (columns * PATCH, rows * PATCH)
-        now = rng.choice(kinds) if mixed else kind
         before = pictures[-1] if pictures else None
-        if now == "scene" and before is not None and before.kind == "scene" and rng.random() < 0.4:
+        likely = {"scene": 1.0, "photo": 0.0, "plain": 0.1} if grid == 0 else {
+            "scene": 0.5 if grid == 1 else 0.0, "photo": 0.8, "plain": 0.2
+        }  # fmt: skip
+        now = rng.choices(list(likely), list(likely.values()))[0]
+        pair = before is not None and before.kind == "scene" and len(before.things) < 3  # noqa: PLR2004
+        if now == "scene" and pair and rng.random() < 0.4:
             pictures.append(scene_like(before, rng, size))
         else:
             pictures.append({"scene": scene, "photo": photo, "plain": plain}[now](rng, size))
@@ -200,15 +227,21 @@ class Loader:
         ]
         for worker in self._workers:
             worker.start()
+        self._batches: queue.Queue[Batch] = queue.Queue(maxsize=4)
+        threading.Thread(target=self._load, daemon=True).start()
 
     def __iter__(self) -> Iterator[Batch]:
         while True:
-            path, exchanges = self._ready.get(timeout=120)
-            with np.load(path) as arrays:
-                pixels = [arrays[f"pixels{i}"] for i in range(len(GRIDS))]
-                named = {n: arrays[n] for n in ("tokens", "slots", "answers", "positions")}
-            os.unlink(path)
-            yield Batch(pixels, **named, exchanges=exchanges)
+            yield self._batches.get()
+
+    def _load(self) -> None:
+        while True:
+            path, exchanges = self._ready.get()
+            folder = Path(path)
+            arrays = {file.stem: np.load(file) for file in folder.iterdir()}
+            shutil.rmtree(folder)
+            pixels = [arrays.pop(f"pixels{i}") for i in range(len(GRIDS))]
+            self._batches.put(Batch(pixels, **arrays, exchanges=exchanges))
 
     def stop(self) -> None:
         """End the workers and remove what they left."""
@@ -221,15 +254,11 @@ class Loader:
 def _work(seed: int, step: int, scale: int, chats: int, folder: str, ready: Any) -> None:
     while True:
         batch = make_batch(seed, scale, chats)
-        path = f"{folder}/{seed}.npz"
-        pixels = {f"pixels{i}": p for i, p in enumerate(batch.pixels)}
-        np.savez(
-            path,
-            **pixels,
-            tokens=batch.tokens,
-            slots=batch.slots,
-            answers=batch.answers,
-            positions=batch.positions,
-        )
+        path = f"{folder}/{seed}"
+        os.mkdir(path)
+        arrays = {f"pixels{i}": p for i, p in enumerate(batch.pixels)}
+        arrays |= {n: getattr(batch, n) for n in ("tokens", "slots", "answers", "positions")}
+        for name, array in arrays.items():
+            np.save(f"{path}/{name}.npy", array)
         ready.put((path, batch.exchanges))
         seed += step

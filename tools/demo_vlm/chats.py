@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from demo_vlm.pictures import ANIMALS, COLOURS, PHOTOS, SHAPES, Picture, Thing
+from demo_vlm.pictures import ANIMALS, CELLS, COLOURS, PHOTOS, SHAPES, SIZES, Picture, Thing
 
 if TYPE_CHECKING:
     import random
@@ -149,6 +149,7 @@ def plural(shape: str) -> str:
 def corpus() -> list[str]:
     """Every word that questions and answers are made of, for the tokenizer."""
     words = ["user", "assistant", "system", "yes", "no", "wide", "tall", "colour", "place", "size"]
+    words += [*SIZES, *(word for cell in CELLS for word in cell.split())]
     things = [*SHAPES, "digit", *map(plural, (*SHAPES, "digit")), *COLOURS, *PHOTOS.values()]
     sentences = [
         "What colour is the", "What shape is", "Where is the", "Is the small or large?", "How many",
@@ -159,6 +160,6 @@ def corpus() -> list[str]:
         "And where is it?", "And is it small or large?",
         "top left", "top right", "centre", "bottom left", "bottom right",
     ]  # fmt: skip
-    digits = [f"image {n}" for n in range(10)]
+    digits = [f"image {n}: " for n in range(10)]
     # As they stand in a sentence (after a space) and as they begin an answer.
     return [*sentences, *digits, *(f" {w}" for w in (*words, *things)), *words, *things] * 4

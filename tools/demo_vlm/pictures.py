@@ -114,17 +114,25 @@ def _things(rng: random.Random) -> tuple[Thing, ...]:
 
 def draw_scene(things: tuple[Thing, ...], size: tuple[int, int], rng: random.Random) -> Picture:
     """Draw things where they are, a little off the middle of their cells."""
-    ground = tuple(rng.randint(205, 245) for _ in range(3))
-    image = Image.new("RGB", size, ground)
+    image = _ground(size, rng)
     draw = ImageDraw.Draw(image)
     width, height = size[0] / 3, size[1] / 3
     for thing in things:
         row, column = divmod(CELLS.index(thing.cell), 3)
-        radius = min(width, height) * (0.42 if thing.size == "large" else 0.22)
+        radius = min(width, height) * (0.44 if thing.size == "large" else 0.24)
         x = (column + 0.5 + rng.uniform(-0.06, 0.06)) * width
         y = (row + 0.5 + rng.uniform(-0.06, 0.06)) * height
         _draw_thing(draw, thing, x, y, radius)
     return Picture(image, "scene", things)
+
+
+def _ground(size: tuple[int, int], rng: random.Random) -> Image.Image:
+    """A pale ground that grows redder to the right and bluer to the bottom, so that places look apart."""
+    base = rng.randint(190, 205)
+    ramp = Image.linear_gradient("L").resize(size).point([base + value // 6 for value in range(256)])
+    turned = Image.linear_gradient("L").rotate(90).resize(size)
+    across = turned.point([base + value // 6 for value in range(256)])
+    return Image.merge("RGB", (across, Image.new("L", size, base + 20), ramp))
 
 
 def _draw_thing(draw: ImageDraw.ImageDraw, thing: Thing, x: float, y: float, r: float) -> None:
