@@ -70,19 +70,19 @@ def observed(model: Any, processor: Any, stages: Stages) -> Iterator[None]:
     """Count and time decode, preprocess, key and tower of mlx-vlm itself inside the block."""
     family = family_of(model)
 
-    images = [0]  # of the request under way
+    shown = [0]  # images of the request under way
 
     def timed(stage: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         with stages.measure(stage):
             return function(*args, **kwargs)
 
-    def processed(function: Callable[..., Any], pictures: Any, **kwargs: Any) -> Any:
-        images[0] = len(pictures) if isinstance(pictures, list) else 1
-        with stages.measure("preprocess", images[0]):
-            return function(pictures, **kwargs)
+    def processed(function: Callable[..., Any], images: Any, **kwargs: Any) -> Any:
+        shown[0] = len(images) if isinstance(images, list) else 1
+        with stages.measure("preprocess", shown[0]):
+            return function(images, **kwargs)
 
     def encoded(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        with stages.measure("tower", images[0]):
+        with stages.measure("tower", shown[0]):
             features = function(*args, **kwargs)
             # Evaluated here, or the tower's time would be counted as the language model's.
             mx.eval(features)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import mlx_vlm
@@ -105,7 +106,9 @@ class Chat:
         """
         content = [{"type": "image"} for _ in images]
         question = {"role": "user", "content": [*content, {"type": "text", "text": text}]}
-        messages, shown = [*self._messages, question], [*self._images, *images]
+        # mlx-vlm opens a str, not a Path.
+        new = [str(image) if isinstance(image, Path) else image for image in images]
+        messages, shown = [*self._messages, question], [*self._images, *new]
         held = self.cache.info() if self.cache is not None else None
         pieces, last, tokens, ttft = [], None, [], 0.0
         stream = self._generate(messages, shown)  # lazy: the clock starts before any of its work
@@ -146,9 +149,9 @@ class Chat:
         self.turns.append(turn)
         return turn
 
-    def branch(self) -> Chat:
+    def branch(self) -> Self:
         """Another conversation that starts from where this one is; the two go on independently."""
-        other = Chat(
+        other = type(self)(
             self.model,
             self.processor,
             self.cache,
