@@ -27,7 +27,7 @@ from visioncache.jupyter import CacheView
 
 photos = sorted(p for p in Path({str(IMAGES)!r}).iterdir() if p.suffix in (".jpg", ".png"))
 minutes = [0.0]  # a clock that the scene moves on, so that the picture is the same on every machine
-cache = VisionFeatureCache(max_size=20, max_bytes="48 MiB", clock=lambda: minutes[0] * 60)
+cache = VisionFeatureCache(max_size=20, max_bytes="20 MiB", clock=lambda: minutes[0] * 60)
 
 def features(photo):
     width, height = Image.open(photo).size

@@ -52,7 +52,7 @@ class History:
     def rows(self) -> list[list[int]]:
         """`[buckets ago, hits, misses, bytes]`, oldest first."""
         now = int(self._clock() / self.seconds)
-        return [[now - bucket, *rest] for bucket, *rest in self._buckets if now - bucket < self.buckets]
+        return [[now - bucket, *rest] for bucket, *rest in self._buckets if 0 <= now - bucket < self.buckets]
 
 
 class Names:

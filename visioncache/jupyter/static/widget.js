@@ -22,6 +22,8 @@ const MIN_TILE_PX = 34;
 const MAX_TILE_PX = 168;
 const GAP_PX = 3;
 const BUCKETS = 60;
+/** The hit rate of a moment is that of so many buckets until then. */
+const RATE_BUCKETS = 6;
 const GHOST_MS = 1600;
 const SPEAK_MS = 2000;
 const CONFIRM_MS = 4000;
@@ -33,19 +35,20 @@ const COLUMNS = ["Image", "Bytes", "Shape", "Type", "Hits", "Used", "Cost", "Pin
 /** Pictures by entry, of every page that shows the same model. @type {WeakMap<object, Map<string, string>>} */
 const albums = new WeakMap();
 
-/** @param {number} size */
-export function formatBytes(size) {
+/** @param {number} size @param {number} [digits] */
+function formatBytes(size, digits = 3) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let unit = 0;
   while (size >= (unit ? 1000 : 1024) && unit < units.length - 1) {
     size /= 1024;
     unit += 1;
   }
-  return `${unit ? Number(size.toPrecision(3)) : size} ${units[unit]}`;
+  const places = Math.max(digits, Math.ceil(Math.log10(size + 1)));
+  return `${unit ? Number(size.toPrecision(places)) : size} ${units[unit]}`;
 }
 
 /** @param {number} seconds */
-export function formatSeconds(seconds) {
+function formatSeconds(seconds) {
   if (seconds < 0.9995) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 60) return `${seconds.toFixed(1)} s`;
   const minutes = Math.floor(seconds / 60);
@@ -105,6 +108,11 @@ function glyph() {
     svg("circle", { ...line, cx: 8, cy: 9.5, r: 1.7 }),
     svg("path", { ...line, d: "M3 17.5l5.5-4.5 3.5 2.7 4-4.2 5.2 5" }),
   );
+}
+
+function pushpin() {
+  const d = "M9.5 1.5l5 5-2.2.6-2.6 2.6-.4 3.6-3.2-3.2L2 14.2l-.2-.2 4.1-4.1-3.2-3.2 3.6-.4 2.6-2.6z";
+  return svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d, fill: "currentColor" }));
 }
 
 /** @param {HTMLElement} place @param {string | undefined} url */
@@ -230,11 +238,13 @@ class Page {
         return [name, value];
       }),
     );
+    this.areaPath = svg("path", { class: "vcache-area" });
     this.bytesPath = svg("path", { class: "vcache-bytes" });
     this.ratePath = svg("path", { class: "vcache-rate" });
     this.spark = svg(
       "svg",
       { viewBox: `0 0 ${BUCKETS - 1} 30`, preserveAspectRatio: "none", role: "img" },
+      this.areaPath,
       this.bytesPath,
       this.ratePath,
     );
@@ -357,19 +367,21 @@ class Page {
   /** @param {View} view */
   drawSpark(view) {
     const since = (Date.now() - this.received) / 1000 / view.history_seconds;
-    const points = view.history.map(([ago, hits, misses, bytes]) => ({
-      x: BUCKETS - 1 - ago - since,
-      rate: hits + misses ? hits / (hits + misses) : null,
-      bytes,
-    }));
+    const points = view.history.map(([ago, , , bytes], i) => {
+      const recent = view.history.slice(0, i + 1).filter(([when]) => when < ago + RATE_BUCKETS);
+      const hits = recent.reduce((sum, row) => sum + row[1], 0);
+      const lookups = recent.reduce((sum, row) => sum + row[1] + row[2], 0);
+      return { x: BUCKETS - 1 - ago - since, rate: lookups ? hits / lookups : null, bytes };
+    });
     const shown = points.filter((point) => point.x >= 0);
     const top = Math.max(view.max_bytes ?? 0, ...shown.map((point) => point.bytes), 1);
-    const rises = shown.map((p, i) => {
+    const steps = shown.map((p, i) => {
       const y = (29 - (28 * p.bytes) / top).toFixed(2);
-      return `${i ? "H" : "M"}${p.x.toFixed(2)}${i ? "V" : " "}${y}`;
+      return i ? `H${p.x.toFixed(2)}V${y}` : `M${p.x.toFixed(2)} ${y}`;
     });
-    const now = shown.length ? `${rises.join("")}H${BUCKETS - 1}V30H${shown[0].x.toFixed(2)}Z` : "";
-    this.bytesPath.setAttribute("d", now);
+    const rise = shown.length ? `${steps.join("")}H${BUCKETS - 1}` : "";
+    this.bytesPath.setAttribute("d", rise);
+    this.areaPath.setAttribute("d", rise && `${rise}V30H${shown[0].x.toFixed(2)}Z`);
     let pen = "M";
     const line = shown
       .filter((p) => p.rate !== null)
@@ -458,9 +470,15 @@ class Page {
   /** Widths in proportion to bytes, as long as a tile can be seen and pointed at. @param {View} view */
   widths(view) {
     const sizes = view.entries.map((entry) => Math.max(1, entry.nbytes));
-    const total = sizes.reduce((sum, size) => sum + size, 0);
-    const width = this.list.clientWidth - 6 - GAP_PX * sizes.length;
-    const scale = Math.min(width / total, MAX_TILE_PX / Math.max(1, ...sizes));
+    let left = this.list.clientWidth - 2 * GAP_PX - GAP_PX * sizes.length;
+    let bytes = sizes.reduce((sum, size) => sum + size, 0);
+    // From the smallest: one that would be too narrow is widened at the expense of the larger ones.
+    for (const size of [...sizes].sort((a, b) => a - b)) {
+      if (bytes <= 0 || (left / bytes) * size >= MIN_TILE_PX) break;
+      left -= MIN_TILE_PX;
+      bytes -= size;
+    }
+    const scale = Math.min(left / bytes, MAX_TILE_PX / Math.max(1, ...sizes));
     return sizes.map((size) => Math.max(MIN_TILE_PX, Math.floor(size * scale)));
   }
 
@@ -474,11 +492,11 @@ class Page {
         "div",
         { class: "vcache-words" },
         h("span", { class: "vcache-name" }),
+        h("span", { class: "vcache-small" }, h("span"), h("span", { class: "vcache-wide" })),
         h("span", { class: "vcache-small" }),
         h("span", { class: "vcache-small" }),
-        h("span", { class: "vcache-wide" }),
       ),
-      h("span", { class: "vcache-badge", hidden: true }, "pinned"),
+      h("span", { class: "vcache-badge", hidden: true }, pushpin(), h("span", {}, "pinned")),
     );
     tile.dataset.hits = "";
     return tile;
@@ -487,13 +505,14 @@ class Page {
   /** @param {HTMLElement} tile @param {Entry} entry @param {number} width @param {boolean} moving */
   fillTile(tile, entry, width, moving) {
     const [picture, words, badge] = /** @type {HTMLElement[]} */ ([...tile.children]);
-    const [name, size, use, type] = /** @type {HTMLElement[]} */ ([...words.children]);
+    const [name, size, hits, age] = /** @type {HTMLElement[]} */ ([...words.children]);
     tile.style.width = `${width}px`;
     setPicture(picture, this.album.get(entry.id));
     setText(name, shortName(entry.label));
-    setText(size, formatBytes(entry.nbytes));
-    setText(use, `${plural(entry.hits, "hit", "hits")} · ${formatAge(entry.used + this.late)}`);
-    setText(type, `${entry.shape} ${entry.dtype}`);
+    setText(size.children[0], formatBytes(entry.nbytes, 2));
+    setText(size.children[1], ` · ${entry.shape} ${entry.dtype}`);
+    setText(hits, plural(entry.hits, "hit", "hits"));
+    setText(age, formatAge(entry.used + this.late).replace(/ (?=s|m|h|d)/, "")); // tiles are narrow
     badge.hidden = !entry.pinned;
     tile.title = entry.label;
     tile.setAttribute("aria-label", describe(entry, this.late));
