@@ -68,7 +68,11 @@ class Lab:
     def write(self, name: str, *cells: str) -> None:
         """A notebook of code cells."""
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook.metadata["kernelspec"] = {
+            "name": "python3",
+            "display_name": "Python 3",
+            "language": "python",
+        }
         nbformat.write(notebook, self.folder / name)
 
     def open(self, page: Page, name: str, *, theme: str = "light") -> None:

@@ -59,7 +59,11 @@ view.refresh()
 def main(folder: Path) -> None:
     """Take both pictures."""
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as temporary, lab(Path(temporary) / "lab") as server, chromium() as browser:
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        lab(Path(temporary) / "lab") as server,
+        chromium() as browser,
+    ):
         server.write("photos.ipynb", SCENE, SHOW, WORK)
         page = browser.new_page(viewport={"width": 1100, "height": 900}, device_scale_factor=2)
         for theme in ("light", "dark"):

@@ -70,7 +70,7 @@ class CellRun:
         peak = peak_bytes() if self._magics.peak_memory else None
         result = CellDelta.of(delta, peak, bypassed=self._args.no_cache)
         if self._args.output:
-            self._magics.bind(self._args.output, result)
+            self._magics.session.namespace[self._args.output] = result
         if self._args.quiet or self._magics.quiet:
             return
         if cache is None:

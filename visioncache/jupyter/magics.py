@@ -49,10 +49,11 @@ class VisionCacheMagics(Magics):  # type: ignore[misc]  # IPython is untyped her
         if function is None:
             raise IPythonUsageError(f"%vcache has no {name!r}; it has {', '.join(COMMANDS)} (see %vcache?)")
         args: Namespace = self._orderly(parse_argstring, function, rest)
+        self._check_output(args)
         self.session.bounds = {"max_size": self.max_size, "max_bytes": self.max_bytes}
         result = self._orderly(function, self.session, args)
-        if args.output:
-            self.bind(args.output, result)
+        if args.output is not None:
+            self.shell.user_ns[args.output] = result
         return None if args.quiet else result
 
     @magic_arguments("%vcache")
@@ -70,19 +71,13 @@ class VisionCacheMagics(Magics):  # type: ignore[misc]  # IPython is untyped her
     def parse_cell(self, line: str) -> Namespace:
         """The options of a `%%vcache` line; UsageError for others."""
         args: Namespace = self._orderly(parse_argstring, self.cell, line)
-        if args.output is not None:
-            self._check_name(args.output)
+        self._check_output(args)
         return args
 
-    def bind(self, name: str, value: Any) -> None:
-        """Bind a variable of the notebook."""
-        self._check_name(name)
-        self.shell.user_ns[name] = value
-
     @staticmethod
-    def _check_name(name: str) -> None:
-        if not name.isidentifier():
-            raise IPythonUsageError(f"-o {name}: not the name of a variable")
+    def _check_output(args: Namespace) -> None:
+        if args.output is not None and not args.output.isidentifier():
+            raise IPythonUsageError(f"-o {args.output}: not the name of a variable")
 
     @staticmethod
     def _orderly(function: Any, *args: Any) -> Any:

@@ -40,8 +40,9 @@ class History:
     def add(self, info: CacheInfo) -> None:
         """Note the counters as they are now; those of a cache that was reset start over."""
         bucket = int(self._clock() / self.seconds)
-        hits = info.hits - self._hits if info.hits >= self._hits else info.hits
-        misses = info.misses - self._misses if info.misses >= self._misses else info.misses
+        if info.hits < self._hits or info.misses < self._misses:
+            self._hits = self._misses = 0
+        hits, misses = info.hits - self._hits, info.misses - self._misses
         self._hits, self._misses = info.hits, info.misses
         if self._buckets and self._buckets[-1][0] == bucket:
             last = self._buckets[-1]

@@ -44,13 +44,15 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
             `Key.of` takes, or the entry's label.
     """
 
-    _esm = _STATIC / "widget.js"
-    _css = _STATIC / "widget.css"
+    # As text: of a path, anywidget would keep every view that was ever made.
+    _esm = (_STATIC / "widget.js").read_text(encoding="utf-8")
+    _css = (_STATIC / "widget.css").read_text(encoding="utf-8")
 
     view = traitlets.Dict().tag(sync=True)
     """The latest snapshot."""
     pictures = traitlets.Dict().tag(sync=True)
-    """Thumbnails (data URLs by short name) that came with it; the page keeps earlier ones."""
+    """Thumbnails that came with a snapshot, `{"message": its number, "urls": data URLs by short name}`;
+    the page keeps earlier ones."""
 
     def __init__(
         self,
@@ -140,7 +142,7 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
             if pictures:
                 self.pictures = pictures
 
-    def _look(self) -> tuple[dict[str, Any], dict[str, str]]:
+    def _look(self) -> tuple[dict[str, Any], dict[str, Any]]:
         happened = []
         while self._happened:
             happened.append(self._happened.popleft())
@@ -153,7 +155,8 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
         view["news"] = news(happened, self._names)
         view["history"] = self._history.rows()
         view["history_seconds"] = History.seconds
-        return view, self._new_pictures(entries)
+        urls = self._new_pictures(entries)
+        return view, {"message": self._messages, "urls": urls} if urls else {}
 
     def _new_pictures(self, entries: Iterable[Entry]) -> dict[str, str]:
         """The pictures of those entries that no page has got yet."""

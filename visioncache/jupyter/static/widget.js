@@ -203,7 +203,7 @@ class Page {
   }
 
   collect() {
-    for (const [id, url] of Object.entries(this.model.get("pictures") ?? {})) {
+    for (const [id, url] of Object.entries(this.model.get("pictures")?.urls ?? {})) {
       // Only what the kernel makes: an address from elsewhere would be fetched.
       if (typeof url === "string" && /^data:image\/(png|jpeg);base64,/.test(url)) this.album.set(id, url);
     }
