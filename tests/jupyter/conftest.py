@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
@@ -35,6 +35,19 @@ def shell(tmp_path: Path) -> Iterator[InteractiveShell]:
     yield ipython
     ipython.run_line_magic("unload_ext", "visioncache")
     InteractiveShell.clear_instance()
+
+
+@pytest.fixture(scope="session")
+def demo_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+    """A small Qwen2.5-VL, its weights drawn from a seed, and its processor, as `mlx_vlm.load` loads them."""
+    import mlx_vlm
+    from demo_vlm import model as demo
+
+    folder = tmp_path_factory.mktemp("demo")
+    tokenizer = demo.make_tokenizer()
+    config = demo.make_config(tokenizer)
+    demo.save(demo.build(config, 0), config, tokenizer, folder)
+    return mlx_vlm.load(str(folder))
 
 
 @pytest.fixture(scope="session")

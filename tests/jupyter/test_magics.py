@@ -10,7 +10,6 @@ import mlx.core as mx
 import pytest
 from scenes import features, filled
 from IPython.utils.capture import capture_output
-from zoo import build
 
 from visioncache import CacheInfo, VisionFeatureCache
 from visioncache.jupyter.celldelta import CellDelta
@@ -266,23 +265,24 @@ def test_the_magic_adds_little_to_a_cell(shell: InteractiveShell) -> None:
 
 
 @pytest.fixture
-def tiny(shell: InteractiveShell) -> Any:
-    """A tiny Qwen2-VL of the real class in the namespace."""
-    found = build("qwen2_vl")
-    shell.user_ns.update(lab=found, model=found.model, processor=found.processor)
-    return found
+def pair(shell: InteractiveShell, demo_pair: tuple[Any, Any]) -> tuple[Any, Any]:
+    """A small Qwen2.5-VL of the real class and its processor, in the namespace."""
+    shell.user_ns.update(model=demo_pair[0], processor=demo_pair[1])
+    return demo_pair
 
 
 ASK = """
 from mlx_vlm import generate
+from mlx_vlm.prompt_utils import apply_chat_template
 from PIL import Image
 Image.new("RGB", (56, 84), "teal").save("teal.png")
-answer = generate(model, processor, lab.prompt(1), image=["teal.png"], max_tokens=3, verbose=False).text
+prompt = apply_chat_template(processor, model.config, "What is it?", num_images=1)
+answer = generate(model, processor, prompt, image=["teal.png"], max_tokens=3, verbose=False).text
 """
 
 
 def test_a_model_is_attached_compared_and_detached(
-    shell: InteractiveShell, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shell: InteractiveShell, pair: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     attached = run(shell, "%vcache attach model processor")
@@ -300,11 +300,11 @@ def test_a_model_is_attached_compared_and_detached(
     assert run(shell, "%vcache show")._thumbnails.url(cache.entries()[0]).startswith("data:image/jpeg")  # noqa: SLF001
     run(shell, "%vcache detach")
     assert shell.user_ns["cache"].info().hits == 1
-    with attach(tiny.model, tiny.processor, cache):  # it was really detached: else this raises
+    with attach(*pair, cache):  # it was really detached: else this raises
         assert run(shell, "%%vcache --no-cache\n5") == 5  # what was attached by hand is bypassed too
 
 
-def test_unloading_leaves_nothing_behind(shell: InteractiveShell, tiny: Any) -> None:  # noqa: ARG001
+def test_unloading_leaves_nothing_behind(shell: InteractiveShell, pair: Any) -> None:  # noqa: ARG001
     def state() -> dict[str, Any]:
         return {
             "magics": {kind: set(table) for kind, table in shell.magics_manager.magics.items()},
@@ -316,6 +316,8 @@ def test_unloading_leaves_nothing_behind(shell: InteractiveShell, tiny: Any) -> 
             "transforms": list(shell.input_transformer_manager.line_transforms),
         }
 
+    run(shell, "%lsmagic")
+    shell.magics_manager.load_all_lazy_magics()  # IPython's own, which come when they are first used
     run(shell, "%unload_ext visioncache")
     before = state()
     for _ in range(3):

@@ -115,6 +115,8 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
         if hasattr(self, "_pace"):  # not when __init__ refused its arguments
             self.rest()
             self._pace.close()
+        if self.comm is not None and self.layout is not None:
+            self.layout.close()  # a widget of its own, which ipywidgets would keep
         super().close()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
