@@ -56,7 +56,10 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     os.environ["JUPYTER_RUNTIME_DIR"] = str(folder / "runtime")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, saved["PYTHONPATH"]]))
     client = NotebookClient(
-        nbformat.v4.new_notebook(), timeout=120, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+        nbformat.v4.new_notebook(),
+        timeout=120,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
     )
     try:
         with client.setup_kernel():
@@ -70,7 +73,11 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
 
 def texts(outputs: list[dict[str, Any]]) -> list[str]:
     """The plain text of outputs, of every kind."""
-    return [output.get("text") or output["data"]["text/plain"] for output in outputs if "data" in output or "text" in output]
+    return [
+        output.get("text") or output["data"]["text/plain"]
+        for output in outputs
+        if "data" in output or "text" in output
+    ]
 
 
 def test_a_cell_shows_its_value_and_one_line(kernel: Kernel) -> None:
@@ -82,7 +89,9 @@ def test_a_cell_shows_its_value_and_one_line(kernel: Kernel) -> None:
 
 
 def test_await_works_in_a_cell(kernel: Kernel) -> None:
-    outputs = kernel.run("%%vcache\nimport asyncio\nawait asyncio.sleep(0.01)\nasyncio.get_running_loop().is_running()")
+    outputs = kernel.run(
+        "%%vcache\nimport asyncio\nawait asyncio.sleep(0.01)\nasyncio.get_running_loop().is_running()"
+    )
     assert texts(outputs)[0] == "True"
     assert len(outputs) == 2
 
@@ -102,7 +111,9 @@ def test_an_exception_is_the_cells_output_and_the_line_follows(kernel: Kernel) -
 
 def test_a_bad_argument_is_one_line(kernel: Kernel) -> None:
     outputs = kernel.run("%vcache fly", fails=True)
-    assert [output.get("name", output.output_type) for output in outputs if output.output_type != "error"] == ["stderr"]
+    assert [
+        output.get("name", output.output_type) for output in outputs if output.output_type != "error"
+    ] == ["stderr"]
     assert outputs[0].text.startswith("UsageError: %vcache has no 'fly'")
     assert outputs[0].text.count("\n") == 1
 

@@ -71,7 +71,14 @@ def wait_names(page: Page, count: int) -> None:
 
 def test_it_appears_with_pictures_and_widths_by_bytes(notebook: Page) -> None:
     page = notebook
-    assert names(page) == ["astronaut.png", "camera.png", "cat.png", "coffee.png", "coins.png", "dandelion.jpg"]
+    assert names(page) == [
+        "astronaut.png",
+        "camera.png",
+        "cat.png",
+        "coffee.png",
+        "coins.png",
+        "dandelion.jpg",
+    ]
     page.wait_for_function(
         "[...document.querySelectorAll('.vcache-tile img')].filter(i => i.naturalWidth && i.naturalWidth <= 96).length === 6"
     )
@@ -92,11 +99,15 @@ def test_it_updates_while_a_thread_puts_entries(lab: Lab, notebook: Page) -> Non
     # While the cell still runs: new entries appear, evicted ones leave ghosts.
     page.wait_for_selector(".vcache-ghost")
     assert "evicted" in page.locator(".vcache-ghost").first.inner_text()
-    page.wait_for_function("document.querySelector('.vcache-tile:last-of-type, .vcache-tile').closest('.vcache').innerText.includes('made-9')")
+    page.wait_for_function(
+        "document.querySelector('.vcache-tile:last-of-type, .vcache-tile').closest('.vcache').innerText.includes('made-9')"
+    )
     assert page.locator(".jp-InputPrompt").nth(2).inner_text() == "[*]:"
     page.wait_for_function("document.querySelector('.vcache [aria-live]').textContent.includes('evicted')")
     lab.wait_idle(page)
-    page.wait_for_function("document.querySelectorAll('.vcache-tile').length === 8 && !document.querySelector('.vcache-ghost')")
+    page.wait_for_function(
+        "document.querySelectorAll('.vcache-tile').length === 8 && !document.querySelector('.vcache-ghost')"
+    )
 
 
 def test_hits_pulse_are_counted_and_are_spoken(lab: Lab, notebook: Page) -> None:
@@ -208,16 +219,16 @@ def test_a_reload_of_the_page_keeps_the_view_and_its_pictures(lab: Lab, notebook
     page.wait_for_function("document.querySelectorAll('.vcache-tile img').length === 6", timeout=60_000)
     assert names(page)[-1] == "cat.png"
     run_in_third(lab, page, "cache.get('coins.png');")
-    page.wait_for_function(
-        "[...document.querySelectorAll('.vcache-tile')].at(-1).title === 'coins.png'"
-    )
+    page.wait_for_function("[...document.querySelectorAll('.vcache-tile')].at(-1).title === 'coins.png'")
 
 
 def test_a_label_is_text_everywhere(lab: Lab, notebook: Page) -> None:
     page = notebook
     evil = "<img src=x onerror='window.evil = 1'>"
     run_in_third(lab, page, f'put("{evil}"); cache')
-    page.wait_for_function("label => [...document.querySelectorAll('.vcache-tile')].at(-1).title === label", arg=evil)
+    page.wait_for_function(
+        "label => [...document.querySelectorAll('.vcache-tile')].at(-1).title === label", arg=evil
+    )
     page.locator(".vcache-tile").last.click()
     assert page.locator(".vcache-detail .vcache-name").inner_text() == evil
     assert evil in page.locator(".jp-CodeCell").nth(2).locator(".jp-OutputArea-output").inner_text()
@@ -227,7 +238,9 @@ def test_a_label_is_text_everywhere(lab: Lab, notebook: Page) -> None:
 def test_ten_thousand_entries_stay_fluid(lab: Lab, notebook: Page) -> None:
     page = notebook
     run_in_third(
-        lab, page, "cache.resize(max_size=None)\nfor i in range(10_000): put(f'page-{i:05}.png', 1)\nlen(cache)"
+        lab,
+        page,
+        "cache.resize(max_size=None)\nfor i in range(10_000): put(f'page-{i:05}.png', 1)\nlen(cache)",
     )
     page.wait_for_function("document.querySelector('.vcache').innerText.includes('10,006')")
     assert page.locator(".vcache-tile").count() <= 48

@@ -31,7 +31,9 @@ def closed_views() -> Any:
 def sent(view: CacheView) -> list[dict[str, Any]]:
     """Every message that a view sends to pages from now on, collected as it goes."""
     messages: list[dict[str, Any]] = []
-    view.comm.publish_msg = lambda kind, data=None, **_: messages.append({"type": kind, "at": time.monotonic(), **(data or {})})
+    view.comm.publish_msg = lambda kind, data=None, **_: messages.append(
+        {"type": kind, "at": time.monotonic(), **(data or {})}
+    )
     return messages
 
 

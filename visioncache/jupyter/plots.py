@@ -70,7 +70,7 @@ def ttft(results: Any, ax: Axes | None = None) -> Axes:
         colour, marker = ARMS.get(str(arm), (PURPLE, "v"))
         ax.plot(at, times.to_numpy(), color=colour, marker=marker, markersize=5, label=str(arm))
     ax.set_xticks(range(len(order)), [str(turn) for _, turn in order])
-    ax.set_ylim(bottom=0)
+    _from_zero(ax)
     return _finish(ax, "Time to first token", "turn", "seconds", legend=True)
 
 
@@ -126,7 +126,7 @@ def memory(source: VisionFeatureCache | Iterable[Event], ax: Axes | None = None)
     if budget is not None:
         ax.axhline(budget, color=TEXT, linestyle="--", linewidth=1, label="budget")
     _bytes_axis(ax.yaxis)
-    ax.set_ylim(bottom=0)
+    _from_zero(ax)
     return _finish(ax, "Memory held", "seconds", "", legend=True)
 
 
@@ -224,7 +224,7 @@ def _finish(ax: Axes, title: str, x: str, y: str, *, legend: bool, grid: str = "
     if isinstance(ax, Plot):
         ax.set_title(ax.get_title(), color=TEXT, fontsize=11, fontweight="bold", loc="left")
         ax.title.set_text("")
-        ax.grid(axis=grid, color=TEXT, alpha=0.25, linewidth=0.7)  # type: ignore[arg-type]
+        ax.grid(axis=grid, color=TEXT, alpha=0.3, linewidth=0.7)  # type: ignore[arg-type]
         ax.set_axisbelow(True)
     if legend and ax.get_legend_handles_labels()[1]:
         colour = {"labelcolor": TEXT} if isinstance(ax, Plot) else {}
@@ -232,8 +232,22 @@ def _finish(ax: Axes, title: str, x: str, y: str, *, legend: bool, grid: str = "
     return ax
 
 
+def _from_zero(ax: Axes) -> None:
+    if ax.get_ylim()[1] > 0:
+        ax.set_ylim(bottom=0)
+
+
+class BytesLocator(MaxNLocator):
+    """Ticks at round numbers of KiB, MiB or GiB."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        """Ticks between two amounts of bytes."""
+        unit = 1024 ** int(np.log2(max(vmax, 1)) // 10)
+        return np.asarray(super().tick_values(vmin / unit, vmax / unit)) * unit
+
+
 def _bytes_axis(axis: Any) -> None:
-    axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 4, 8, 10]))
+    axis.set_major_locator(BytesLocator(nbins=5))
     axis.set_major_formatter(FuncFormatter(lambda size, _: format_size(size)))
 
 
@@ -252,9 +266,11 @@ def _events(source: VisionFeatureCache | Iterable[Event]) -> list[Event]:
 
 
 def _bytes_over_time(source: Any) -> tuple[list[float], list[int], list[int]]:
-    """Times, bytes held after each event that changes them, and which of those are evictions."""
+    """Times, bytes held after what happened then, and the places among them where something was evicted."""
     sizes: dict[str, int] = {}
-    times, held, evicted = [], [], []
+    times: list[float] = []
+    held: list[int] = []
+    evicted: list[int] = []
     total = 0
     start: float | None = None
     for event in _events(source):
@@ -266,15 +282,19 @@ def _bytes_over_time(source: Any) -> tuple[list[float], list[int], list[int]]:
         elif event.kind in ("evict", "pop"):
             sizes.pop(key, None)
             total -= event.nbytes
-            if event.kind == "evict":
-                evicted.append(len(times))
         elif event.kind == "clear":
             sizes.clear()
             total = 0
         else:
             continue
-        times.append(event.time - start)
-        held.append(total)
+        # What a put evicts goes at the same moment: nobody ever saw the cache in between.
+        if times and times[-1] == event.time - start:
+            held[-1] = total
+        else:
+            times.append(event.time - start)
+            held.append(total)
+        if event.kind == "evict" and evicted[-1:] != [len(times) - 1]:
+            evicted.append(len(times) - 1)
     # The log is bounded: what was held before it begins shows as a difference at its end.
     before = max(0, getattr(source, "nbytes", total) - total)
     return times, [size + before for size in held], evicted
