@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from visioncache.cache import VisionFeatureCache
 from visioncache.events import Event, EventLog
 from visioncache.keys import Key
 from visioncache.records import CacheInfo, Delta, Entry
 
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
 __all__ = ["CacheInfo", "Delta", "Entry", "Event", "EventLog", "Key", "VisionFeatureCache"]
 __version__ = "0.1.0"
+
+
+def load_ipython_extension(ipython: InteractiveShell) -> None:
+    """`%load_ext visioncache`: the magics `%vcache` and `%%vcache`."""
+    from visioncache.jupyter.magics import load
+
+    load(ipython)
+
+
+def unload_ipython_extension(ipython: InteractiveShell) -> None:
+    """`%unload_ext visioncache`: leaves nothing behind."""
+    from visioncache.jupyter.magics import unload
+
+    unload(ipython)

@@ -387,6 +387,11 @@ class VisionFeatureCache:
 
         return unsubscribe
 
+    def _repr_html_(self) -> str:
+        from visioncache.jupyter.table import cache_html
+
+        return cache_html(self)
+
     def __repr__(self) -> str:
         lru = self._lru
         of = "" if lru.max_size is None else f" of {lru.max_size}"

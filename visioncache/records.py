@@ -87,6 +87,11 @@ class CacheInfo:
             f"{self.evictions} evicted, {self.seconds_saved:.2f} s saved"
         )
 
+    def _repr_html_(self) -> str:
+        from visioncache.jupyter.table import info_html
+
+        return info_html(self)
+
 
 @dataclass(slots=True)
 class Delta(Counters):
@@ -109,6 +114,11 @@ class Delta(Counters):
             f"{self.seconds_saved:.2f} s saved, +{format_size(self.bytes_added)}, "
             f"-{format_size(self.bytes_evicted)} evicted"
         )
+
+    def _repr_html_(self) -> str:
+        from visioncache.jupyter.table import delta_html
+
+        return delta_html(self)
 
 
 def outline(value: Any) -> tuple[tuple[int, ...], str]:

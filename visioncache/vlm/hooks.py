@@ -41,6 +41,11 @@ def find(model: Any, cache: Any) -> Attached | None:
     return next((a for a in _attached if a.model is model and a.cache is cache), None)
 
 
+def attached_to(cache: Any) -> list[Attached]:
+    """Every attachment to a cache now."""
+    return [a for a in _attached if a.cache is cache]
+
+
 def _identify_image(img: Any, resize_shape: Any, image_processor: Any) -> Any:
     for attached in _attached.copy():
         side = attached.pixel_side

@@ -1,0 +1,77 @@
+"""What the tests of the Jupyter surface share: a real shell, a real JupyterLab, a real Chromium."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent.parent / "tools")]  # neither is a package
+
+import lab as lab_tool  # noqa: E402
+from scenes import require  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[InteractiveShell]:
+    """A fresh IPython with the extension loaded, and nothing of the user's."""
+    config = Config()
+    config.HistoryManager.enabled = False
+    config.TerminalInteractiveShell.simple_prompt = True
+    InteractiveShell.clear_instance()
+    ipython = InteractiveShell.instance(config=config, ipython_dir=str(tmp_path / "ipython"))
+    ipython.colors = "nocolor"
+    ipython.run_line_magic("load_ext", "visioncache")
+    yield ipython
+    ipython.run_line_magic("unload_ext", "visioncache")
+    InteractiveShell.clear_instance()
+
+
+@pytest.fixture(scope="session")
+def demo_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+    """A small Qwen2.5-VL, its weights drawn from a seed, and its processor, as `mlx_vlm.load` loads them."""
+    import mlx_vlm
+    from demo_vlm import model as demo
+
+    folder = tmp_path_factory.mktemp("demo")
+    tokenizer = demo.make_tokenizer()
+    config = demo.make_config(tokenizer)
+    demo.save(demo.build(config, 0), config, tokenizer, folder)
+    return mlx_vlm.load(str(folder))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium."""
+    require("chromium")
+    with lab_tool.chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of its own, whose script errors fail the test."""
+    context = browser.new_context(viewport={"width": 1100, "height": 900})
+    opened = context.new_page()
+    errors: list[str] = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    yield opened
+    context.close()
+    assert not errors, errors
+
+
+@pytest.fixture(scope="session")
+def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab_tool.Lab]:  # noqa: ARG001
+    """A running JupyterLab."""
+    with lab_tool.lab(tmp_path_factory.mktemp("lab") / "lab") as running:
+        yield running

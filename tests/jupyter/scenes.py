@@ -1,0 +1,64 @@
+"""What tests of the Jupyter surface build and ask."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import lab as lab_tool
+import numpy as np
+import pytest
+
+from visioncache import VisionFeatureCache
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+PROGRAMS = {"chromium": lab_tool.chromium_path}
+
+
+def require(program: str) -> None:
+    """Skip when a program is missing, in one line; fail instead where `VISIONCACHE_REQUIRE_BROWSER` is set."""
+    if PROGRAMS.get(program, lambda: shutil.which(program))():
+        return
+    missing = f"{program} is not installed (`apt install {program}`, or CHROMIUM=path)"
+    if os.environ.get("VISIONCACHE_REQUIRE_BROWSER"):
+        pytest.fail(missing, pytrace=False)
+    pytest.skip(missing)
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def features(kib: int = 1) -> np.ndarray:
+    """A value of so many KiB."""
+    return np.zeros((kib, 256), np.float32)
+
+
+def filled(*labels: str, kib: int = 1, **bounds: Any) -> VisionFeatureCache:
+    """A cache of one entry a label."""
+    cache = VisionFeatureCache(**bounds)
+    for label in labels:
+        cache.put(label, features(kib), label=label, seconds=0.25)
+    return cache
+
+
+def serious_violations(page: Page, selector: str) -> list[str]:
+    """What axe finds wrong, seriously or worse, in a part of a page."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page, context=selector).response["violations"]
+    return [
+        f"{v['id']}: {node['html'][:200]} {node['failureSummary']}"
+        for v in found
+        if v["impact"] in ("serious", "critical")
+        for node in v["nodes"]
+    ]

@@ -1,0 +1,278 @@
+"""The widget in JupyterLab 4, in a real Chromium."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from scenes import serious_violations
+
+if TYPE_CHECKING:
+    from lab import Lab
+    from playwright.sync_api import Page
+
+IMAGES = Path(__file__).parent.parent.parent / "data" / "images"
+SHOTS = Path(os.environ.get("VISIONCACHE_SHOTS", "out/screenshots"))
+
+SETUP = f"""
+import threading, time
+from pathlib import Path
+import numpy as np
+from visioncache import VisionFeatureCache
+from visioncache.jupyter import CacheView
+photos = {{p.name: p for p in sorted(Path({str(IMAGES)!r}).iterdir()) if p.suffix in (".png", ".jpg")}}
+cache = VisionFeatureCache(max_size=8, max_bytes="64 MiB")
+def put(name, rows=400):
+    cache.put(name, np.zeros((rows, 1024), np.float32), label=name, seconds=0.1)
+for i, name in enumerate(list(photos)[:6]):
+    put(name, 300 + 100 * i)
+"""
+SHOW = "CacheView(cache, images=photos)"
+
+
+@pytest.fixture
+def notebook(lab: Lab, page: Page, request: pytest.FixtureRequest) -> Page:
+    """A notebook whose second cell shows a cache of six photographs, and two cells to spare."""
+    name = f"{request.node.name.replace('[', '-').strip(']')}.ipynb"
+    lab.write(name, SETUP, SHOW, "", "spare = 1")
+    lab.open(page, name)
+    lab.run_all(page)
+    page.wait_for_function("document.querySelectorAll('.vcache-tile').length === 6")
+    return page
+
+
+def run_in_third(lab: Lab, page: Page, code: str, *, wait: bool = True) -> None:
+    """Run code in the notebook's third cell."""
+    cell = page.locator(".jp-CodeCell").nth(2)
+    cell.locator(".cm-content").click()
+    page.keyboard.press("Control+a")
+    page.keyboard.insert_text(code)
+    page.keyboard.press("Control+Enter")
+    if wait:
+        lab.wait_idle(page)
+
+
+def names(page: Page) -> list[str]:
+    """The tiles' file names, from left to right."""
+    return page.locator(".vcache-tile > .vcache-words > .vcache-name").all_text_contents()
+
+
+def cells(page: Page) -> int:
+    """How many cells the notebook has."""
+    return page.evaluate("window.jupyterapp.shell.currentWidget.content.widgets.length")
+
+
+def wait_names(page: Page, count: int) -> None:
+    """Wait until so many tiles are drawn."""
+    page.wait_for_function("n => document.querySelectorAll('.vcache-tile').length === n", arg=count)
+
+
+def test_it_appears_with_pictures_and_widths_by_bytes(notebook: Page) -> None:
+    page = notebook
+    assert names(page) == [
+        "astronaut.png",
+        "camera.png",
+        "cat.png",
+        "coffee.png",
+        "coins.png",
+        "dandelion.jpg",
+    ]
+    page.wait_for_function(
+        "[...document.querySelectorAll('.vcache-tile img')].filter(i => i.naturalWidth && i.naturalWidth <= 96).length === 6"
+    )
+    widths = page.eval_on_selector_all(".vcache-tile", "tiles => tiles.map(tile => tile.offsetWidth)")
+    for width, rows in zip(widths, range(300, 900, 100), strict=True):
+        assert width / widths[0] == pytest.approx(rows / 300, rel=0.06)
+    assert page.locator(".vcache-budget").inner_text().startswith("12.9 MiB of 64 MiB")
+
+
+def test_it_updates_while_a_thread_puts_entries(lab: Lab, notebook: Page) -> None:
+    page = notebook
+    busy = (
+        "stop = threading.Event()\n"
+        "def work():\n    n = 0\n    while not stop.is_set():\n        put(f'made-{n}.png'); n += 1; time.sleep(0.15)\n"
+        "worker = threading.Thread(target=work); worker.start()\ntime.sleep(4)\nstop.set(); worker.join()"
+    )
+    run_in_third(lab, page, busy, wait=False)
+    # While the cell still runs: new entries appear, evicted ones leave ghosts.
+    page.wait_for_selector(".vcache-ghost")
+    assert "evicted" in page.locator(".vcache-ghost").first.inner_text()
+    page.wait_for_function(
+        "document.querySelector('.vcache-tile:last-of-type, .vcache-tile').closest('.vcache').innerText.includes('made-9')"
+    )
+    assert page.locator(".jp-InputPrompt").nth(2).inner_text() == "[*]:"
+    page.wait_for_function("document.querySelector('.vcache [aria-live]').textContent.includes('evicted')")
+    lab.wait_idle(page)
+    page.wait_for_function(
+        "document.querySelectorAll('.vcache-tile').length === 8 && !document.querySelector('.vcache-ghost')"
+    )
+
+
+def test_hits_pulse_are_counted_and_are_spoken(lab: Lab, notebook: Page) -> None:
+    page = notebook
+    page.evaluate("""() => {
+        window.pulsed = [];
+        const watch = new MutationObserver(changes => changes.forEach(change => {
+            if (change.target.classList.contains('vcache-pulsing')) window.pulsed.push(change.target.dataset.id);
+        }));
+        watch.observe(document.querySelector('.vcache'), {subtree: true, attributes: true, attributeFilter: ['class']});
+    }""")
+    run_in_third(lab, page, "cache.get('cat.png');")
+    page.wait_for_function("document.querySelector('.vcache [aria-live]').textContent === '1 hit: cat.png'")
+    assert names(page)[-1] == "cat.png"
+    assert page.evaluate("window.pulsed.length") > 0
+    assert "1 hit" in page.locator(".vcache-tile").last.get_attribute("aria-label")
+
+
+def test_the_keyboard_moves_pins_and_evicts_and_no_key_reaches_the_notebook(notebook: Page) -> None:
+    page = notebook
+    before = cells(page)
+    page.locator(".vcache-tile").last.focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate("document.activeElement.title") == "coffee.png"
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
+    page.keyboard.press("p")
+    page.wait_for_selector(".vcache-tile[title='coffee.png'] .vcache-badge:not([hidden])")
+    page.keyboard.press("Delete")
+    wait_names(page, 5)
+    assert page.evaluate("document.activeElement.title") == "coins.png"
+    for key in ("d", "d", "a", "b", "x", "z", "m", "y", "j", "k", "0", "0", "Enter", "Escape", "d", "d"):
+        page.keyboard.press(key)
+    page.keyboard.press("Home")
+    assert page.evaluate("document.activeElement.title") == "astronaut.png"
+    page.keyboard.press("End")
+    assert page.evaluate("document.activeElement.title") == "dandelion.jpg"
+    for selector in (".vcache-tools button", ".vcache-detail button"):
+        page.locator(selector).first.focus()
+        page.keyboard.press("d")
+        page.keyboard.press("d")
+    assert cells(page) == before
+    assert page.evaluate("window.jupyterapp.shell.currentWidget.content.mode") == "command"
+
+
+def test_only_one_tile_is_in_the_tab_order(notebook: Page) -> None:
+    page = notebook
+    assert page.locator(".vcache-tile[tabindex='0']").count() == 1
+    page.locator(".vcache-tile").nth(2).click()
+    assert page.locator(".vcache-tile[tabindex='0']").get_attribute("title") == "cat.png"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Pin"
+
+
+def test_the_mouse_pins_evicts_sorts_and_clears(lab: Lab, notebook: Page) -> None:
+    page = notebook
+    page.locator(".vcache-tile").nth(1).click()
+    page.get_by_role("button", name="Pin").click()
+    page.get_by_role("button", name="Unpin").wait_for()
+    page.get_by_role("button", name="Evict").click()
+    wait_names(page, 5)
+    page.get_by_role("button", name="Bytes").click()
+    page.wait_for_selector("button[data-by=bytes][aria-pressed=true]")
+    assert names(page)[0] == "dandelion.jpg"
+    page.get_by_role("button", name="Clear").click()
+    page.get_by_role("button", name="Really clear 5 entries?").click()
+    wait_names(page, 0)
+    run_in_third(lab, page, "print(len(cache))")
+    assert page.locator(".jp-CodeCell").nth(2).locator(".jp-OutputArea-output").inner_text().strip() == "0"
+
+
+def test_the_theme_is_followed_while_it_is_open(lab: Lab, notebook: Page) -> None:
+    page = notebook
+    page.wait_for_function("document.querySelectorAll('.vcache-tile img').length === 6")
+    page.locator(".vcache-tile").nth(2).click()
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    colours = {}
+    for theme in ("light", "dark"):
+        lab.theme(page, theme)
+        page.wait_for_timeout(100)  # the theme's style sheet is applied by the browser in its own time
+        colours[theme] = page.eval_on_selector(
+            ".vcache", "e => [getComputedStyle(e).backgroundColor, getComputedStyle(e).color]"
+        )
+        assert serious_violations(page, ".vcache") == []
+        page.locator(".vcache").screenshot(path=SHOTS / f"widget-{theme}.png")
+    assert colours["light"][0] == "rgb(255, 255, 255)"
+    assert colours["dark"][0] != colours["light"][0]
+    lab.theme(page, "light")
+
+
+def test_there_is_a_real_table_for_screen_readers_and_for_everyone(notebook: Page) -> None:
+    page = notebook
+    table = page.get_by_role("table", name="Entries, least to most recently used")
+    assert [t.strip() for t in table.get_by_role("rowheader").all_text_contents()] == names(page)
+    assert table.get_by_role("columnheader").count() == 8
+    assert page.locator(".vcache-unseen table").count() == 1
+    page.get_by_role("button", name="Table").click()
+    assert page.locator(".vcache-unseen table").count() == 0
+    assert serious_violations(page, ".vcache") == []
+
+
+def test_a_reload_of_the_page_keeps_the_view_and_its_pictures(lab: Lab, notebook: Page) -> None:
+    page = notebook
+    run_in_third(lab, page, "cache.get('cat.png');")
+    lab.command(page, "docmanager:save")
+    page.wait_for_function("!window.jupyterapp.shell.currentWidget.context.model.dirty")
+    page.reload()
+    page.wait_for_function("document.querySelectorAll('.vcache-tile img').length === 6", timeout=60_000)
+    assert names(page)[-1] == "cat.png"
+    run_in_third(lab, page, "cache.get('coins.png');")
+    page.wait_for_function("[...document.querySelectorAll('.vcache-tile')].at(-1).title === 'coins.png'")
+
+
+def test_a_label_is_text_everywhere(lab: Lab, notebook: Page) -> None:
+    page = notebook
+    evil = "<img src=x onerror='window.evil = 1'>"
+    run_in_third(lab, page, f'put("{evil}"); cache')
+    page.wait_for_function(
+        "label => [...document.querySelectorAll('.vcache-tile')].at(-1).title === label", arg=evil
+    )
+    page.locator(".vcache-tile").last.click()
+    assert page.locator(".vcache-detail .vcache-name").inner_text() == evil
+    assert evil in page.locator(".jp-CodeCell").nth(2).locator(".jp-OutputArea-output").inner_text()
+    assert page.evaluate("window.evil") is None
+
+
+def test_ten_thousand_entries_stay_fluid(lab: Lab, notebook: Page) -> None:
+    page = notebook
+    run_in_third(
+        lab,
+        page,
+        "cache.resize(max_size=None)\nfor i in range(10_000): put(f'page-{i:05}.png', 1)\nlen(cache)",
+    )
+    page.wait_for_function("document.querySelector('.vcache').innerText.includes('10,006')")
+    assert page.locator(".vcache-tile").count() <= 48
+    assert page.evaluate("document.querySelectorAll('.vcache *').length") < 1500
+    page.locator(".vcache-tile").first.focus()
+    first = page.evaluate("document.activeElement.title")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function("title => document.activeElement.title !== title", arg=first)
+    assert page.evaluate("document.activeElement.title") == f"page-{int(first[5:10]) - 1:05}.png"
+    page.keyboard.press("Home")
+    page.wait_for_function("document.activeElement.title === 'astronaut.png'")
+    page.evaluate("""() => {
+        window.longest = 0;
+        let last = performance.now();
+        const frame = now => { window.longest = Math.max(window.longest, now - last); last = now; requestAnimationFrame(frame); };
+        requestAnimationFrame(frame);
+    }""")
+    page.keyboard.press("End")
+    page.wait_for_function("document.activeElement.title === 'page-09999.png'")
+    run_in_third(lab, page, "for i in range(300): cache.get(f'page-{i:05}.png'); time.sleep(0.005)")
+    page.wait_for_function("[...document.querySelectorAll('.vcache-tile')].at(-1).title === 'page-00299.png'")
+    # Generous: the machine also runs the kernel. A page that drew 10,000 tiles would take seconds.
+    assert page.evaluate("window.longest") < 500
+
+
+def test_rerunning_the_cell_leaves_one_live_view(lab: Lab, notebook: Page) -> None:
+    page = notebook
+    for _ in range(5):
+        page.locator(".jp-CodeCell").nth(1).locator(".cm-content").click()
+        page.keyboard.press("Control+Enter")
+        lab.wait_idle(page)
+        page.wait_for_function("document.querySelectorAll('.vcache').length === 1")
+    run_in_third(lab, page, "print(len(cache._subscribers), len(get_ipython().kernel.comm_manager.comms))")
+    output = page.locator(".jp-CodeCell").nth(2).locator(".jp-OutputArea-output")
+    assert output.inner_text().split() == ["1", "2"]  # the view and its layout

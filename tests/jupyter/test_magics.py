@@ -1,0 +1,334 @@
+"""`%vcache` and `%%vcache` in a real IPython."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import pytest
+from scenes import features, filled
+from IPython.utils.capture import capture_output
+
+from visioncache import CacheInfo, VisionFeatureCache
+from visioncache.jupyter.celldelta import CellDelta
+from visioncache.vlm import attach
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+
+def run(shell: InteractiveShell, cell: str) -> Any:
+    """Run a cell that must succeed; its value."""
+    result = shell.run_cell(cell, store_history=True)
+    result.raise_error()
+    return result.result
+
+
+def refused(shell: InteractiveShell, cell: str) -> str:
+    """Run a cell that must be refused; all that a person sees of it."""
+    with capture_output() as seen:
+        result = shell.run_cell(cell)
+    assert result.error_in_exec is not None
+    text = (seen.stderr + seen.stdout).strip()
+    assert text.startswith("UsageError: ")
+    assert "\n" not in text
+    assert "Traceback" not in text
+    return text
+
+
+def shown(seen: Any) -> list[str]:
+    """The plain text of what was displayed."""
+    return [output.data["text/plain"] for output in seen.outputs]
+
+
+def test_the_magic_alone_is_the_current_cache(shell: InteractiveShell) -> None:
+    shell.user_ns["mine"] = filled("a")
+    assert run(shell, "%vcache") is shell.user_ns["mine"]
+
+
+def test_use_creates_a_bounded_cache_when_there_is_none(shell: InteractiveShell) -> None:
+    run(shell, "%config VisionCacheMagics.max_bytes = '3 MiB'")
+    cache = run(shell, "%vcache use mine")
+    assert shell.user_ns["mine"] is cache
+    assert (cache.max_size, cache.max_bytes) == (20, 3 * 2**20)
+
+
+def test_use_chooses_between_caches(shell: InteractiveShell) -> None:
+    shell.user_ns["one"], shell.user_ns["two"] = filled("a"), filled("b")
+    assert "one, two" in refused(shell, "%vcache stats")
+    run(shell, "%vcache use two")
+    assert run(shell, "%vcache") is shell.user_ns["two"]
+
+
+def test_commands_return_what_the_public_functions_return(shell: InteractiveShell, tmp_path: Path) -> None:
+    cache = shell.user_ns["cache"] = filled("dir/a.png", "b.png", "c.png")
+    assert run(shell, "%vcache stats") == cache.info()
+    assert list(run(shell, "%vcache entries")["label"]) == ["dir/a.png", "b.png", "c.png"]
+    assert list(run(shell, "%vcache events")["kind"]) == ["put"] * 3
+    assert [entry.pinned for entry in run(shell, "%vcache pin a.png b.png")] == [True, True]
+    assert [entry.pinned for entry in run(shell, "%vcache unpin b.png")] == [False]
+    assert [entry.label for entry in run(shell, "%vcache evict a.png")] == ["dir/a.png"]
+    assert len(cache) == 2
+    path = tmp_path / "trace.jsonl"
+    written = run(shell, f"%vcache trace {path}")
+    assert [json.loads(line)["kind"] for line in path.read_text().splitlines()] == ["put"] * 3 + ["pop"]
+    assert written == 4
+    info = run(shell, "%vcache resize --max-size 7 --max-bytes 1MiB")
+    assert (info.max_size, info.max_bytes) == (7, 2**20)
+    assert run(shell, "%vcache resize --max-size none").max_size is None
+    assert run(shell, "%vcache reset").puts == 3
+    assert cache.info().puts == 0
+    run(shell, "%vcache clear")
+    assert len(cache) == 0
+
+
+def test_an_entry_is_named_by_the_variable_that_holds_its_image(shell: InteractiveShell) -> None:
+    cache = shell.user_ns["cache"] = VisionFeatureCache()
+    shell.user_ns["photo"] = features(2)
+    cache.put(features(2), features(), label="unnamed")
+    assert run(shell, "%vcache evict photo")[0].label == "unnamed"
+
+
+def test_every_command_binds_and_is_quiet_on_request(shell: InteractiveShell) -> None:
+    shell.user_ns["cache"] = filled("a")
+    assert run(shell, "%vcache stats -q -o info") is None
+    assert isinstance(shell.user_ns["info"], CacheInfo)
+    assert run(shell, "frame = %vcache entries\nlen(frame)") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("%vcache", "%vcache use NAME"),
+        ("%vcache fly", "no 'fly'"),
+        ("%vcache use 1x", "not the name of a variable"),
+        ("%vcache attach nothing", "no variable 'nothing'"),
+        ("%vcache plot pie", "invalid choice: 'pie'"),
+        ("%vcache stats --loud", "unrecognized arguments: --loud"),
+        ("%vcache trace 'unbalanced", "No closing quotation"),
+        ("%vcache pin", "required: ENTRY"),
+        ("%vcache stats -o 1x", "not the name of a variable"),
+        ("%%vcache --what\n1", "unrecognized arguments: --what"),
+        ("%%vcache --no-cache\n1", "there is no cache yet"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line(shell: InteractiveShell, line: str, says: str) -> None:
+    assert says in refused(shell, line)
+
+
+def test_mistakes_about_a_cache_are_answered_in_one_line(shell: InteractiveShell, tmp_path: Path) -> None:
+    shell.user_ns["cache"] = filled("a.png")
+    shell.user_ns["number"] = 3
+    assert "there are: a.png" in refused(shell, "%vcache evict b.png")
+    assert "not a VisionFeatureCache" in refused(shell, "%vcache use number")
+    assert "is not a size" in refused(shell, "%vcache resize --max-bytes many")
+    assert "--max-size few" in refused(shell, "%vcache resize --max-size few")
+    assert "give --max-size" in refused(shell, "%vcache resize")
+    assert "No such file" in refused(shell, f"%vcache trace {tmp_path}/missing/x")
+    assert "nothing is attached" in refused(shell, "%vcache detach")
+    assert "no model is attached" in refused(shell, "%%vcache --no-cache\nx = 1")
+    assert "x" not in shell.user_ns
+    assert "attach a model first" in refused(shell, "%vcache bench album")
+    assert "no latency was measured" in refused(shell, "%vcache plot latency")
+
+
+def test_help_names_every_command(shell: InteractiveShell) -> None:
+    help_text = shell.object_inspect("%vcache")["docstring"]
+    for name in "use attach detach stats entries show events evict pin unpin clear resize plot bench trace reset".split():
+        assert f"%vcache {name}" in help_text
+    assert "--no-cache" in shell.object_inspect("%%vcache")["docstring"]
+
+
+# Cells ------------------------------------------------------------------------------------------
+
+
+def test_a_cell_runs_unchanged_then_tells_one_line(shell: InteractiveShell) -> None:
+    shell.user_ns["cache"] = filled("a.png", "b.png")
+    with capture_output() as seen:
+        value = run(shell, "%%vcache\nx = {'$HOME': '{braces}'}\ncache.get('a.png'); cache.get('z')\nx")
+    assert value == {"$HOME": "{braces}"}
+    lines = [text for text in shown(seen) if text.startswith("vcache")]
+    assert len(lines) == 1
+    assert "1 hit, 1 miss, 50% hit rate, 250 ms saved, 0 B added, 0 B evicted" in lines[0]
+    assert "peak" in lines[0]
+
+
+def test_a_cell_that_ends_in_a_semicolon_shows_no_value(shell: InteractiveShell) -> None:
+    shell.user_ns["cache"] = filled("a")
+    with capture_output() as seen:
+        run(shell, "%%vcache -q\n41 + 1;")
+    assert seen.stdout == ""
+    assert seen.outputs == []
+
+
+def test_the_delta_is_bound(shell: InteractiveShell) -> None:
+    shell.user_ns["cache"] = filled("a", max_size=1)
+    shell.user_ns["features"] = features
+    with capture_output() as seen:
+        run(shell, "%%vcache -q -o spent\ncache.get('a'); cache.put('b', features(2))")
+    assert shown(seen)[1:] == []
+    spent = shell.user_ns["spent"]
+    assert isinstance(spent, CellDelta)
+    assert (spent.hits, spent.evictions, spent.bytes_added, spent.bytes_evicted) == (1, 1, 2048, 1024)
+    assert spent.elapsed > 0
+
+
+def test_peak_memory_is_that_of_the_cell(shell: InteractiveShell) -> None:
+    shell.user_ns.update(cache=filled("a"), mx=mx)
+    run(shell, "large = mx.zeros((2**20 * 16,)); mx.eval(large); del large")
+    run(shell, "%%vcache -q -o small\nmx.eval(mx.zeros((2**18,)))")
+    assert 2**20 <= shell.user_ns["small"].peak_bytes - mx.get_active_memory() < 2**25
+
+
+def test_errors_and_their_lines_are_what_they_are_without_the_magic(shell: InteractiveShell) -> None:
+    shell.user_ns["cache"] = filled("a")
+    cell = "\ncache.get('a')\n1 / 0"
+    with capture_output() as plain:
+        shell.run_cell("# plain" + cell, store_history=True)
+    with capture_output() as magic:
+        result = shell.run_cell("%%vcache -o spent" + cell, store_history=True)
+    assert isinstance(result.error_in_exec, ZeroDivisionError)
+    assert "----> 3 1 / 0" in magic.stdout
+
+    def anonymous(text: str) -> str:
+        return "\n".join(
+            line for line in text.splitlines() if "Cell In" not in line and "# plain" not in line
+        )
+
+    assert anonymous(magic.stdout).startswith(anonymous(plain.stdout).rstrip())
+    assert shell.user_ns["spent"].hits == 1
+
+
+def test_a_syntax_error_is_the_cells_own(shell: InteractiveShell) -> None:
+    shell.user_ns["cache"] = filled("a")
+    with capture_output() as seen:
+        result = shell.run_cell("%%vcache\nx = = 1")
+    assert isinstance(result.error_before_exec, SyntaxError)
+    assert "x = = 1" in seen.stdout
+
+
+def test_future_imports_and_await_work(shell: InteractiveShell) -> None:
+    shell.user_ns["cache"] = filled("a")
+    cell = "%%vcache -q\nfrom __future__ import annotations\nimport asyncio\nawait asyncio.sleep(0, cache.get('a')) is None"
+    assert run(shell, cell) is False
+
+
+def test_it_works_above_and_below_other_cell_magics(shell: InteractiveShell) -> None:
+    shell.user_ns["cache"] = filled("a")
+    with capture_output() as seen:
+        run(shell, "%%vcache -o outer\n%%time\ncache.get('a')")
+        run(shell, "%%time\n%%vcache -o inner\ncache.get('a')")
+        run(shell, "%%capture out\n%%vcache\ncache.get('a'); print('said')")
+    assert shell.user_ns["outer"].hits == shell.user_ns["inner"].hits == 1
+    assert sum(text.startswith("vcache") for text in shown(seen)) == 2
+    assert "said" in shell.user_ns["out"].stdout
+    assert any("1 hit" in output.data["text/plain"] for output in shell.user_ns["out"].outputs)
+
+
+def test_a_cache_created_in_the_cell_is_told_about(shell: InteractiveShell) -> None:
+    shell.user_ns.update(features=features, VisionFeatureCache=VisionFeatureCache)
+    run(shell, "%%vcache -q -o spent\nmine = VisionFeatureCache()\nmine.put('a', features(2)); mine.get('a')")
+    assert (shell.user_ns["spent"].hits, shell.user_ns["spent"].bytes_added) == (1, 2048)
+
+
+def test_without_a_cache_the_cell_runs_and_says_so(shell: InteractiveShell) -> None:
+    with capture_output() as seen:
+        assert run(shell, "%%vcache\n1 + 1") == 2
+    assert "there is no cache" in seen.stdout
+
+
+def test_quiet_can_be_configured(shell: InteractiveShell) -> None:
+    shell.user_ns["cache"] = filled("a")
+    run(shell, "%config VisionCacheMagics.quiet = True")
+    with capture_output() as seen:
+        run(shell, "%%vcache\ncache.get('a');")
+    assert not any(text.startswith("vcache") for text in shown(seen))
+
+
+def test_the_magic_adds_little_to_a_cell(shell: InteractiveShell) -> None:
+    shell.user_ns["cache"] = filled(*map(str, range(1000)), max_size=None)
+    plain, magic = [], []
+    for _ in range(30):
+        for cell, times in (("x = 1", plain), ("%%vcache -q\nx = 1", magic)):
+            start = time.perf_counter()
+            shell.run_cell(cell)
+            times.append(time.perf_counter() - start)
+    # Medians, and room for a busy machine: `benchmarks` say how little it really is.
+    assert sorted(magic)[15] - sorted(plain)[15] < 0.005
+
+
+# With a model -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pair(shell: InteractiveShell, demo_pair: tuple[Any, Any]) -> tuple[Any, Any]:
+    """A small Qwen2.5-VL of the real class and its processor, in the namespace."""
+    shell.user_ns.update(model=demo_pair[0], processor=demo_pair[1])
+    return demo_pair
+
+
+ASK = """
+from mlx_vlm import generate
+from mlx_vlm.prompt_utils import apply_chat_template
+from PIL import Image
+Image.new("RGB", (56, 84), "teal").save("teal.png")
+prompt = apply_chat_template(processor, model.config, "What is it?", num_images=1)
+answer = generate(model, processor, prompt, image=["teal.png"], max_tokens=3, verbose=False).text
+"""
+
+
+def test_a_model_is_attached_compared_and_detached(
+    shell: InteractiveShell, pair: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    attached = run(shell, "%vcache attach model processor")
+    cache = shell.user_ns["cache"]
+    assert attached.cache is cache
+    run(shell, "%%vcache -q -o cold" + ASK)
+    run(shell, "%%vcache -q -o warm" + ASK + "first = answer")
+    with capture_output() as seen:
+        run(shell, "%%vcache --no-cache -o none" + ASK)
+    deltas = [shell.user_ns[name] for name in ("cold", "warm", "none")]
+    assert [(d.hits, d.misses) for d in deltas] == [(0, 1), (1, 0), (0, 0)]
+    assert shell.user_ns["answer"] == shell.user_ns["first"]
+    assert any(text.startswith("vcache bypassed") for text in shown(seen))
+    assert attached.active
+    assert run(shell, "%vcache show")._thumbnails.url(cache.entries()[0]).startswith("data:image/jpeg")  # noqa: SLF001
+    run(shell, "%vcache detach")
+    assert shell.user_ns["cache"].info().hits == 1
+    with attach(*pair, cache):  # it was really detached: else this raises
+        assert run(shell, "%%vcache --no-cache\n5") == 5  # what was attached by hand is bypassed too
+
+
+def test_unloading_leaves_nothing_behind(shell: InteractiveShell, pair: Any) -> None:  # noqa: ARG001
+    def state() -> dict[str, Any]:
+        return {
+            "magics": {kind: set(table) for kind, table in shell.magics_manager.magics.items()},
+            "registry": set(shell.magics_manager.registry),
+            "matchers": list(shell.Completer.custom_matchers),
+            "configurables": [type(c).__name__ for c in shell.configurables],
+            "config": json.dumps(shell.config, default=str, sort_keys=True),
+            "hooks": {name: len(callbacks) for name, callbacks in shell.events.callbacks.items()},
+            "transforms": list(shell.input_transformer_manager.line_transforms),
+        }
+
+    run(shell, "%lsmagic")
+    shell.magics_manager.load_all_lazy_magics()  # IPython's own, which come when they are first used
+    run(shell, "%unload_ext visioncache")
+    before = state()
+    for _ in range(3):
+        run(shell, "%reload_ext visioncache")
+        run(shell, "%config VisionCacheMagics.quiet = True")
+        attached = run(shell, "%vcache attach model processor")
+        run(shell, "%%vcache\ncache.get('a');")
+        run(shell, "%unload_ext visioncache")
+        assert state() == before
+        assert "detached" in repr(attached)
+        assert not shell.user_ns["cache"]._subscribers  # noqa: SLF001
+    run(shell, "%reload_ext visioncache")
+    run(shell, "%reload_ext visioncache")
+    assert run(shell, "%vcache") is shell.user_ns["cache"]

@@ -1,0 +1,217 @@
+"""The plots: each beside a small committed picture, which `UPDATE_PLOTS=1 pytest tests/jupyter/test_plots.py` redraws."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+from scenes import Clock, features, filled
+
+from visioncache import VisionFeatureCache
+from visioncache.jupyter import plots
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PICTURES = Path(__file__).parent / "plots"
+DPI = 45
+PAGES = {"light": (255, 255, 255), "dark": (17, 17, 17)}
+TOLERANCE = 6.0
+"""Root mean square of the difference, of 255: fonts are hinted differently from machine to machine."""
+
+
+@pytest.fixture
+def cache() -> VisionFeatureCache:
+    """A cache after a session with hits, misses and evictions, by a clock of its own."""
+    clock = Clock()
+    worked = VisionFeatureCache(max_size=6, max_bytes="100 KiB", clock=clock)
+    rng = np.random.default_rng(0)
+    for image in rng.geometric(0.22, 80):
+        clock.now += 0.7
+        worked.get_or_compute(f"photos/photo-{image}.jpg", lambda n=image: features(4 + 3 * int(n)))
+    worked.pin("photos/photo-1.jpg")
+    return worked
+
+
+@pytest.fixture
+def results() -> pd.DataFrame:
+    """Turns as a bench measures them: four arms, two trials, five turns."""
+    rows = []
+    for arm, base, growth in [
+        ("none", 0.5, 0.4),
+        ("mlx-vlm", 0.55, 0.45),
+        ("visioncache", 0.45, 0.04),
+        ("bound", 0.1, 0.03),
+    ]:
+        for trial in range(2):
+            for turn in range(1, 6):
+                tower = base * 0.5 + growth * (turn - 1) * 0.6
+                parts = {
+                    "key_s": 0.01,
+                    "decode_s": 0.05,
+                    "preprocess_s": 0.1 * turn,
+                    "tower_s": tower,
+                    "prefill_s": 0.1,
+                }
+                rows.append(
+                    {
+                        "session": "album",
+                        "arm": arm,
+                        "trial": trial,
+                        "turn": turn,
+                        "ttft_s": base + growth * turn + trial / 50,
+                        **parts,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def drawn(ax: Axes, page: tuple[int, int, int] = PAGES["light"]) -> Image.Image:
+    """A plot as a person sees it on a page of that colour, small."""
+    png = io.BytesIO()
+    ax.get_figure(root=True).savefig(png, format="png", dpi=DPI)
+    picture = Image.open(png).convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, (*page, 255)), picture).convert("RGB")
+
+
+def check(name: str, ax: Axes) -> None:
+    """Compare a plot with its committed picture."""
+    picture, path = drawn(ax), PICTURES / f"{name}.png"
+    if os.environ.get("UPDATE_PLOTS"):
+        PICTURES.mkdir(exist_ok=True)
+        picture.quantize(64).save(path, optimize=True)
+    expected = Image.open(path).convert("RGB")
+    assert picture.size == expected.size
+    difference = np.asarray(picture, float) - np.asarray(expected, float)
+    assert np.sqrt((difference**2).mean()) < TOLERANCE
+
+
+def test_ttft_by_turn(results: pd.DataFrame) -> None:
+    check("ttft", plots.ttft(results))
+
+
+def test_stages_stacked(results: pd.DataFrame) -> None:
+    check("stages", plots.stages(results))
+
+
+def test_memory_with_evictions(cache: VisionFeatureCache) -> None:
+    check("memory", plots.memory(cache))
+
+
+def test_hit_rate_over_time(cache: VisionFeatureCache) -> None:
+    check("hit_rate", plots.hit_rate(cache, window=20))
+
+
+def test_reuse_distance(cache: VisionFeatureCache) -> None:
+    check("reuse_distance", plots.reuse_distance(cache))
+
+
+def test_bytes_by_entry(cache: VisionFeatureCache) -> None:
+    check("entry_bytes", plots.entry_bytes(cache))
+
+
+def draw_all(cache: VisionFeatureCache, results: pd.DataFrame, ax: Axes | None = None) -> list[Axes]:
+    """Every plot."""
+    of_cache = [plots.memory, plots.hit_rate, plots.reuse_distance, plots.entry_bytes]
+    return [plots.ttft(results, ax), plots.stages(results, ax), *(plot(cache, ax) for plot in of_cache)]
+
+
+def test_they_draw_on_the_axes_that_they_are_given(cache: VisionFeatureCache, results: pd.DataFrame) -> None:
+    ax = Figure().add_subplot()
+    ax.set_title("mine")
+    assert all(drawn_on is ax for drawn_on in draw_all(cache, results, ax))
+    assert ax.get_title() == "mine"
+
+
+def test_they_touch_nothing_global(cache: VisionFeatureCache, results: pd.DataFrame) -> None:
+    before = dict(mpl.rcParams)
+    draw_all(cache, results)
+    assert dict(mpl.rcParams) == before
+    code = "import visioncache.jupyter.plots, sys; print('matplotlib.pyplot' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    assert ran.stdout.strip() == "False"
+
+
+def luminance(colour: Any) -> float:
+    """The relative luminance of a colour (WCAG 2)."""
+    rgb = np.array(mpl.colors.to_rgb(colour))
+    return float(
+        np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+    )
+
+
+def contrast(one: Any, other: Any) -> float:
+    """The contrast of two colours (WCAG 2)."""
+    low, high = sorted([luminance(one), luminance(other)])
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=list(PAGES))
+def test_they_are_legible_in_light_and_in_dark(
+    cache: VisionFeatureCache, results: pd.DataFrame, page: tuple[int, int, int]
+) -> None:
+    ground = tuple(channel / 255 for channel in page)
+    for ax in draw_all(cache, results):
+        assert ax.get_figure(root=True).get_facecolor()[3] == 0
+        texts = [ax.xaxis.label, ax.yaxis.label, ax._left_title, *ax.get_xticklabels(), *ax.get_yticklabels()]
+        legend = ax.get_legend()
+        texts += legend.get_texts() if legend else []
+        assert all(contrast(text.get_color(), ground) > 4 for text in texts if text.get_text())
+        assert all(contrast(line.get_color(), ground) > 3 for line in ax.get_lines())
+
+
+def test_arms_and_stages_differ_by_more_than_colour() -> None:
+    assert len({marker for _, marker in plots.ARMS.values()}) == len(plots.ARMS)
+    assert len({hatch for _, hatch in plots.STAGES.values()}) == len(plots.STAGES)
+
+
+def test_reuse_distance_counts_other_images() -> None:
+    assert plots._reuse_distances("abcab") == [2, 2]
+    assert plots._reuse_distances("aaba") == [0, 1]
+    cache = filled()
+    for name in "abbca":
+        cache.get(name)
+    heights = [bar.get_height() for bar in plots.reuse_distance(cache).patches]
+    assert heights == [1, 0, 1]
+
+
+def test_memory_ends_with_what_is_held(cache: VisionFeatureCache) -> None:
+    times, held, evicted = plots._bytes_over_time(cache)
+    assert held[-1] == cache.nbytes
+    assert max(held) <= cache.max_bytes
+    marked = {times[i] for i in evicted}
+    assert marked == {event.time - cache.events[0].time for event in cache.events if event.kind == "evict"}
+    clock = Clock()
+    short = VisionFeatureCache(log=3, clock=clock)
+    for name in "abcdef":
+        clock.now += 1
+        short.put(name, features())
+    assert plots._bytes_over_time(short)[1] == [4096, 5120, 6144]
+
+
+def test_an_empty_cache_has_plots_too() -> None:
+    for plot in (plots.memory, plots.hit_rate, plots.reuse_distance, plots.entry_bytes):
+        drawn(plot(VisionFeatureCache()))
+
+
+def test_a_label_is_never_mathematics() -> None:
+    drawn(plots.entry_bytes(filled("$x_$.png", "a" * 200, "$")))
+
+
+def test_a_frame_of_something_else_is_refused() -> None:
+    with pytest.raises(ValueError, match="no column session, arm"):
+        plots.ttft(pd.DataFrame({"turn": [1]}))
+
+
+def test_a_plot_shows_itself_in_a_notebook(cache: VisionFeatureCache) -> None:
+    assert plots.memory(cache)._repr_png_().startswith(b"\x89PNG")

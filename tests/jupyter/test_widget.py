@@ -1,0 +1,317 @@
+"""CacheView without a page: what it sends, when, and what it leaves behind."""
+
+from __future__ import annotations
+
+import base64
+import gc
+import io
+import threading
+import time
+import weakref
+from typing import Any
+
+import ipywidgets
+import pytest
+from PIL import Image
+from scenes import features, filled
+
+from visioncache import VisionFeatureCache
+from visioncache.jupyter import CacheView
+from visioncache.jupyter.snapshot import WINDOW, History, Names, snapshot, window
+from visioncache.keys import Key
+
+
+@pytest.fixture(autouse=True)
+def closed_views() -> Any:
+    """Close every view that a test made."""
+    yield
+    ipywidgets.Widget.close_all()
+
+
+def sent(view: CacheView) -> list[dict[str, Any]]:
+    """Every message that a view sends to pages from now on, collected as it goes."""
+    messages: list[dict[str, Any]] = []
+    view.comm.publish_msg = lambda kind, data=None, **_: messages.append(
+        {"type": kind, "at": time.monotonic(), **(data or {})}
+    )
+    return messages
+
+
+def hear(view: CacheView, **content: Any) -> None:
+    """What happens when a page sends something."""
+    view._handle_custom_msg(content, [])
+
+
+def settle(view: CacheView, done: Any) -> None:
+    """Wait until a view shows something; it is told by its own trait, so nothing is polled."""
+    ready = threading.Event()
+
+    def look(_change: Any = None) -> None:
+        if done(view.view):
+            ready.set()
+
+    view.observe(look, "view")
+    look()
+    assert ready.wait(10), view.view
+    view.unobserve(look, "view")
+
+
+def labels(view: CacheView) -> list[str]:
+    """The labels of the entries drawn, in order."""
+    return [entry["label"] for entry in view.view["entries"]]
+
+
+def test_it_shows_entries_from_least_to_most_recently_used() -> None:
+    cache = filled("a", "b", "c", max_bytes="1MB")
+    cache.get("a")
+    view = CacheView(cache)
+    assert labels(view) == ["b", "c", "a"]
+    last = view.view["entries"][-1]
+    assert (last["nbytes"], last["shape"], last["dtype"], last["hits"]) == (1024, "1 × 256", "float32", 1)
+    assert view.view["max_bytes"] == 1_000_000
+
+
+def test_it_refuses_what_is_not_a_cache() -> None:
+    with pytest.raises(TypeError, match="found dict"):
+        CacheView({})
+
+
+def test_it_takes_what_attach_returned() -> None:
+    class Attached:
+        cache = filled("a")
+
+    assert CacheView(Attached()).cache is Attached.cache
+
+
+def test_it_follows_the_cache_from_any_thread_at_ten_messages_a_second() -> None:
+    cache = VisionFeatureCache(max_size=None)
+    view = CacheView(cache)
+    view.follow()
+    messages = sent(view)
+
+    def work(worker: int) -> None:
+        for i in range(2000):
+            cache.put(f"{worker}-{i % 50}", features())
+            cache.get(f"{worker}-{i % 50}")
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    settle(view, lambda v: v["hits"] == 8000 and v["size"] == 200)
+    times = [message["at"] for message in messages]
+    assert messages
+    assert all(later - earlier >= 0.095 for earlier, later in zip(times, times[1:], strict=False))
+    assert all({"view"} <= set(message["state"]) <= {"view", "pictures"} for message in messages)
+
+
+def test_one_change_set_is_one_message() -> None:
+    cache = filled("a", "b", max_size=2)
+    view = CacheView(cache, images={"c": Image.new("RGB", (300, 200), "teal")})
+    view.follow()
+    settle(view, lambda v: v["message"] > 1)
+    messages = sent(view)
+    cache.put("c", features(), label="c")  # evicts a, stores c, brings a picture
+    settle(view, lambda v: v["evictions"] == 1)
+    (message,) = messages
+    assert set(message["state"]) == {"view", "pictures"}
+    assert message["state"]["view"]["news"]["evict"][0]["label"] == "a"
+    assert message["state"]["view"]["news"]["counts"] == {"evict": 1, "put": 1}
+
+
+def test_nothing_is_sent_after_close() -> None:
+    cache = filled("a")
+    view = CacheView(cache)
+    view.follow()
+    messages = sent(view)
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            cache.get("a")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    settle(view, lambda v: v["hits"] > 0)
+    view.close()
+    count = sum(message["type"] == "comm_msg" for message in messages)
+    hits = cache.info().hits
+    while cache.info().hits < hits + 1000:
+        pass
+    stop.set()
+    thread.join()
+    assert sum(message["type"] == "comm_msg" for message in messages) == count
+    assert not cache._subscribers
+    view.close()
+
+
+def test_a_page_evicts_pins_sorts_and_clears() -> None:
+    cache = filled("a", "b", "c")
+    cache.put("large", features(9), label="large")
+    view = CacheView(cache)
+    hear(view, do="shown", page="p")
+    ids = {entry["label"]: entry["id"] for entry in view.view["entries"]}
+    hear(view, do="evict", id=ids["a"])
+    hear(view, do="pin", id=ids["b"])
+    settle(view, lambda v: [e["pinned"] for e in v["entries"]] == [True, False, False])
+    assert [entry.pinned for entry in cache.entries()] == [True, False, False]
+    hear(view, do="unpin", id=ids["b"])
+    hear(view, do="sort", by="bytes")
+    settle(view, lambda v: v["sort"] == "bytes")
+    assert labels(view)[0] == "large"
+    hear(view, do="clear")
+    settle(view, lambda v: v["size"] == 0)
+    assert len(cache) == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, [], "clear", {}, {"do": "evict"}, {"do": "evict", "id": {"a": 1}}, {"do": "sort", "by": "size"}],
+)
+def test_nonsense_from_a_page_changes_nothing(content: Any) -> None:
+    cache = filled("a")
+    view = CacheView(cache)
+    view._handle_custom_msg(content, [])
+    view._handle_custom_msg({"do": "window", "start": "x" * 10}, [])
+    assert len(cache) == 1
+    assert view._sort == "recency"
+
+
+def test_a_view_that_no_page_shows_costs_nothing() -> None:
+    cache = filled("a")
+    view = CacheView(cache)
+    assert not cache._subscribers
+    hear(view, do="shown", page="one")
+    hear(view, do="shown", page="two")
+    hear(view, do="hidden", page="one")
+    assert len(cache._subscribers) == 1
+    hear(view, do="hidden", page="two")
+    assert not cache._subscribers
+    hear(view, do="shown", page="three")
+    cache.get("a")
+    settle(view, lambda v: v["hits"] == 1)
+
+
+def test_a_forgotten_view_takes_its_subscription_along() -> None:
+    cache = filled("a")
+    view = CacheView(cache)
+    view.follow()
+    gone = weakref.ref(view)
+    view.close()
+    del view
+    gc.collect()
+    assert gone() is None
+    assert not cache._subscribers
+
+
+def test_the_static_form_is_a_true_escaped_table() -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    cache = filled(evil, "b.png", max_bytes="1MB")
+    data, _ = CacheView(cache)._repr_mimebundle_()
+    assert set(data) == {"text/html", "text/plain", "application/vnd.jupyter.widget-view+json"}
+    assert evil not in data["text/html"]
+    assert "&lt;img src=x onerror=alert(1)&gt;" in data["text/html"]
+    assert "<table" in data["text/html"]
+    assert evil in data["text/plain"]
+    assert "2 of 20 entries" in data["text/plain"]
+
+
+def picture(view: CacheView) -> Image.Image:
+    """The only picture that a view has sent."""
+    (url,) = view.pictures["urls"].values()
+    head, _, data = url.partition(",")
+    assert head in ("data:image/jpeg;base64", "data:image/png;base64")
+    return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+def test_pictures_are_small_and_never_the_tensor(tmp_path: Any) -> None:
+    path = tmp_path / "wide.png"
+    Image.new("RGB", (1200, 400), "teal").save(path)
+    view = CacheView(filled("wide"), images={"wide": path})
+    assert picture(view).size == (96, 32)
+    assert picture(view).format == "JPEG"
+
+
+def test_a_transparent_picture_stays_transparent() -> None:
+    view = CacheView(filled("a"), thumbnail=lambda _key: Image.new("RGBA", (10, 10), (255, 0, 0, 0)))
+    assert picture(view).getpixel((0, 0))[3] == 0
+
+
+def test_a_picture_is_made_and_sent_once() -> None:
+    asked: list[Key] = []
+
+    def thumbnail(key: Key) -> Image.Image:
+        asked.append(key)
+        return Image.new("L", (20, 20))
+
+    cache = filled("a")
+    view = CacheView(cache, thumbnail=thumbnail)
+    view.follow()
+    messages = sent(view)
+    cache.get("a")
+    settle(view, lambda v: v["hits"] == 1)
+    assert len(asked) == 1
+    assert all("pictures" not in message["state"] for message in messages)
+    hear(view, do="pictures")  # a page that was reloaded
+    before = view.view["message"]
+    settle(view, lambda v: v["message"] > before)
+    assert len(asked) == 1
+    assert any("pictures" in message["state"] for message in messages)
+
+
+def test_a_picture_that_cannot_be_read_is_left_out(tmp_path: Any) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"nothing")
+    assert CacheView(filled("a", "b"), images={"a": broken, "b": tmp_path / "missing"}).pictures == {}
+
+
+def test_ten_thousand_entries_are_a_small_message() -> None:
+    cache = filled(*(f"page-{i:05}.png" for i in range(10_000)), max_size=None)
+    view = CacheView(cache)
+    assert view.view["size"] == 10_000
+    assert labels(view) == [f"page-{i:05}.png" for i in range(10_000 - WINDOW, 10_000)]
+    assert len(str(view.view)) < 20_000
+    hear(view, do="shown", page="p")
+    hear(view, do="window", start=0)
+    settle(view, lambda v: v["start"] == 0)
+    assert labels(view)[0] == "page-00000.png"
+
+
+def test_a_window_is_cut_to_what_there_is() -> None:
+    cache = filled(*"abcdef")
+    cache.get("b")
+    for sort, start, expected in [
+        ("recency", None, "fb"),
+        ("recency", 0, "ac"),
+        ("recency", 99, "fb"),
+        ("hits", None, "bf"),
+        ("hits", 99, "ca"),
+    ]:
+        _, entries = window(cache, sort, start, 2)
+        assert "".join(entry.label for entry in entries) == expected, (sort, start)
+    assert window(VisionFeatureCache(), "recency", None) == (0, [])
+
+
+def test_a_window_by_recency_asks_only_about_what_it_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = filled(*map(str, range(500)), max_size=None)
+    monkeypatch.setattr(cache, "entries", lambda: pytest.fail("looked at every entry"))
+    snapshot(cache, Names(), now=0.0)
+
+
+def test_history_is_kept_in_buckets() -> None:
+    now = [0.0]
+    history = History(clock=lambda: now[0])
+    cache = filled("a")
+    cache.get("a")
+    history.add(cache.info())
+    now[0] = 1.0
+    cache.get("z")
+    history.add(cache.info())
+    now[0] = 7.0
+    cache.reset_info()
+    cache.get("a")
+    history.add(cache.info())
+    assert history.rows() == [[1, 1, 1, 1024], [0, 1, 0, 1024]]
+    now[0] = History.seconds * (History.buckets + 1)
+    assert history.rows() == []

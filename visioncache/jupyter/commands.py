@@ -1,0 +1,260 @@
+"""The subcommands of `%vcache`: each parses its arguments and calls one public function.
+
+A command is called with the session and its parsed arguments, and returns what its line evaluates to.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.magic_arguments import argument, magic_arguments
+
+from visioncache.jupyter.session import UsageError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Callable, Sequence
+
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from visioncache.cache import VisionFeatureCache
+    from visioncache.events import EventLog
+    from visioncache.jupyter.session import Session
+    from visioncache.jupyter.widget import CacheView
+    from visioncache.records import CacheInfo, Entry
+    from visioncache.study.bench import BenchResult
+    from visioncache.vlm.attach import Attached
+
+Command = Any
+"""A function of `(session, arguments)` that carries its `parser`, and `variables`: which of its
+arguments name variables, for completion."""
+
+COMMANDS: dict[str, Command] = {}
+PLOTS = ("memory", "hits", "latency", "reuse", "bytes")
+
+
+def command(*arguments: Any, variables: Sequence[str] = ()) -> Callable[[Command], Command]:
+    """Register a function as the subcommand of its name."""
+
+    def register(function: Command) -> Command:
+        name = function.__name__.rstrip("_")
+        common = (
+            argument("-o", "--output", metavar="NAME", help="bind what is returned to this variable"),
+            argument("-q", "--quiet", action="store_true", help="return nothing, so that nothing is shown"),
+        )
+        for decorate in reversed((*arguments, *common)):
+            function = decorate(function)
+        function.summary = (function.__doc__ or "").splitlines()[0]
+        function.variables = tuple(variables)
+        COMMANDS[name] = magic_arguments(f"vcache {name}")(function)
+        return COMMANDS[name]
+
+    return register
+
+
+@command(argument("name", metavar="NAME", help="a variable"), variables=["name"])
+def use(session: Session, args: Namespace) -> VisionFeatureCache:
+    """Choose the cache that `%vcache` means; one is created when there is none of that name."""
+    return session.use(args.name)
+
+
+@command(
+    argument("model", metavar="MODEL", help="a variable: the model"),
+    argument("processor", metavar="PROCESSOR", nargs="?", help="a variable: its processor"),
+    variables=["model", "processor"],
+)
+def attach(session: Session, args: Namespace) -> Attached:
+    """Let a model look its images up in the cache, instead of encoding them again.
+
+    Without a processor, only the vision tower is skipped; decoding and preprocessing are not.
+    """
+    from visioncache.vlm.attach import attach as attach_to
+
+    model = session.variable(args.model)
+    processor = None if args.processor is None else session.variable(args.processor)
+    cache = session.find()
+    if cache is None:
+        cache = session.use("cache")
+    if session.attached is not None:
+        session.attached.detach()
+        session.attached = None
+    session.attached, session.pair = attach_to(model, processor, cache), (model, processor)
+    return session.attached
+
+
+@command()
+def detach(session: Session, _args: Namespace) -> None:
+    """Give the attached model its own ways back."""
+    attached = [session.attached] if session.attached else session.attachments(session.cache())
+    if not attached:
+        raise UsageError("nothing is attached")
+    for each in attached:
+        each.detach()
+    session.attached = session.pair = None
+
+
+@command()
+def stats(session: Session, _args: Namespace) -> CacheInfo:
+    """Counters: hits, misses, evictions, bytes, seconds saved."""
+    return session.cache().info()
+
+
+@command()
+def entries(session: Session, _args: Namespace) -> pd.DataFrame:
+    """What is held, as a DataFrame, from least to most recently used."""
+    from visioncache.jupyter.table import entries_frame
+
+    return entries_frame(session.cache())
+
+
+@command()
+def show(session: Session, _args: Namespace) -> CacheView:
+    """The live widget."""
+    from visioncache.jupyter.widget import CacheView
+
+    return CacheView(session.cache())
+
+
+@command()
+def events(session: Session, _args: Namespace) -> pd.DataFrame:
+    """What happened, as a DataFrame, oldest first."""
+    return _log(session).to_frame()
+
+
+@command(argument("entry", metavar="ENTRY", nargs="+", help="a label, file name, key or variable"))
+def evict(session: Session, args: Namespace) -> list[Entry]:
+    """Drop entries, pinned or not; returns what they were."""
+    return [entry for entry in _each(session, args, "pop") if entry is not None]
+
+
+@command(argument("entry", metavar="ENTRY", nargs="+", help="a label, file name, key or variable"))
+def pin(session: Session, args: Namespace) -> list[Entry | None]:
+    """Keep entries from being evicted; returns them."""
+    return _each(session, args, "pin")
+
+
+@command(argument("entry", metavar="ENTRY", nargs="+", help="a label, file name, key or variable"))
+def unpin(session: Session, args: Namespace) -> list[Entry | None]:
+    """Let entries be evicted again; returns them."""
+    return _each(session, args, "unpin")
+
+
+@command()
+def clear(session: Session, _args: Namespace) -> None:
+    """Drop every entry; counters stay."""
+    session.cache().clear()
+
+
+@command(
+    argument("--max-size", metavar="N", help="entries held at most; `none` for no such bound"),
+    argument("--max-bytes", metavar="SIZE", help="bytes held at most, as 2GiB or 500MB; `none` for no bound"),
+)
+def resize(session: Session, args: Namespace) -> CacheInfo:
+    """Change the bounds, evicting what no longer fits; returns the counters."""
+    bounds: dict[str, Any] = {}
+    if args.max_size is not None:
+        bounds["max_size"] = _bound(args.max_size, int)
+    if args.max_bytes is not None:
+        bounds["max_bytes"] = _bound(args.max_bytes, str)
+    if not bounds:
+        raise UsageError("give --max-size, --max-bytes, or both")
+    cache = session.cache()
+    cache.resize(**bounds)
+    return cache.info()
+
+
+@command(
+    argument("kind", metavar="KIND", choices=PLOTS, help=", ".join(PLOTS)),
+    argument("results", metavar="RESULTS", nargs="?", help="a variable, for latency: what bench returned"),
+    variables=["results"],
+)
+def plot(session: Session, args: Namespace) -> Axes:
+    """Draw memory, hits, reuse or bytes of the cache, or the latency that bench measured."""
+    from visioncache.jupyter import plots
+
+    if args.kind != "latency":
+        drawers = {
+            "memory": plots.memory,
+            "hits": plots.hit_rate,
+            "reuse": plots.reuse_distance,
+            "bytes": plots.entry_bytes,
+        }
+        return drawers[args.kind](session.cache())
+    results = session.variable(args.results) if args.results else session.result
+    if results is None:
+        raise UsageError("no latency was measured yet; `%vcache bench SESSION` does, or name a result")
+    return plots.ttft(results)
+
+
+@command(
+    argument("session", metavar="SESSION", help="the name of a shipped session, or the path of one"),
+    argument("model", metavar="MODEL", nargs="?", help="a variable; by default what was attached"),
+    argument("processor", metavar="PROCESSOR", nargs="?", help="a variable"),
+    argument("--trials", metavar="N", type=int, default=1, help="how often each arm is run"),
+    variables=["model", "processor"],
+)
+def bench(session: Session, args: Namespace) -> BenchResult:
+    """Run a session without a cache, with mlx-vlm's, with this one, and with nothing left to save."""
+    from visioncache.study.bench import bench as run_bench
+    from visioncache.study.sessions import load_session
+
+    if args.model is not None:
+        processor = None if args.processor is None else session.variable(args.processor)
+        pair = session.variable(args.model), processor
+    elif session.pair is not None:
+        pair = session.pair
+    else:
+        raise UsageError("bench what? `%vcache bench SESSION MODEL PROCESSOR`, or attach a model first")
+    turns = load_session(args.session)
+    cache = session.attached.cache if session.attached is not None else None
+    if session.attached is not None:  # every arm attaches what it needs, to a cache of its own
+        session.attached.detach()
+    try:
+        session.result = run_bench(*pair, [turns], trials=args.trials)
+    finally:
+        if cache is not None and session.pair is not None:
+            from visioncache.vlm.attach import attach as attach_to
+
+            session.attached = attach_to(*session.pair, cache)
+    return session.result
+
+
+@command(argument("path", metavar="PATH", help="where to write it"))
+def trace(session: Session, args: Namespace) -> int:
+    """Write the events as JSON, one a line; returns how many."""
+    return _log(session).to_jsonl(args.path)
+
+
+@command()
+def reset(session: Session, _args: Namespace) -> CacheInfo:
+    """Start the counters from zero; entries and events stay. Returns the counters until now."""
+    cache = session.cache()
+    info = cache.info()
+    cache.reset_info()
+    return info
+
+
+def _log(session: Session) -> EventLog:
+    return session.cache().events
+
+
+def _each(session: Session, args: Namespace, verb: str) -> list[Entry | None]:
+    """Call a method of the cache with every entry named; what each entry is then, or was if it went."""
+    cache = session.cache()
+    keys = [key for name in args.entry for key in session.keys_called(name)]
+    found = []
+    for key in dict.fromkeys(keys):
+        before = cache.entry(key)
+        getattr(cache, verb)(key)
+        found.append(cache.entry(key) or before)
+    return found
+
+
+def _bound(text: str, kind: Callable[[str], Any]) -> Any:
+    if text.lower() == "none":
+        return None
+    try:
+        return kind(text)
+    except ValueError:
+        raise UsageError(f"--max-size {text}: give a whole number, or `none`") from None

@@ -1,0 +1,140 @@
+"""`%vcache` and `%%vcache`: the magics, their configuration, and how they come and go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError as IPythonUsageError
+from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
+from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from traitlets import Bool, Int, Unicode
+
+from visioncache.jupyter.cellrun import CellRuns
+from visioncache.jupyter.commands import COMMANDS
+from visioncache.jupyter.completion import matcher_for
+from visioncache.jupyter.session import Session, UsageError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+
+@magics_class
+class VisionCacheMagics(Magics):  # type: ignore[misc]  # IPython is untyped here
+    """`%vcache` and `%%vcache`; `%config VisionCacheMagics` shows and sets what they default to."""
+
+    max_size = Int(20, allow_none=True, help="Entries of a cache that %vcache creates.").tag(config=True)
+    max_bytes = Unicode("2 GiB", allow_none=True, help="Bytes of a cache that %vcache creates.").tag(
+        config=True
+    )
+    quiet = Bool(default_value=False, help="Print no line after a %%vcache cell.").tag(config=True)
+    peak_memory = Bool(
+        default_value=True, help="Measure the peak of MLX's memory in a %%vcache cell (resets MLX's own)."
+    ).tag(config=True)
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        super().__init__(shell=shell)
+        self.session = Session(shell.user_ns, shell.user_ns_hidden)
+        self.runs = CellRuns(shell, self)
+
+    @line_magic("vcache")
+    def line(self, line: str) -> Any:
+        """See a vision-feature cache, and work it."""
+        words = line.split(maxsplit=1)
+        if not words:
+            return self._orderly(self.session.cache)
+        name, rest = words[0], words[1] if len(words) > 1 else ""
+        function = COMMANDS.get(name)
+        if function is None:
+            raise IPythonUsageError(f"%vcache has no {name!r}; it has {', '.join(COMMANDS)} (see %vcache?)")
+        args: Namespace = self._orderly(parse_argstring, function, rest)
+        self._check_output(args)
+        self.session.bounds = {"max_size": self.max_size, "max_bytes": self.max_bytes}
+        result = self._orderly(function, self.session, args)
+        if args.output is not None:
+            self.shell.user_ns[args.output] = result
+        return None if args.quiet else result
+
+    @magic_arguments("%vcache")
+    @argument("-q", "--quiet", action="store_true", help="print no line after the cell")
+    @argument("-o", "--output", metavar="NAME", help="bind what happened to this variable")
+    @argument("--no-cache", action="store_true", help="run the cell with the cache bypassed, to compare")
+    @cell_magic("vcache")
+    def cell(self, line: str, cell: str) -> Any:
+        """Run the cell unchanged, then say in one line what it hit, missed, saved, added and evicted.
+
+        Peak memory is MLX's, from the start of the cell.
+        """
+        return self._orderly(self.runs.run_inside, line, cell)
+
+    def parse_cell(self, line: str) -> Namespace:
+        """The options of a `%%vcache` line; UsageError for others."""
+        args: Namespace = self._orderly(parse_argstring, self.cell, line)
+        self._check_output(args)
+        return args
+
+    @staticmethod
+    def _check_output(args: Namespace) -> None:
+        if args.output is not None and not args.output.isidentifier():
+            raise IPythonUsageError(f"-o {args.output}: not the name of a variable")
+
+    @staticmethod
+    def _orderly(function: Any, *args: Any) -> Any:
+        """Call a function; what a person got wrong becomes one line instead of a traceback."""
+        try:
+            return function(*args)
+        except (UsageError, ValueError, OSError, RuntimeError) as error:
+            if isinstance(error, IPythonUsageError):
+                raise
+            raise IPythonUsageError(str(error).partition("\n")[0]) from None
+
+
+def _help() -> str:
+    """What `%vcache?` shows."""
+    lines = ["See a vision-feature cache, and work it.", "", "%vcache              the current cache"]
+    for function in COMMANDS.values():
+        usage = function.parser.format_usage().split()
+        shown = " ".join(word for word in usage if word != "::")
+        shown = shown.removeprefix("%vcache ").replace("[-o NAME] [-q]", "").replace("  ", " ").strip()
+        lines.append(f"%vcache {shown:<12} {function.summary}" if len(shown) <= 12 else f"%vcache {shown}")  # noqa: PLR2004
+        if len(shown) > 12:  # noqa: PLR2004
+            lines.append(f"{'':20} {function.summary}")
+    lines += [
+        "",
+        "Each takes -o NAME (bind what it returns) and -q (show nothing).",
+        "ENTRY is a label, a file name, a key, or a variable that holds the image.",
+        "",
+        "%%vcache [-q] [-o NAME] [--no-cache]   run a cell, then say what it did to the cache (%%vcache?)",
+        "%config VisionCacheMagics              what new caches are bounded by, and more",
+    ]
+    return "\n".join(lines)
+
+
+VisionCacheMagics.line.__doc__ = _help()
+
+
+def load(shell: InteractiveShell) -> None:
+    """Register the magics, their completion and their hooks."""
+    if "VisionCacheMagics" in shell.magics_manager.registry:
+        return
+    magics = VisionCacheMagics(shell)
+    shell.register_magics(magics)
+    magics.runs.install()
+    magics.matcher = matcher_for(magics.session)
+    shell.Completer.custom_matchers.append(magics.matcher)
+
+
+def unload(shell: InteractiveShell) -> None:
+    """Take everything back that `load` and the magics left in the shell."""
+    manager = shell.magics_manager
+    magics = manager.registry.pop("VisionCacheMagics", None)
+    if magics is None:
+        return
+    for kind in ("line", "cell"):
+        manager.magics[kind].pop("vcache", None)
+    magics.runs.remove()
+    magics.session.forget()
+    shell.Completer.custom_matchers.remove(magics.matcher)
+    shell.configurables.remove(magics)
+    shell.config.pop("VisionCacheMagics", None)

@@ -1,0 +1,319 @@
+"""Plots: what a cache did and what it was worth, one function a question.
+
+Each draws on the Axes that it is given, or on new ones, and returns them; nothing global is touched.
+New ones are transparent, in greys and colours that stand out from white and from black alike (4:1 for
+text) and that the colour-blind tell apart (Okabe and Ito, 2008), with marks and hatches besides.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+
+from visioncache.sizes import format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pandas as pd
+
+    from visioncache.cache import VisionFeatureCache
+    from visioncache.events import Event
+
+TEXT = "#797979"
+"""As far from white as from JupyterLab's black."""
+BLUE, VERMILLION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#b56a98"
+ARMS = {
+    "none": (TEXT, "o"),
+    "mlx-vlm": (VERMILLION, "s"),
+    "visioncache": (BLUE, "D"),
+    "bound": (GREEN, "^"),
+}
+STAGES = {
+    "key": (PURPLE, "xxx"),
+    "decode": (GREEN, "///"),
+    "preprocess": ("#c98a00", "..."),
+    "tower": (VERMILLION, "\\\\\\"),
+    "prefill": (BLUE, ""),
+}
+
+
+class Plot(Axes):
+    """Axes that show themselves in a notebook: they belong to no pyplot figure, so nothing else would."""
+
+    def _repr_png_(self) -> bytes:
+        png = io.BytesIO()
+        self.get_figure(root=True).savefig(png, format="png", dpi=144, bbox_inches="tight")
+        return png.getvalue()
+
+
+def ttft(results: Any, ax: Axes | None = None) -> Axes:
+    """Seconds to the first token by turn, a line an arm: the median over trials.
+
+    `results` is what `bench` returned, or its `turns`. Turns of several sessions follow one another.
+    """
+    ax = _axes(ax)
+    turns = _turns(results)
+    order = {
+        pair: i for i, pair in enumerate(dict.fromkeys(zip(turns["session"], turns["turn"], strict=True)))
+    }
+    for arm, rows in turns.groupby("arm", sort=False):
+        times = rows.groupby(["session", "turn"], sort=False)["ttft_s"].median()
+        at = [order[pair] for pair in times.index]
+        colour, marker = ARMS.get(str(arm), (PURPLE, "v"))
+        ax.plot(at, times.to_numpy(), color=colour, marker=marker, markersize=5, label=str(arm))
+    ax.set_xticks(range(len(order)), [str(turn) for _, turn in order])
+    _from_zero(ax)
+    return _finish(ax, "Time to first token", "turn", "seconds", legend=True)
+
+
+def stages(results: Any, ax: Axes | None = None) -> Axes:
+    """Where the seconds to the first token go, a stacked bar an arm: medians of sums."""
+    ax = _axes(ax)
+    turns = _turns(results)
+    columns = [f"{stage}_s" for stage in STAGES if f"{stage}_s" in turns]
+    sums = turns.groupby(["arm", "session", "trial"], sort=False)[columns].sum()
+    medians = sums.groupby(["arm", "session"], sort=False).median().groupby("arm", sort=False).sum()
+    left = np.zeros(len(medians))
+    for column in columns:
+        colour, hatch = STAGES[column.removesuffix("_s")]
+        values = medians[column].to_numpy()
+        ax.barh(
+            [str(arm) for arm in medians.index],
+            values,
+            left=left,
+            height=0.62,
+            color=colour,
+            edgecolor="white",
+            linewidth=0.4,
+            hatch=hatch,
+            label=column.removesuffix("_s"),
+        )
+        left += values
+    ax.invert_yaxis()
+    return _finish(ax, "Where the time to first token goes", "seconds", "", legend=True, grid="x")
+
+
+def memory(source: VisionFeatureCache | Iterable[Event], ax: Axes | None = None) -> Axes:
+    """Bytes held over time, with a mark at each eviction, and the budget where there is one.
+
+    `source` is a cache or its events; time starts at the first event that is known. What was held
+    before the log begins is inferred from a cache, and taken for nothing where there is none.
+    """
+    ax = _axes(ax)
+    times, held, evicted = _bytes_over_time(source)
+    ax.fill_between(times, held, step="post", color=BLUE, alpha=0.25, linewidth=0)
+    ax.step(times, held, where="post", color=BLUE, label="held")
+    if evicted:
+        at = [held[i] for i in evicted]
+        ax.plot(
+            [times[i] for i in evicted],
+            at,
+            linestyle="",
+            marker="x",
+            markersize=6,
+            color=VERMILLION,
+            label="evicted",
+        )
+    budget = getattr(source, "max_bytes", None)
+    if budget is not None:
+        ax.axhline(budget, color=TEXT, linestyle="--", linewidth=1, label="budget")
+    _bytes_axis(ax.yaxis)
+    _from_zero(ax)
+    return _finish(ax, "Memory held", "seconds", "", legend=True)
+
+
+def hit_rate(
+    source: VisionFeatureCache | Iterable[Event], ax: Axes | None = None, *, window: int = 50
+) -> Axes:
+    """The share of look-ups that hit, over all until then and over the last `window` of them."""
+    ax = _axes(ax)
+    found = np.array(
+        [event.kind == "hit" for event in _events(source) if event.kind in ("hit", "miss")], float
+    )
+    count = np.arange(1, len(found) + 1)
+    total = np.cumsum(found)
+    recent = total.copy()
+    recent[window:] -= total[:-window]
+    ax.plot(count, recent / np.minimum(count, window), color=TEXT, linewidth=1, label=f"last {window}")
+    ax.plot(count, total / count, color=BLUE, label="all")
+    ax.set_ylim(0, 1.03)
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return _finish(ax, "Hit rate", "look-ups", "", legend=True)
+
+
+def reuse_distance(source: VisionFeatureCache | Iterable[Event], ax: Axes | None = None) -> Axes:
+    """How many other images came between two uses of one: a cache that holds more would have hit.
+
+    The LRU stack distance (Mattson et al., 1970), counted in images; first uses are left out.
+    """
+    ax = _axes(ax)
+    distances = _reuse_distances(
+        event.key.text for event in _events(source) if event.kind in ("hit", "miss") and event.key
+    )
+    top = max(distances, default=0)
+    counts = np.bincount(np.array(distances, int), minlength=top + 1)
+    ax.bar(np.arange(len(counts)), counts, color=BLUE, width=0.85)
+    size = getattr(source, "max_size", None)
+    if size is not None and size <= 4 * (top + 1):
+        ax.axvline(size - 0.5, color=VERMILLION, linestyle="--", linewidth=1.2, label=f"max_size {size}")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
+    return _finish(ax, "Reuse distance", "other images in between", "uses", legend=True)
+
+
+def entry_bytes(cache: VisionFeatureCache, ax: Axes | None = None, *, most: int = 20) -> Axes:
+    """Bytes of each entry, the largest first; the smaller ones of many are one bar."""
+    from visioncache.jupyter.snapshot import label_of
+
+    ax = _axes(ax)
+    entries = sorted(cache.entries(), key=lambda entry: -entry.nbytes)
+    shown, rest = entries[:most], entries[most:]
+    sizes = [entry.nbytes for entry in shown]
+    names = [_short(label_of(entry)) for entry in shown]
+    hatches = ["///" if entry.pinned else "" for entry in shown]
+    if rest:
+        sizes.append(sum(entry.nbytes for entry in rest))
+        names.append(f"{len(rest)} others")
+        hatches.append("")
+    bars = ax.barh(range(len(sizes)), sizes, color=BLUE, height=0.7)
+    for bar, hatch in zip(bars, hatches, strict=True):
+        bar.set_hatch(hatch)
+        bar.set_edgecolor("white" if hatch else "none")
+        bar.set_linewidth(0)
+    if any(hatches):
+        bars[hatches.index("///")].set_label("pinned")
+    ax.set_yticks(range(len(names)), names)
+    ax.invert_yaxis()
+    _bytes_axis(ax.xaxis)
+    return _finish(ax, "Bytes by entry", "", "", legend=any(hatches), grid="x")
+
+
+def _axes(ax: Axes | None) -> Axes:
+    if ax is not None:
+        return ax
+    figure = Figure(figsize=(6.4, 3.2), facecolor="none", layout="constrained")
+    FigureCanvasAgg(figure)
+    new = figure.add_subplot(axes_class=Plot, facecolor="none")
+    for side, spine in new.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(TEXT)
+    new.tick_params(colors=TEXT, labelsize=9)
+    for text in (new.title, new.xaxis.label, new.yaxis.label):
+        text.set_color(TEXT)
+    return new
+
+
+def _finish(ax: Axes, title: str, x: str, y: str, *, legend: bool, grid: str = "y") -> Axes:
+    """Title, labels, legend and grid; on Axes of the caller, only what they don't have yet."""
+    for has, set_text, text in (
+        (ax.get_title(), ax.set_title, title),
+        (ax.get_xlabel(), ax.set_xlabel, x),
+        (ax.get_ylabel(), ax.set_ylabel, y),
+    ):
+        if text and not has:
+            set_text(text)
+    if isinstance(ax, Plot):
+        ax.set_title(ax.get_title(), color=TEXT, fontsize=11, fontweight="bold", loc="left")
+        ax.title.set_text("")
+        ax.grid(axis=grid, color=TEXT, alpha=0.3, linewidth=0.7)  # type: ignore[arg-type]
+        ax.set_axisbelow(True)
+    if legend and ax.get_legend_handles_labels()[1]:
+        colour = {"labelcolor": TEXT} if isinstance(ax, Plot) else {}
+        ax.legend(frameon=False, fontsize=9, **colour)
+    return ax
+
+
+def _from_zero(ax: Axes) -> None:
+    if ax.get_ylim()[1] > 0:
+        ax.set_ylim(bottom=0)
+
+
+class BytesLocator(MaxNLocator):
+    """Ticks at round numbers of KiB, MiB or GiB."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        """Ticks between two amounts of bytes."""
+        unit = 1024 ** int(np.log2(max(vmax, 1)) // 10)
+        return np.asarray(super().tick_values(vmin / unit, vmax / unit)) * unit
+
+
+def _bytes_axis(axis: Any) -> None:
+    axis.set_major_locator(BytesLocator(nbins=5))
+    axis.set_major_formatter(FuncFormatter(lambda size, _: format_size(size)))
+
+
+def _turns(results: Any) -> pd.DataFrame:
+    """The turns of a result, or the frame itself; ValueError for a frame of something else."""
+    turns = getattr(results, "turns", results)
+    columns = list(getattr(turns, "columns", ()))
+    missing = [name for name in ("session", "arm", "trial", "turn", "ttft_s") if name not in columns]
+    if missing:
+        raise ValueError(f"not the result of a bench: no column {', '.join(missing)}")
+    return turns
+
+
+def _events(source: VisionFeatureCache | Iterable[Event]) -> list[Event]:
+    return list(getattr(source, "events", source))
+
+
+def _bytes_over_time(source: Any) -> tuple[list[float], list[int], list[int]]:
+    """Times, bytes held after what happened then, and the places among them where something was evicted."""
+    sizes: dict[str, int] = {}
+    times: list[float] = []
+    held: list[int] = []
+    evicted: list[int] = []
+    total = 0
+    start: float | None = None
+    for event in _events(source):
+        start = event.time if start is None else start
+        key = event.key.text if event.key is not None else ""
+        if event.kind == "put":
+            total += event.nbytes - sizes.get(key, 0)
+            sizes[key] = event.nbytes
+        elif event.kind in ("evict", "pop"):
+            sizes.pop(key, None)
+            total -= event.nbytes
+        elif event.kind == "clear":
+            sizes.clear()
+            total = 0
+        else:
+            continue
+        # What a put evicts goes at the same moment: nobody ever saw the cache in between.
+        if times and times[-1] == event.time - start:
+            held[-1] = total
+        else:
+            times.append(event.time - start)
+            held.append(total)
+        if event.kind == "evict" and evicted[-1:] != [len(times) - 1]:
+            evicted.append(len(times) - 1)
+    # The log is bounded: what was held before it begins shows as a difference at its end.
+    before = max(0, getattr(source, "nbytes", total) - total)
+    return times, [size + before for size in held], evicted
+
+
+def _reuse_distances(keys: Iterable[str]) -> list[int]:
+    """For every use of a key but its first, how many other keys were used since the one before."""
+    distances = []
+    stack: OrderedDict[str, None] = OrderedDict()  # least recently used first
+    for key in keys:
+        if key in stack:
+            distances.append(next(i for i, other in enumerate(reversed(stack)) if other == key))
+        stack[key] = None
+        stack.move_to_end(key)
+    return distances
+
+
+def _short(label: str, most: int = 24) -> str:
+    """A label short enough for an axis, as plain text: a `$` would start mathematics."""
+    name = label.replace("\\", "/").rstrip("/").rpartition("/")[2] or label
+    name = name if len(name) <= most else f"{name[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
+    return name.replace("$", r"\$")

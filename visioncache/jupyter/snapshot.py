@@ -1,0 +1,167 @@
+"""Snapshots: what a page needs to draw a cache, and no more, as plain JSON."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, Any, Literal
+
+from blake3 import blake3
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from visioncache.cache import VisionFeatureCache
+    from visioncache.events import Event
+    from visioncache.keys import Key
+    from visioncache.records import CacheInfo, Entry
+
+Sort = Literal["recency", "bytes", "hits"]
+SORTS: tuple[Sort, ...] = ("recency", "bytes", "hits")
+
+WINDOW = 48
+"""Entries drawn at once; the others are counted."""
+
+_NAMED = 6
+"""Events of one message that are told by name; the others are counted."""
+
+
+class History:
+    """Hits, misses and bytes over the last minutes, in buckets of equal length."""
+
+    seconds = 5.0
+    buckets = 60
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._buckets: deque[list[int]] = deque(maxlen=self.buckets)
+        self._hits = self._misses = 0
+
+    def add(self, info: CacheInfo) -> None:
+        """Note the counters as they are now; those of a cache that was reset start over."""
+        bucket = int(self._clock() / self.seconds)
+        if info.hits < self._hits or info.misses < self._misses:
+            self._hits = self._misses = 0
+        hits, misses = info.hits - self._hits, info.misses - self._misses
+        self._hits, self._misses = info.hits, info.misses
+        if self._buckets and self._buckets[-1][0] == bucket:
+            last = self._buckets[-1]
+            last[1:] = [last[1] + hits, last[2] + misses, info.nbytes]
+        else:
+            self._buckets.append([bucket, hits, misses, info.nbytes])
+
+    def rows(self) -> list[list[int]]:
+        """`[buckets ago, hits, misses, bytes]`, oldest first."""
+        now = int(self._clock() / self.seconds)
+        return [[now - bucket, *rest] for bucket, *rest in self._buckets if 0 <= now - bucket < self.buckets]
+
+
+class Names:
+    """Short names for keys on the page, and the way back, for the keys that were shown last."""
+
+    capacity = 2048
+
+    def __init__(self) -> None:
+        self._keys: OrderedDict[str, Key] = OrderedDict()
+
+    def name(self, key: Key) -> str:
+        """A key's short name."""
+        name = blake3(key.text.encode("utf-8", "surrogatepass")).hexdigest(length=8)
+        self._keys[name] = key
+        self._keys.move_to_end(name)
+        if len(self._keys) > self.capacity:
+            self._keys.popitem(last=False)
+        return name
+
+    def key(self, name: object) -> Key | None:
+        """The key that was shown under a name."""
+        return self._keys.get(name) if isinstance(name, str) else None
+
+
+def window(
+    cache: VisionFeatureCache, sort: Sort, start: int | None, count: int = WINDOW
+) -> tuple[int, list[Entry]]:
+    """The entries at `start` and on, in a page's order, and where they really start.
+
+    By recency the most recent come last, and `start=None` is the end; by bytes or hits the most
+    come first, and it is the beginning. A window by recency costs little however many are held.
+    """
+    if sort == "recency":
+        keys = cache.keys()
+        start = max(0, min(len(keys) - count, len(keys) if start is None else start))
+        found = (cache.entry(key) for key in keys[start : start + count])
+        return start, [entry for entry in found if entry is not None]
+    entries = cache.entries()
+    entries.reverse()  # equals stay most recent first
+    entries.sort(key=lambda entry: -(entry.nbytes if sort == "bytes" else entry.hits))
+    start = max(0, min(len(entries) - count, start or 0))
+    return start, entries[start : start + count]
+
+
+def snapshot(
+    cache: VisionFeatureCache,
+    names: Names,
+    *,
+    sort: Sort = "recency",
+    start: int | None = None,
+    now: float,
+) -> tuple[dict[str, Any], list[Entry]]:
+    """A page's view of a cache at `now` by the cache's clock, and the entries that it draws."""
+    first, entries = window(cache, sort, start)
+    info = cache.info()
+    view = {
+        "size": info.size,
+        "max_size": info.max_size,
+        "nbytes": info.nbytes,
+        "max_bytes": info.max_bytes,
+        "hits": info.hits,
+        "misses": info.misses,
+        "evictions": info.evictions,
+        "seconds_saved": info.seconds_saved,
+        "sort": sort,
+        "start": first,
+        "following": start is None,
+        "entries": [_row(entry, names, now) for entry in entries],
+    }
+    return view, entries
+
+
+def news(events: Sequence[Event], names: Names) -> dict[str, Any]:
+    """What happened since the last message: how often each kind, and some of it by name."""
+    told: dict[str, Any] = {"counts": {}, "hit": [], "evict": []}
+    for event in events:
+        told["counts"][event.kind] = told["counts"].get(event.kind, 0) + 1
+        if event.kind in ("hit", "evict") and event.key is not None:
+            told[event.kind].append(
+                {"id": names.name(event.key), "label": label_of(event), "nbytes": event.nbytes}
+            )
+    told["hit"], told["evict"] = told["hit"][-_NAMED:], told["evict"][-_NAMED:]
+    return told
+
+
+def label_of(item: Entry | Event) -> str:
+    """What to call an entry, or the entry of an event: its label, or else its key."""
+    if item.label:
+        return item.label
+    return "" if item.key is None else item.key.unscoped.text
+
+
+def shape_of(entry: Entry) -> str:
+    """An entry's shape as people write it: `577 x 1024`."""
+    return " \N{MULTIPLICATION SIGN} ".join(map(str, entry.shape))
+
+
+def _row(entry: Entry, names: Names, now: float) -> dict[str, Any]:
+    return {
+        "id": names.name(entry.key),
+        "label": label_of(entry)[-200:],
+        "nbytes": entry.nbytes,
+        "shape": shape_of(entry),
+        "dtype": entry.dtype,
+        "hits": entry.hits,
+        "used": round(now - entry.last_used, 1),
+        "stored": round(now - entry.created, 1),
+        "seconds": round(entry.seconds, 4),
+        "pinned": entry.pinned,
+        "key": entry.key.unscoped.text[:48],
+    }
