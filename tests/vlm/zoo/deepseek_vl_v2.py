@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+from typing import Any
 
+import mlx.core as mx
 from mlx_vlm.models.deepseek_vl_v2 import Model, ModelConfig
 from mlx_vlm.models.deepseek_vl_v2.processing_deepsek_vl_v2 import DeepseekVLV2Processor
 
@@ -63,3 +65,14 @@ def build() -> Tiny:
 
 def prompt(n: int) -> str:
     return "<image>\n" * n + "What differs?"
+
+
+def complete(inputs: dict[str, Any]) -> dict[str, Any]:
+    """The inputs with a row of zeros for every view that begins no image.
+
+    mlx-vlm counts images by `pixel_values.shape[1]`, the number of views, and so reads beyond the
+    end of `images_spatial_crop`: whatever lies there decides how many views are encoded.
+    """
+    rows = inputs["pixel_values"].shape[1] - inputs["images_spatial_crop"].shape[1]
+    crops = mx.pad(inputs["images_spatial_crop"], [(0, 0), (0, rows), (0, 0)])
+    return {**inputs, "images_spatial_crop": crops}
