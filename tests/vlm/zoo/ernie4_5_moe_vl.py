@@ -38,9 +38,7 @@ def build() -> Tiny:
         mrope_section=[3, 3, 2],
         freq_allocation=2,
     )
-    vision = VisionConfig(
-        depth=2, embed_dim=32, hidden_size=32, mlp_ratio=2.0, num_heads=2, patch_size=PATCH
-    )
+    vision = VisionConfig(depth=2, embed_dim=32, hidden_size=32, mlp_ratio=2.0, num_heads=2, patch_size=PATCH)
     config = ModelConfig(
         text_config=text,
         vision_config=vision,

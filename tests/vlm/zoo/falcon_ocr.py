@@ -11,9 +11,7 @@ MARKS = ("image_cls", "image_reg_1", "image_reg_2", "image_reg_3", "image_reg_4"
 
 
 def build() -> Tiny:
-    tokenizer = byte_tokenizer(
-        "<|image|>", "<|end_of_image|>", "<|OCR_PLAIN|>", *(f"<|{m}|>" for m in MARKS)
-    )
+    tokenizer = byte_tokenizer("<|image|>", "<|end_of_image|>", "<|OCR_PLAIN|>", *(f"<|{m}|>" for m in MARKS))
     config = {
         "model_type": "falcon_ocr",
         "dim": 32,

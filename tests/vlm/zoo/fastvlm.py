@@ -31,9 +31,7 @@ def build() -> Tiny:
         eos_token_id=tokenizer.eos_token_id,
         mm_hidden_size=int(vision.embed_dims[-1] * vision.cls_ratio),
     )
-    images = FastVLMImageProcessor(
-        size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE}
-    )
+    images = FastVLMImageProcessor(size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE})
     return Tiny(textured(Model(config)), FastVLMProcessor(images, tokenizer), prompt)
 
 

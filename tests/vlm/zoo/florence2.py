@@ -51,7 +51,7 @@ def build() -> Tiny:
         image_token_index=processor.image_token_id,
         eos_token_id=[tokenizer.eos_token_id],
     )
-    return Tiny(textured(Model(config)), processor, prompt, max_images=1)
+    return Tiny(textured(Model(config), gain=2), processor, prompt, max_images=1)
 
 
 def prompt(_: int) -> str:

@@ -78,7 +78,7 @@ def build() -> Tiny:
         tokenizer,
         image_seq_length=SIDE**2,
     )
-    return Tiny(textured(small(config)), processor, prompt)
+    return Tiny(textured(small(config), gain=10), processor, prompt)
 
 
 def small(config: ModelConfig) -> Model:

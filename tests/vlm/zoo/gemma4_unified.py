@@ -67,9 +67,7 @@ def build() -> Tiny:
         vision_soft_tokens_per_image=TOKENS,
     )
     processor = Gemma4UnifiedProcessor(
-        Gemma4UnifiedImageProcessor(
-            patch_size=PATCH, pooling_kernel_size=POOL, max_soft_tokens=TOKENS
-        ),
+        Gemma4UnifiedImageProcessor(patch_size=PATCH, pooling_kernel_size=POOL, max_soft_tokens=TOKENS),
         tokenizer,
         Gemma4UnifiedVideoProcessor(patch_size=PATCH, pooling_kernel_size=POOL),
         image_seq_length=TOKENS,

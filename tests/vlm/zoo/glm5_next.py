@@ -72,9 +72,7 @@ def build() -> Tiny:
         video_end_token_id=ids("<|end_of_video|>"),
     )
     sizes = {"patch_size": PATCH, "min_image_tokens": 1, "max_image_tokens": 16}
-    processor = Glm5NextProcessor(
-        Glm5NextImageProcessor(**sizes), tokenizer, Glm5NextVideoProcessor(**sizes)
-    )
+    processor = Glm5NextProcessor(Glm5NextImageProcessor(**sizes), tokenizer, Glm5NextVideoProcessor(**sizes))
     return Tiny(textured(Model(config)), processor, prompt)
 
 
