@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import numpy as np
+from mlx.utils import tree_map_with_path
 from PIL import Image
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -66,3 +68,22 @@ def photos() -> list[Image.Image]:
         coarse = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
         pictures.append(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
     return pictures
+
+
+def textured(model: Any, gain: float = 3.0) -> Any:
+    """The model, with weights that let pictures decide what is answered.
+
+    Position tables of zeros and projections of ones would hide differences between pictures, and
+    layers as timid as they are drawn leave the last token of the prompt to name the next one.
+    """
+
+    def weight(path: str, value: mx.array) -> mx.array:
+        if not mx.issubdtype(value.dtype, mx.floating) or value.size == 1:
+            return value
+        if mx.all(value == value.flatten()[0]).item():
+            noise = mx.random.normal(value.shape)
+            return noise * value.shape[-1] ** -0.5 if value.ndim > 1 else value + 0.1 * noise
+        return value * gain if value.ndim > 1 and not re.search("embed_tok|lm_head", path) else value
+
+    model.update(tree_map_with_path(weight, model.parameters()))
+    return model.eval()
