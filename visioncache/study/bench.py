@@ -12,6 +12,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from visioncache.study.arms import ARMS, arm_chat
+from visioncache.sizes import format_size
 from visioncache.study.machine import describe_machine
 
 if TYPE_CHECKING:
@@ -56,6 +57,19 @@ class BenchResult:
         whole = ["turns", "hits", "misses", "encodes", "held_bytes"]
         table[whole] = table[whole].astype(int)
         return table.reset_index()
+
+    def table(self) -> str:
+        """The summary as text: seconds, counts, bytes, and whether tokens and answers are right."""
+        shown = self.summary()
+        baseline = shown[shown["arm"] == "mlx-vlm"].set_index("session")["ttft_s"]
+        against = shown["session"].map(baseline)
+        shown.insert(4, "of mlx-vlm", (shown["ttft_s"] / against).map(lambda r: f"{r:.2f}"))
+        shown["ttft_s"] = shown["ttft_s"].map(lambda s: f"{s:.2f}")
+        shown["held_bytes"] = shown["held_bytes"].map(format_size)
+        shown["correct"] = shown["correct"].map(lambda c: f"{c:.0%}")
+        shown["tokens_equal"] = shown["tokens_equal"].map({True: "yes", False: "NO"})
+        names = {"ttft_s": "sum of TTFT (s)", "held_bytes": "held", "tokens_equal": "same tokens"}
+        return str(shown.rename(columns=names).to_string(index=False))
 
     def save(self, path: str | Path) -> Path:
         """Write everything as JSON, raw trials included; the folder is made."""

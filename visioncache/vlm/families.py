@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from visioncache.vlm.layouts import PACKED, Layout
+from visioncache.vlm.layouts import PACKED, ROWS, Layout, Rows
 from visioncache.vlm.trees import concatenate
 
 if TYPE_CHECKING:
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 def _same(value: Any) -> Any:
     return value
+
+
+_END_TO_END = concatenate(0)
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Family:
     inject: Literal["seam", "kwarg"] = "kwarg"
     keep: Callable[[Any], Any] = _same
     give: Callable[[Any], Any] = _same
-    join: Callable[[Sequence[Any]], Any] = concatenate(0)
+    join: Callable[[Sequence[Any]], Any] = _END_TO_END
     video: bool = False
     """Whether videos take the same way, as `pixel_values_videos` and `video_grid_thw`."""
     side_outputs: str = ""
@@ -47,15 +50,33 @@ def _with_nothing(features: Any) -> Any:
     return features, None
 
 
-FAMILIES: dict[str, Family] = {
-    family.name: family
-    for family in (
-        Family("qwen2_vl", "vision_tower", PACKED, "seam", video=True),
-        Family("qwen2_5_vl", "vision_tower", PACKED, "seam", video=True),
-        Family("qwen3_vl", "vision_tower", PACKED, "seam", video=True, side_outputs="DeepStack"),
-        Family("qwen3_5", "vision_tower", PACKED, "seam", keep=_first, give=_with_nothing, video=True),
-    )
-}
+# Packed patches behind a grid, the tower alone between pixels and language model.
+_PACKED = (
+    Family("qwen2_vl", "vision_tower", PACKED, "seam", video=True),
+    Family("qwen2_5_vl", "vision_tower", PACKED, "seam", video=True),
+    Family("qwen3_vl", "vision_tower", PACKED, "seam", video=True, side_outputs="DeepStack"),
+    Family("qwen3_5", "vision_tower", PACKED, "seam", keep=_first, give=_with_nothing, video=True),
+    Family("cohere_compass", "vision_tower", PACKED, "seam", side_outputs="DeepStack"),
+    Family("dots_ocr", "vision_tower", PACKED),
+    Family("ernie4_5_moe_vl", "resampler_model", PACKED),
+    Family("glm4v", "vision_tower", PACKED),
+    Family("glm4v_moe", "vision_tower", PACKED),
+    Family("glm5_next", "vision_tower", PACKED),
+    Family("glm_ocr", "vision_tower", PACKED),
+)
+
+# A batch of views, one row or several an image, then a projector.
+_ROWS = (
+    Family("aya_vision", "multi_modal_projector", ROWS),
+    Family("fastvlm", "mm_projector", Rows(companions=("image_sizes",))),
+    Family("florence2", "_encode_image", ROWS),
+    Family("gemma3", "multi_modal_projector", ROWS),
+    Family("gemma3n", "get_image_features", ROWS),
+    Family("gemma4", "embed_vision", ROWS, join=concatenate(1)),
+    Family("gemma4_unified", "get_image_features", Rows(companions=("image_position_ids",))),
+)
+
+FAMILIES: dict[str, Family] = {family.name: family for family in (*_PACKED, *_ROWS)}
 
 
 def family_of(model: Any) -> Family:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from visioncache.keys import Key
+from visioncache.sizes import leaves
 from visioncache.vlm.parts import Part
 from visioncache.vlm.standin import is_stand_in
 from visioncache.vlm.swap import around, resolve, restore, swap
@@ -102,19 +103,19 @@ class FeatureSide:
             return known
         if not self._attached.active:
             return []
-        if is_stand_in(pixels):
+        if is_stand_in(next(leaves(pixels))):
             raise ValueError(
                 f"{anchor} was changed on its way from the attached processor to the model; "
                 "pass on what the processor returned, or attach(model, None, cache)"
             )
-        theirs = {names.get(n, n): n for n in (*layout.pixels, *layout.companions)}
+        theirs = {names.get(n, n): n for n in layout.names}
         ours = {n: inputs[t] for t, n in theirs.items() if inputs.get(t) is not None}
         return [self._prepared(image, names) for image in layout.images(ours)]
 
     def _prepared(self, image: dict[str, Any], names: dict[str, str]) -> Part:
         """A part whose identity is the content of inputs that somebody else prepared."""
         with self._attached.stages.measure("key"):
-            key = Key.of([Key.from_array(image[name]) for name in sorted(image)])
+            key = Key.of([Key.of(image[name]) for name in sorted(image)])
         kind = "video" if names else "pixels"
         part = Part(key.scoped(f"{self._attached.scope}/{kind}"), kind)
         part.inputs = {names.get(name, name): value for name, value in image.items()}

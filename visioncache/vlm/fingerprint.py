@@ -6,6 +6,7 @@ import json
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import mlx.core as mx
 from blake3 import blake3
 from mlx.utils import tree_flatten
 
@@ -31,7 +32,8 @@ class Fingerprint:
         self._arrays = dict(_vision_arrays(model))
         hasher = blake3(max_threads=blake3.AUTO)
         for name, array in sorted(self._arrays.items()):
-            hasher.update(f"{name}:{Key.from_array(array).text};".encode())
+            content = Key.from_array(array).text if isinstance(array, mx.array) else repr(array)
+            hasher.update(f"{name}:{content};".encode())
         for line in _structure(model):
             hasher.update(line.encode())
         self.digest = hasher.hexdigest(length=16)

@@ -23,6 +23,11 @@ class Layout:
     pixels: tuple[str, ...] = ("pixel_values",)
     companions: tuple[str, ...] = ()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of everything that belongs to images."""
+        return (*self.pixels, *self.companions)
+
     def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
         """The inputs of each image of a request, in order."""
         raise NotImplementedError
@@ -48,12 +53,24 @@ class Packed(Layout):
         ]
 
 
+@dataclass(frozen=True)
+class Rows(Layout):
+    """A batch of views `[N, ...]`; without the processor's word each row is an image of its own."""
+
+    def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
+        count = len(inputs[self.pixels[0]])
+        return [{name: value[i : i + 1] for name, value in inputs.items()} for i in range(count)]
+
+
 PACKED = Packed()
+ROWS = Rows()
 
 
 def _joined(values: list[Any]) -> Any:
-    """Arrays end to end; lists one after the other."""
+    """Arrays end to end, or row by row in a list where rows differ in shape; lists likewise."""
     if isinstance(values[0], mx.array):
+        if len({value.shape[1:] for value in values}) > 1:
+            return [row for value in values for row in value]
         return values[0] if len(values) == 1 else mx.concatenate(values, axis=0)
     if isinstance(values[0], np.ndarray):
         return np.concatenate(values, axis=0)

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from visioncache.vlm.attach import Attached
 
 
+_SECOND = "(second)"
+"""Stands for the second of the two things that an image processor returns."""
+
+
 class PixelSide:
     """The processor and its image processor while they are attached."""
 
@@ -98,7 +102,8 @@ class PixelSide:
             ]
         finally:
             self._thread.inside = False
-        return self._layout.join(outputs)
+        joined = self._layout.join(outputs)
+        return (joined, joined.pop(_SECOND)) if _SECOND in joined else joined
 
     def _one(
         self, process: Callable[[], Any], source: Any, scope: str, collected: list[Part]
@@ -115,15 +120,22 @@ class PixelSide:
                 # The file may have changed since it was identified: what was decoded counts.
                 part.key = source.key.scoped(scope + variant)
             with stages.measure("preprocess"):
-                outputs = dict(process())
+                outputs = self._stacked(_as_dict(process()))
             part.seconds = sum(stages.totals().since(before).seconds.values())
             part.meta = self._describe(outputs)
-            part.inputs = {name: _to_mlx(value) for name, value in outputs.items()}
+            part.inputs = {n: _to_mlx(v) for n, v in outputs.items() if n in self._layout.names}
             self._attached.thumbnails.make(part.key, source)
             outputs.update({name: part.inputs[name] for name in self._layout.pixels})
         else:
             outputs = self._recall(part)
         collected.append(part)
+        return outputs
+
+    def _stacked(self, outputs: dict[str, Any]) -> dict[str, Any]:
+        """One array where an image processor gives a list of an image's views."""
+        for name in self._layout.pixels:
+            if isinstance(outputs[name], (list, tuple)):
+                outputs[name] = np.stack(outputs[name])
         return outputs
 
     def _describe(self, outputs: dict[str, Any]) -> dict[str, Any]:
@@ -145,7 +157,8 @@ class PixelSide:
             name: stand_in(shape, dtype, digest) for name, (shape, dtype) in part.meta["pixels"].items()
         }
         for name, stored in part.meta["inputs"].items():
-            outputs[name] = np.array(stored["data"], dtype=stored["dtype"])
+            data, dtype = stored["data"], stored["dtype"]
+            outputs[name] = data if dtype is None else np.array(data, dtype=dtype)
         return outputs
 
     def _source(self, image: Any) -> Any:
@@ -161,6 +174,13 @@ class PixelSide:
         """The model's scope, and every setting that decides how pixels are made."""
         call = settings_digest(list(args), kwargs, vars(self._image_processor))
         return f"{self._attached.scope}/{call}"
+
+
+def _as_dict(outputs: Any) -> dict[str, Any]:
+    """What an image processor returns, Gemma 4's pair of a dict and token counts too."""
+    if isinstance(outputs, tuple):
+        return {**outputs[0], _SECOND: outputs[1]}
+    return dict(outputs)
 
 
 def _identity(source: Any) -> tuple[Key, str, str]:

@@ -1,0 +1,65 @@
+"""Run a tiny model as mlx-vlm does: prepared inputs, greedy tokens, everything that it was given."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+from mlx_vlm.generate import generate_step
+from mlx_vlm.utils import prepare_inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zoo import Tiny
+
+
+def prepared(tiny: Tiny, images: Sequence[Any], prompt: str | list[str] | None = None) -> dict[str, Any]:
+    """What mlx-vlm's processor makes of a question about images."""
+    config = tiny.model.config
+    inputs = prepare_inputs(
+        tiny.processor,
+        images=list(images) or None,
+        prompts=prompt or tiny.prompt(len(images)),
+        image_token_index=getattr(config, "image_token_index", None),
+        add_special_tokens=False,
+    )
+    module = importlib.import_module(f"zoo.{type(tiny.model).__module__.split('.')[-2]}")
+    return module.complete(inputs) if hasattr(module, "complete") else inputs
+
+
+def embedded(tiny: Tiny, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Everything that the language model is given, evaluated."""
+    rest = dict(inputs)
+    ids, pixels = rest.pop("input_ids"), rest.pop("pixel_values", None)
+    mask = rest.pop("attention_mask", None)
+    features = tiny.model.get_input_embeddings(ids, pixels, mask=mask, **rest).to_dict()
+    given = {name: value for name, value in features.items() if value is not None}
+    mx.eval(given)
+    return given
+
+
+def greedy(tiny: Tiny, images: Sequence[Any], count: int = 4, **options: Any) -> list[int]:
+    """The first greedy tokens of an answer about images."""
+    inputs = prepared(tiny, images)
+    ids, pixels = inputs.pop("input_ids"), inputs.pop("pixel_values", None)
+    mask = inputs.pop("attention_mask", None)
+    steps = generate_step(
+        ids, tiny.model, pixels, mask, max_tokens=count, temperature=0.0, **inputs, **options
+    )
+    return [int(token) for token, _ in steps]
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two trees are equal, bit for bit."""
+    if isinstance(one, mx.array):
+        alike = one.shape == other.shape and one.dtype == other.dtype
+        return alike and bool(mx.array_equal(one, other, equal_nan=True).item())
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+    if hasattr(one, "__dict__"):
+        return type(one) is type(other) and same(vars(one), vars(other))
+    return bool(one == other)

@@ -1,0 +1,135 @@
+"""Every family of the table, over its tiny model: per image, exact, nothing done twice."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import zoo
+from harness import embedded, greedy, prepared, same
+from visioncache import VisionFeatureCache
+from visioncache.sizes import leaves
+from visioncache.vlm import FAMILIES, attach
+from visioncache.vlm.swap import is_swapped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAMES = sorted(FAMILIES)
+A, B, C = zoo.photos()
+
+
+@pytest.fixture(params=NAMES)
+def tiny(request: pytest.FixtureRequest) -> zoo.Tiny:
+    return zoo.build(request.param)
+
+
+@contextmanager
+def attached(tiny: zoo.Tiny) -> Iterator[tuple[VisionFeatureCache, Any]]:
+    cache = VisionFeatureCache()
+    with attach(tiny.model, tiny.processor, cache) as attachment:
+        yield cache, attachment
+
+
+def shown(tiny: zoo.Tiny) -> list[Any]:
+    return [A, B, C][: tiny.max_images]
+
+
+def test_every_family_of_the_table_has_a_tiny_model() -> None:
+    assert set(NAMES) <= set(zoo.families())
+
+
+def test_a_hit_gives_the_language_model_the_very_bits_of_the_miss(tiny: zoo.Tiny) -> None:
+    images = shown(tiny)
+    with attached(tiny) as (cache, attachment):
+        miss = embedded(tiny, prepared(tiny, images))
+        before = attachment.stages.totals()
+        hit = embedded(tiny, prepared(tiny, images))
+        work = attachment.stages.totals().since(before).counts
+    assert same(miss, hit)
+    assert (cache.info().misses, cache.info().hits) == (len(images), len(images))
+    assert (work["decode"], work["preprocess"], work["tower"]) == (0, 0, 0)
+
+
+def test_greedy_tokens_are_those_without_a_cache(tiny: zoo.Tiny) -> None:
+    images = shown(tiny)
+    plain = greedy(tiny, images)
+    with attached(tiny):
+        assert greedy(tiny, images) == plain
+        assert greedy(tiny, images) == plain
+    assert greedy(tiny, images) == plain
+
+
+def test_each_image_is_encoded_once_whatever_it_stands_beside(tiny: zoo.Tiny) -> None:
+    requests = [[A], [B], [A]] if tiny.max_images == 1 else [[A], [A, B], [B, A], [A, B, A], [B]]
+    requests = [request[: tiny.max_images] for request in requests]
+    plain = [embedded(tiny, prepared(tiny, request))["inputs_embeds"] for request in requests]
+    with attached(tiny) as (cache, attachment):
+        ours = [embedded(tiny, prepared(tiny, request))["inputs_embeds"] for request in requests]
+        assert attachment.stages.totals().counts["tower"] == 2
+        assert len(cache) == 2
+    for one, other in zip(plain, ours, strict=True):
+        assert one.shape == other.shape
+        # One image alone or in a batch: the same sums in another order.
+        assert abs(one - other).max().item() <= 1e-4 * abs(one).max().item()
+
+
+def test_order_counts(tiny: zoo.Tiny) -> None:
+    if tiny.max_images == 1:
+        pytest.skip("one image a prompt is all that this family takes")
+    with attached(tiny):
+        one = embedded(tiny, prepared(tiny, [A, B]))
+        other = embedded(tiny, prepared(tiny, [B, A]))
+    assert not same(one, other)
+
+
+def test_a_prompt_without_images_is_left_alone(tiny: zoo.Tiny) -> None:
+    plain = greedy(tiny, [])
+    with attached(tiny) as (cache, _):
+        assert greedy(tiny, []) == plain
+        assert cache.info().hits == cache.info().misses == 0
+
+
+def test_chunked_prefill_answers_as_without_a_cache(tiny: zoo.Tiny) -> None:
+    images = shown(tiny)
+    plain = greedy(tiny, images, prefill_step_size=5)
+    with attached(tiny):
+        assert greedy(tiny, images, prefill_step_size=5) == plain
+        assert greedy(tiny, images, prefill_step_size=5) == plain
+
+
+def test_prepared_pixels_are_cached_without_a_processor(tiny: zoo.Tiny) -> None:
+    inputs = prepared(tiny, shown(tiny))
+    cache = VisionFeatureCache()
+    with attach(tiny.model, None, cache) as attachment:
+        miss = embedded(tiny, dict(inputs))
+        encoded = attachment.stages.totals().counts["tower"]
+        hit = embedded(tiny, dict(inputs))
+        assert encoded > 0
+        assert attachment.stages.totals().counts["tower"] == encoded
+    assert same(miss, hit)
+
+
+def test_what_is_held_is_what_the_language_model_is_given_and_no_more(tiny: zoo.Tiny) -> None:
+    with attached(tiny) as (cache, attachment):
+        given = embedded(tiny, prepared(tiny, [A]))["inputs_embeds"]
+        value = cache.peek(cache.keys()[0])
+        held = cache.info().nbytes
+    arrays = list(leaves(value))
+    assert held == sum(array.nbytes for array in arrays)
+    assert len(arrays) == 1 or attachment.family.side_outputs
+    for array in arrays:
+        assert array.shape[-1] == given.shape[-1]
+        assert array.size <= given.shape[-2] * given.shape[-1]
+
+
+def test_detach_gives_back_the_identical_objects(tiny: zoo.Tiny) -> None:
+    objects = [tiny.model, tiny.processor, tiny.model.language_model]
+    classes = [type(item) for item in objects]
+    with attached(tiny):
+        assert is_swapped(tiny.model)
+        with pytest.raises(RuntimeError, match="attached already"):
+            attach(tiny.model, tiny.processor, VisionFeatureCache())
+    assert [type(item) for item in objects] == classes
+    assert not any(is_swapped(module) for _, module in tiny.model.named_modules())
