@@ -10,6 +10,8 @@ from typing import Any
 
 import mlx.core as mx
 
+import visioncache
+
 
 def describe_machine() -> dict[str, Any]:
     """Chip, device, system, versions and, on the CPU, the BLAS, as a result file holds them."""
@@ -24,7 +26,7 @@ def describe_machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "mlx": version("mlx"),
         "mlx_vlm": version("mlx-vlm"),
-        "visioncache": version("visioncache"),
+        "visioncache": visioncache.__version__,
         "blas": blas() if device == "cpu" else None,
     }
 

@@ -37,5 +37,6 @@ def stand_in(shape: Sequence[int], dtype: str, digest: str) -> mx.array:
 
 def is_stand_in(array: Any) -> bool:
     """Whether an array begins like a stand-in: with NaN, which no processor makes of pixels."""
-    first = mx.flatten(array)[:1] if array.size else array
-    return bool(mx.issubdtype(array.dtype, mx.floating) and mx.isnan(first).any().item())
+    if not isinstance(array, mx.array) or not mx.issubdtype(array.dtype, mx.floating):
+        return False
+    return bool(mx.isnan(mx.flatten(array)[:1]).any().item())

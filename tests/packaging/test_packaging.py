@@ -1,0 +1,61 @@
+"""What is declared twice agrees, and importing costs little."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def test_environment_yml_installs_what_pyproject_declares() -> None:
+    text = (ROOT / "environment.yml").read_text(encoding="utf-8")
+    extras = text.partition("-e .[")[2].partition("]")[0].split(",")
+    assert set(extras) <= set(PROJECT["optional-dependencies"])
+    assert f"python{PROJECT['requires-python']}" in text
+
+
+def test_the_makefile_installs_extras_that_exist() -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    extras = text.partition("-e '.[")[2].partition("]")[0].split(",")
+    assert set(extras) <= set(PROJECT["optional-dependencies"])
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "make test" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_importing_visioncache_loads_nothing_heavy_and_is_quick() -> None:
+    code = (
+        "import sys, time; t = time.perf_counter(); import visioncache; "
+        "t = time.perf_counter() - t; "
+        "print(t, *[m for m in ('mlx', 'IPython', 'matplotlib', 'pandas', 'numpy') if m in sys.modules])"
+    )
+    runs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+        for _ in range(5)
+    ]
+    assert all(len(run) == 1 for run in runs), runs
+    assert statistics.median(float(run[0]) for run in runs) < 0.06
+
+
+def test_no_module_of_the_library_knows_the_layers_above_it() -> None:
+    above = {
+        "keys": ["events", "cache", "vlm", "study", "jupyter"],
+        "sizes": ["keys", "events", "cache", "vlm", "study", "jupyter"],
+        "lru": ["cache", "vlm", "study"],
+        "events": ["cache", "vlm", "study"],
+    }
+    for module, forbidden in above.items():
+        text = (ROOT / "visioncache" / f"{module}.py").read_text(encoding="utf-8")
+        for name in forbidden:
+            assert f"from visioncache.{name}" not in text, (module, name)
+    for path in (ROOT / "visioncache" / "vlm").glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert "visioncache.study" not in text, path
+        assert "visioncache.jupyter" not in text, path

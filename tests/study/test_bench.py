@@ -1,0 +1,146 @@
+"""bench and the demo model: the whole path, on real photographs."""
+
+from __future__ import annotations
+
+import gc
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import pytest
+from visioncache import VisionFeatureCache
+from visioncache.study.arms import ARMS
+from visioncache.study.bench import BenchResult, bench, load_result
+from visioncache.study.data import data_path
+from visioncache.study.demo import load_model
+from visioncache.study.sessions import load_session
+from visioncache.vlm import Chat, attach
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CAT, ROCKET = data_path("images", "cat.png"), data_path("images", "rocket.jpg")
+
+
+@pytest.fixture(scope="module")
+def loaded() -> tuple[Any, Any]:
+    return load_model()
+
+
+@pytest.fixture(scope="module")
+def result(loaded: tuple[Any, Any]) -> BenchResult:
+    album = load_session("album")
+    return bench(*loaded, [replace(album, turns=album.turns[:4])], progress=False)
+
+
+def test_every_arm_answers_with_the_same_tokens(result: BenchResult) -> None:
+    assert list(result.turns["arm"].unique()) == list(ARMS)
+    assert result.tokens_equal
+
+
+def test_the_demo_model_answers_the_album_rightly(result: BenchResult) -> None:
+    assert result.turns["correct"].mean() == 1.0
+
+
+def test_ours_encodes_each_image_once_and_mlx_vlms_every_image_every_turn(result: BenchResult) -> None:
+    encodes = result.turns.groupby("arm")["encodes"].sum()
+    assert encodes["visioncache"] == 2
+    assert encodes["mlx-vlm"] == encodes["none"] == 6
+    assert encodes["bound"] == 0
+
+
+def test_a_turn_without_a_new_image_does_no_vision_work(result: BenchResult) -> None:
+    ours = result.turns[result.turns["arm"] == "visioncache"]
+    old = ours[ours["turn"].isin([2, 4])]
+    for column in ("decode_s", "preprocess_s", "tower_s", "encodes"):
+        assert (old[column] == 0).all()
+
+
+def test_a_result_survives_its_file(result: BenchResult, tmp_path: Path) -> None:
+    again = load_result(result.save(tmp_path / "r.json"))
+    assert again.turns["ttft_s"].tolist() == pytest.approx(result.turns["ttft_s"].tolist())
+    assert again.machine["blas"]
+    (tmp_path / "other.json").write_text(json.dumps({"turns": []}))
+    with pytest.raises(ValueError, match="is not a result of `visioncache bench`"):
+        load_result(tmp_path / "other.json")
+
+
+def test_what_was_measured_is_kept_when_a_later_image_is_broken(
+    loaded: tuple[Any, Any], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(ROCKET.read_bytes()[:20_000])
+    album = load_session("album")
+    good = replace(album, turns=album.turns[:1])
+    bad = replace(album, name="bad", turns=(replace(album.turns[0], images=(broken,)),))
+    kept: list[int] = []
+    with pytest.raises(ValueError, match=r"broken\.jpg"):
+        bench(
+            *loaded, [good, bad], arms=["visioncache"], progress=False, keep=lambda r: kept.append(len(r.turns))
+        )
+    assert kept == [1]
+
+
+def test_an_unknown_arm_is_named(loaded: tuple[Any, Any]) -> None:
+    with pytest.raises(ValueError, match="no arm 'nine'; there are: none, mlx-vlm"):
+        bench(*loaded, [], arms=["nine"])
+
+
+def test_branches_go_on_independently(loaded: tuple[Any, Any]) -> None:
+    cache = VisionFeatureCache()
+    with Chat(*loaded, cache) as chat:
+        chat.ask("What is this?", [CAT])
+        other = chat.branch()
+        assert other.ask("What is this?", [ROCKET]).text.strip() == "rocket"
+        assert chat.ask("What is this?").text.strip() == "cat"
+        assert (len(chat.turns), len(other.turns)) == (2, 2)
+        assert "rocket" not in chat.transcript
+    assert cache.info().misses == 2
+
+
+def test_a_failing_turn_leaves_the_chat_as_it_was(loaded: tuple[Any, Any], tmp_path: Path) -> None:
+    with Chat(*loaded, VisionFeatureCache()) as chat:
+        chat.ask("What is this?", [CAT])
+        with pytest.raises(ValueError, match=r"nothing\.png"):
+            chat.ask("What is this?", [tmp_path / "nothing.png"])
+        again = chat.ask("Is this image an animal?")
+        assert (again.index, again.images, again.text.strip()) == (2, 1, "yes")
+
+
+def test_a_replaced_picture_is_noticed_by_the_prompt_cache(
+    loaded: tuple[Any, Any], tmp_path: Path
+) -> None:
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(CAT.read_bytes())
+    with Chat(*loaded, VisionFeatureCache(), prompt_cache=True) as chat:
+        chat.ask("What is this?", [picture])
+        kept = chat.ask("Is this image an animal?")
+        assert kept.reused_tokens > 0
+        assert kept.text.strip() == "yes"
+        picture.write_bytes(ROCKET.read_bytes())
+        assert chat.ask("Is this image an animal?").reused_tokens == 0
+
+
+def test_accounted_bytes_are_the_bytes_that_mlx_holds(loaded: tuple[Any, Any]) -> None:
+    model, processor = loaded
+    cache = VisionFeatureCache(max_size=60)
+    rng = mx.random.key(3)
+    with attach(model, None, cache):
+        grid = mx.array([[1, 8, 8]])
+        token = model.config.image_token_id
+        ids = mx.array([[token] * 16])
+        mx.eval(ids)
+        gc.collect()  # earlier tests' arrays must not go while this one counts
+        mx.synchronize()
+        before = mx.get_active_memory()
+        for _ in range(50):
+            rng, draw = mx.random.split(rng)
+            pixels = mx.random.normal((64, 1176), key=draw)
+            model.get_input_embeddings(ids, pixels, image_grid_thw=grid)
+            del pixels, draw
+        grown = mx.get_active_memory() - before
+        assert len(cache) == 50
+        assert grown == pytest.approx(cache.info().nbytes, rel=0.02)
+        cache.clear()
+        assert mx.get_active_memory() - before <= 0.02 * grown

@@ -1,0 +1,46 @@
+"""The command line: bad input is one line and status 2."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from visioncache.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["demo", "--session", "nothing"], "no session 'nothing'; shipped are:"),
+        (["bench", "album", "--arms", "none,fast"], "no arm 'fast'; there are:"),
+        (["bench", "album", "--trials", "0"], "--trials 0: at least 1"),
+        (["demo", "--model", "/no/such/model"], "no model '/no/such/model' could be loaded"),
+        (["inspect", "/no/such/file.json"], "/no/such/file.json"),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message in error
+    assert error.startswith(f"visioncache {arguments[0]}: ")
+
+
+def test_inspect_refuses_a_torn_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "torn.json").write_text('{"format": 1, "turns": [')
+    assert main(["inspect", str(tmp_path / "torn.json")]) == 2
+    assert "not JSON" in capsys.readouterr().err
+
+
+def test_families_prints_a_record_for_each_of_the_61(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["families", "--json"]) == 0
+    records = json.loads(capsys.readouterr().out)
+    assert len({record["family"] for record in records}) == 61
+    assert all(record["supported"] or record["reason"] for record in records)
+    assert main(["families"]) == 0
+    assert "| `qwen2_5_vl` | yes | per image |" in capsys.readouterr().out

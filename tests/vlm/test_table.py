@@ -1,0 +1,25 @@
+"""The table of families says what is declared."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from visioncache.vlm.table import family_records
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_readmes_table_is_the_declarations() -> None:
+    spec = importlib.util.spec_from_file_location("update_readme", ROOT / "tools" / "update_readme.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert module.updated(text) == text, "run tools/update_readme.py"
+
+
+def test_each_of_the_61_families_is_supported_or_says_why_not() -> None:
+    records = family_records()
+    assert len(records) == 61
+    for record in records:
+        assert record["granularity"] in {"image", "request"} if record["supported"] else record["reason"]

@@ -1,0 +1,49 @@
+"""The table of families, as the README and `visioncache families` show it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from visioncache.vlm.families import FAMILIES, UNSUPPORTED, Family
+
+
+def family_records() -> list[dict[str, Any]]:
+    """One object a family of mlx-vlm: family, supported, granularity, skips, side_outputs, reason."""
+    records = [_supported(family) for family in FAMILIES.values()]
+    records += [
+        {
+            "family": name,
+            "supported": False,
+            "granularity": None,
+            "skips": [],
+            "side_outputs": "",
+            "reason": reason,
+        }
+        for name, reason in UNSUPPORTED.items()
+    ]
+    return sorted(records, key=lambda record: str(record["family"]))
+
+
+def markdown_table() -> str:
+    """The same as a table in Markdown."""
+    lines = ["| family | supported | entry | a hit skips | kept beside features |", "| --- | --- | --- | --- | --- |"]
+    for record in family_records():
+        if record["supported"]:
+            skips = ", ".join(record["skips"])
+            cells = ["yes", f"per {record['granularity']}", skips, record["side_outputs"] or "-"]
+        else:
+            cells = ["no", "-", record["reason"], "-"]
+        lines.append(f"| `{record['family']}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _supported(family: Family) -> dict[str, Any]:
+    tower = ["tower"] if family.seam in {"vision_tower", "vision_model", "visual"} else ["tower", "projector"]
+    return {
+        "family": family.name,
+        "supported": True,
+        "granularity": "image",
+        "skips": ["decode", "preprocess", *tower],
+        "side_outputs": family.side_outputs,
+        "reason": "",
+    }
