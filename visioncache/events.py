@@ -6,6 +6,8 @@ import json
 from collections import deque
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from blake3 import blake3
+
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 Kind = Literal["hit", "miss", "put", "evict", "reject", "pop", "clear", "resize", "store-hit", "store-error"]
 
 NO_TAGS: Mapping[str, Any] = {}
+
+TRACE_VERSION = 1
+"""Of the lines that `to_jsonl` writes; data/sessions/README.md documents them."""
 
 
 class Event(NamedTuple):
@@ -37,6 +42,21 @@ class Event(NamedTuple):
         fields = self._asdict()
         tags = fields.pop("tags")
         return {**tags, **fields, "key": None if self.key is None else self.key.text}
+
+    def trace_line(self) -> dict[str, Any]:
+        """The event as a line of a trace: no name, no path and no content, only identity."""
+        key = self.key
+        return {
+            "v": TRACE_VERSION,
+            "time": self.time,
+            "session": self.tags.get("session"),
+            "turn": self.tags.get("turn"),
+            "key": None if key is None else blake3(key.text.encode("utf-8", "surrogatepass")).hexdigest(16),
+            "bytes": self.nbytes,
+            "tokens": self.tags.get("tokens"),
+            "seconds": self.seconds,
+            "outcome": self.kind,
+        }
 
 
 class EventLog:
@@ -77,8 +97,8 @@ class EventLog:
         return pd.DataFrame(rows, columns=[*fields, *tags])
 
     def to_jsonl(self, path: str | os.PathLike[str]) -> int:
-        """Write one JSON object a line; returns how many."""
+        """Write a trace, one event a line, oldest first; returns how many."""
         events = list(self)
         with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123  # takes every PathLike
-            file.writelines(json.dumps(event.record()) + "\n" for event in events)
+            file.writelines(json.dumps(event.trace_line()) + "\n" for event in events)
         return len(events)
