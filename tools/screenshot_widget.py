@@ -2,8 +2,8 @@
 
     python tools/screenshot_widget.py [FOLDER]
 
-writes widget-light.png and widget-dark.png to FOLDER (default: data/images/docs). Needs the `test` and `lab` extras
-and Chromium (`apt install chromium`).
+writes widget-light.png and widget-dark.png to FOLDER (default: docs). Needs the `test` extra and
+Chromium (`apt install chromium`).
 """
 
 from __future__ import annotations
@@ -83,4 +83,4 @@ def take(server: Lab, page: object, theme: str, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "data" / "images" / "docs")
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import pytest
-from scenes import features, filled
 from IPython.utils.capture import capture_output
+from scenes import features, filled
 
 from visioncache import CacheInfo, VisionFeatureCache
 from visioncache.jupyter.celldelta import CellDelta
@@ -98,6 +98,8 @@ def test_every_command_binds_and_is_quiet_on_request(shell: InteractiveShell) ->
     assert run(shell, "%vcache stats -q -o info") is None
     assert isinstance(shell.user_ns["info"], CacheInfo)
     assert run(shell, "frame = %vcache entries\nlen(frame)") == 1
+    assert run(shell, "%vcache -q -o held") is None
+    assert shell.user_ns["held"] is shell.user_ns["cache"]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,24 @@ def test_mistakes_about_a_cache_are_answered_in_one_line(shell: InteractiveShell
 
 def test_help_names_every_command(shell: InteractiveShell) -> None:
     help_text = shell.object_inspect("%vcache")["docstring"]
-    for name in "use attach detach stats entries show events evict pin unpin clear resize plot bench trace reset".split():
+    for name in [
+        "use",
+        "attach",
+        "detach",
+        "stats",
+        "entries",
+        "show",
+        "events",
+        "evict",
+        "pin",
+        "unpin",
+        "clear",
+        "resize",
+        "plot",
+        "bench",
+        "trace",
+        "reset",
+    ]:
         assert f"%vcache {name}" in help_text
     assert "--no-cache" in shell.object_inspect("%%vcache")["docstring"]
 
@@ -203,6 +222,25 @@ def test_errors_and_their_lines_are_what_they_are_without_the_magic(shell: Inter
     assert shell.user_ns["spent"].hits == 1
 
 
+@pytest.mark.parametrize("above", ["%%vcache\n", "%%time\n%%vcache\n"])
+def test_the_cells_own_value_error_is_no_usage_error(shell: InteractiveShell, above: str) -> None:
+    shell.user_ns["cache"] = filled("a")
+    with capture_output() as seen:
+        result = shell.run_cell(above + "int('x')")
+    assert isinstance(result.error_in_exec, ValueError)
+    assert "invalid literal" in seen.stdout
+    assert "UsageError" not in seen.stderr
+
+
+@pytest.mark.parametrize("before", ["\n  \n", "  ", "In [1]: ", ">>> "])
+def test_what_stands_before_the_magic_does_not_hide_it(shell: InteractiveShell, before: str) -> None:
+    shell.user_ns["cache"] = filled("a")
+    rest = before if before.strip() else " " * len(before.rpartition("\n")[2])
+    rest = {"In [1]: ": "   ...: ", ">>> ": "... "}.get(before, rest)
+    run(shell, f"{before}%%vcache -q -o spent\n{rest}cache.get('a');")
+    assert shell.user_ns["spent"].hits == 1
+
+
 def test_a_syntax_error_is_the_cells_own(shell: InteractiveShell) -> None:
     shell.user_ns["cache"] = filled("a")
     with capture_output() as seen:
@@ -211,10 +249,10 @@ def test_a_syntax_error_is_the_cells_own(shell: InteractiveShell) -> None:
     assert "x = = 1" in seen.stdout
 
 
-def test_future_imports_and_await_work(shell: InteractiveShell) -> None:
+def test_future_imports_may_come_first(shell: InteractiveShell) -> None:
     shell.user_ns["cache"] = filled("a")
-    cell = "%%vcache -q\nfrom __future__ import annotations\nimport asyncio\nawait asyncio.sleep(0, cache.get('a')) is None"
-    assert run(shell, cell) is False
+    cell = "from __future__ import annotations\ndef f(x: undefined): return x\nf(cache.get('a')) is None"
+    assert run(shell, f"%%vcache -q\n{cell}") is False
 
 
 def test_it_works_above_and_below_other_cell_magics(shell: InteractiveShell) -> None:
@@ -297,7 +335,7 @@ def test_a_model_is_attached_compared_and_detached(
     assert shell.user_ns["answer"] == shell.user_ns["first"]
     assert any(text.startswith("vcache bypassed") for text in shown(seen))
     assert attached.active
-    assert run(shell, "%vcache show")._thumbnails.url(cache.entries()[0]).startswith("data:image/jpeg")  # noqa: SLF001
+    assert run(shell, "%vcache show")._thumbnails.url(cache.entries()[0]).startswith("data:image/jpeg")
     run(shell, "%vcache detach")
     assert shell.user_ns["cache"].info().hits == 1
     with attach(*pair, cache):  # it was really detached: else this raises
@@ -328,7 +366,7 @@ def test_unloading_leaves_nothing_behind(shell: InteractiveShell, pair: Any) -> 
         run(shell, "%unload_ext visioncache")
         assert state() == before
         assert "detached" in repr(attached)
-        assert not shell.user_ns["cache"]._subscribers  # noqa: SLF001
+        assert not shell.user_ns["cache"]._subscribers
     run(shell, "%reload_ext visioncache")
     run(shell, "%reload_ext visioncache")
     assert run(shell, "%vcache") is shell.user_ns["cache"]

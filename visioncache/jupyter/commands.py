@@ -53,6 +53,15 @@ def command(*arguments: Any, variables: Sequence[str] = ()) -> Callable[[Command
     return register
 
 
+@command()
+def current(session: Session, _args: Namespace) -> VisionFeatureCache:
+    """The current cache."""
+    return session.cache()
+
+
+del COMMANDS["current"]  # it is `%vcache` alone
+
+
 @command(argument("name", metavar="NAME", help="a variable"), variables=["name"])
 def use(session: Session, args: Namespace) -> VisionFeatureCache:
     """Choose the cache that `%vcache` means; one is created when there is none of that name."""
@@ -174,7 +183,7 @@ def plot(session: Session, args: Namespace) -> Axes:
     from visioncache.jupyter import plots
 
     if args.kind != "latency":
-        drawers = {
+        drawers: dict[str, Callable[[VisionFeatureCache], Axes]] = {
             "memory": plots.memory,
             "hits": plots.hit_rate,
             "reuse": plots.reuse_distance,
