@@ -69,9 +69,9 @@ def test_commands_return_what_the_public_functions_return(shell: InteractiveShel
     assert run(shell, "%vcache stats") == cache.info()
     assert list(run(shell, "%vcache entries")["label"]) == ["dir/a.png", "b.png", "c.png"]
     assert list(run(shell, "%vcache events")["kind"]) == ["put"] * 3
-    assert [entry.pinned for entry in run(shell, "%vcache pin a.png b.png")] == [True, True]
-    assert [entry.pinned for entry in run(shell, "%vcache unpin b.png")] == [False]
-    assert [entry.label for entry in run(shell, "%vcache evict a.png")] == ["dir/a.png"]
+    assert list(run(shell, "%vcache pin a.png b.png")["pinned"]) == [True, True]
+    assert list(run(shell, "%vcache unpin b.png")["pinned"]) == [False]
+    assert list(run(shell, "%vcache evict a.png")["label"]) == ["dir/a.png"]
     assert len(cache) == 2
     path = tmp_path / "trace.jsonl"
     written = run(shell, f"%vcache trace {path}")
@@ -90,7 +90,7 @@ def test_an_entry_is_named_by_the_variable_that_holds_its_image(shell: Interacti
     cache = shell.user_ns["cache"] = VisionFeatureCache()
     shell.user_ns["photo"] = features(2)
     cache.put(features(2), features(), label="unnamed")
-    assert run(shell, "%vcache evict photo")[0].label == "unnamed"
+    assert list(run(shell, "%vcache evict photo")["label"]) == ["unnamed"]
 
 
 def test_every_command_binds_and_is_quiet_on_request(shell: InteractiveShell) -> None:
@@ -304,7 +304,7 @@ def test_the_magic_adds_little_to_a_cell(shell: InteractiveShell) -> None:
 
 @pytest.fixture
 def pair(shell: InteractiveShell, demo_pair: tuple[Any, Any]) -> tuple[Any, Any]:
-    """A small Qwen2.5-VL of the real class and its processor, in the namespace."""
+    """The demo model and its processor, in the namespace."""
     shell.user_ns.update(model=demo_pair[0], processor=demo_pair[1])
     return demo_pair
 
@@ -340,6 +340,23 @@ def test_a_model_is_attached_compared_and_detached(
     assert shell.user_ns["cache"].info().hits == 1
     with attach(*pair, cache):  # it was really detached: else this raises
         assert run(shell, "%%vcache --no-cache\n5") == 5  # what was attached by hand is bypassed too
+
+
+def test_a_session_is_benched_and_its_latency_plotted(
+    shell: InteractiveShell, pair: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "short.jsonl"
+    turns = [{"session": "short"}, {"ask": "What is this?", "images": ["cat.png"], "expect": "cat"}]
+    path.write_text("\n".join(map(json.dumps, turns)))
+    attached = run(shell, "%vcache attach model processor")
+    result = run(shell, f"%vcache bench {path} --trials 2")
+    assert result.tokens_equal
+    assert len(result.turns) == 8
+    arms = [line.get_label() for line in run(shell, "%vcache plot latency").lines]
+    assert arms == ["none", "mlx-vlm", "visioncache", "bound"]
+    assert "detached" in repr(attached)  # every arm had the model to itself
+    with pytest.raises(RuntimeError, match="attached already"):  # and then it was attached again
+        attach(*pair, shell.user_ns["cache"])
 
 
 def test_unloading_leaves_nothing_behind(shell: InteractiveShell, pair: Any) -> None:  # noqa: ARG001

@@ -313,10 +313,10 @@ def test_history_is_kept_in_buckets() -> None:
     cache = filled("a")
     cache.get("a")
     history.add(cache.info())
-    now[0] = 1.0
+    now[0] = 0.5
     cache.get("z")
     history.add(cache.info())
-    now[0] = 7.0
+    now[0] = 1.5
     cache.reset_info()
     cache.get("a")
     history.add(cache.info())
