@@ -22,10 +22,15 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
 
-CHROMIUM_FLAGS = (
-    "--no-sandbox --disable-gpu --disable-background-networking --disable-quic --no-first-run "
-    "--disable-component-update --disable-sync"
-).split()
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 SETTINGS = {
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -50,7 +55,9 @@ def chromium() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_path(), args=CHROMIUM_FLAGS)
+        # What is preloaded to make Python faster is not Chromium's.
+        own = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=CHROMIUM_FLAGS, env=own)
         try:
             yield browser
         finally:
@@ -111,13 +118,13 @@ class Lab:
         page.wait_for_function(
             """() => [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].every(
                 prompt => !prompt.textContent.includes('*') )""",
-            timeout=120_000,
+            timeout=300_000,
         )
 
 
 @contextmanager
 def lab(folder: Path) -> Iterator[Lab]:
-    """A JupyterLab on this machine only, with settings and notebooks under `folder` and none of the user's."""
+    """A JupyterLab on this machine only, with all that it reads and writes under `folder`."""
     work = folder / "work"
     work.mkdir(parents=True)
     settings = folder / "settings"

@@ -1,9 +1,9 @@
-"""The README's picture of the widget: in JupyterLab, light and dark, over real photographs.
+"""The README's picture of the widget: JupyterLab, light and dark, while the demo model talks about photographs.
 
     python tools/screenshot_widget.py [FOLDER]
 
-writes widget-light.png and widget-dark.png to FOLDER (default: data/images/docs). Needs the `test` and `lab` extras
-and Chromium (`apt install chromium`).
+writes widget-light.png and widget-dark.png to FOLDER (default: docs). Needs the `test` extra and
+Chromium (`apt install chromium`).
 """
 
 from __future__ import annotations
@@ -11,48 +11,40 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lab import Lab, chromium, lab
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "data" / "images"
 
-SCENE = f"""
-import random, time
+SETUP = f"""
+import os, random
 from pathlib import Path
-import numpy as np
-from PIL import Image
 from visioncache import VisionFeatureCache
-from visioncache.jupyter import CacheView
-
-photos = sorted(p for p in Path({str(IMAGES)!r}).iterdir() if p.suffix in (".jpg", ".png"))
-minutes = [0.0]  # a clock that the scene moves on, so that the picture is the same on every machine
-cache = VisionFeatureCache(max_size=20, max_bytes="20 MiB", clock=lambda: minutes[0] * 60)
-
-def features(photo):
-    width, height = Image.open(photo).size
-    scale = min(1, 1280 / max(width, height))
-    patches = round(width * scale / 28) * round(height * scale / 28)
-    return np.zeros((max(1, patches), 2048), np.float16)
+from visioncache.study.demo import load_model
+from visioncache.vlm import Chat
+os.chdir({str(IMAGES)!r})
+photos = sorted(p for p in Path().iterdir() if p.suffix in (".jpg", ".png"))
+model, processor = load_model()
 """
-SHOW = """
-view = CacheView(cache, images={photo.name: photo for photo in photos})
-view
+START = """
+%load_ext visioncache
+%config VisionCacheMagics.max_bytes = "760 KiB"
+attached = %vcache attach model processor
 """
+SHOW = "%vcache show"
 WORK = """
-from visioncache.jupyter.snapshot import History
-view._history._clock = lambda: minutes[0] * 60
 dice = random.Random(4)
-for step in range(60):
-    photo = photos[min(len(photos) - 1, int(dice.expovariate(1 / 3.4)))]
-    minutes[0] += 1 / 12
-    cache.get_or_compute(photo.name, lambda: features(photo), label=photo.name)
-    entry = cache.entry(photo.name)
-    if entry and not entry.seconds:
-        cache.put(photo.name, cache.peek(photo.name), label=photo.name, seconds=0.00021 * entry.shape[0])
-    view._history.add(cache.info())
-cache.pin(photos[2].name)
-view.refresh()
+for _ in range(10):
+    with Chat(model, processor, cache, max_tokens=4) as chat:
+        for _ in range(3):
+            photo = photos[min(len(photos) - 1, int(dice.expovariate(1 / 4)))]
+            chat.ask("What is this?", [photo])
+%vcache pin -q cat.png
 """
 
 
@@ -64,23 +56,25 @@ def main(folder: Path) -> None:
         lab(Path(temporary) / "lab") as server,
         chromium() as browser,
     ):
-        server.write("photos.ipynb", SCENE, SHOW, WORK)
+        server.write("photos.ipynb", SETUP, START, SHOW, WORK)
         page = browser.new_page(viewport={"width": 1100, "height": 900}, device_scale_factor=2)
         for theme in ("light", "dark"):
             take(server, page, theme, folder / f"widget-{theme}.png")
 
 
-def take(server: Lab, page: object, theme: str, path: Path) -> None:
-    """One picture, of the output alone."""
+def take(server: Lab, page: Page, theme: str, path: Path) -> None:
+    """One picture: the cell `%vcache show` and what it shows, once the chats of the cell below are over."""
     server.open(page, "photos.ipynb", theme=theme)
     server.run_all(page)
-    page.wait_for_function("document.querySelectorAll('.vcache-tile img').length >= 8")
+    page.wait_for_function("document.querySelectorAll('.vcache-tile img').length >= 6")
     page.wait_for_timeout(2500)  # ghosts and pulses fade
     page.locator(".vcache-tile").nth(3).click()
+    cell = page.locator(".jp-CodeCell").nth(2)
+    cell.scroll_into_view_if_needed()
     page.mouse.move(0, 0)
-    page.locator(".vcache").screenshot(path=path, animations="disabled")
+    cell.screenshot(path=path, animations="disabled")
     print(path)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "data" / "images" / "docs")
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs")

@@ -38,16 +38,11 @@ def shell(tmp_path: Path) -> Iterator[InteractiveShell]:
 
 
 @pytest.fixture(scope="session")
-def demo_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
-    """A small Qwen2.5-VL, its weights drawn from a seed, and its processor, as `mlx_vlm.load` loads them."""
-    import mlx_vlm
-    from demo_vlm import model as demo
+def demo_pair() -> tuple[Any, Any]:
+    """The demo model, a real Qwen2.5-VL, and its processor."""
+    from visioncache.study.demo import load_model
 
-    folder = tmp_path_factory.mktemp("demo")
-    tokenizer = demo.make_tokenizer()
-    config = demo.make_config(tokenizer)
-    demo.save(demo.build(config, 0), config, tokenizer, folder)
-    return mlx_vlm.load(str(folder))
+    return load_model()
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ PROGRAMS = {"chromium": lab_tool.chromium_path}
 
 
 def require(program: str) -> None:
-    """Skip when a program is missing, in one line; fail instead where `VISIONCACHE_REQUIRE_BROWSER` is set."""
+    """Skip in one line when a program is missing; fail where `VISIONCACHE_REQUIRE_BROWSER` is set."""
     if PROGRAMS.get(program, lambda: shutil.which(program))():
         return
     missing = f"{program} is not installed (`apt install {program}`, or CHROMIUM=path)"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from scenes import filled
 from IPython.core.completer import provisionalcompleter
+from scenes import filled
 
 from visioncache.jupyter.commands import COMMANDS
 

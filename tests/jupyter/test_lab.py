@@ -79,9 +79,13 @@ def test_it_appears_with_pictures_and_widths_by_bytes(notebook: Page) -> None:
         "coins.png",
         "dandelion.jpg",
     ]
-    page.wait_for_function(
-        "[...document.querySelectorAll('.vcache-tile img')].filter(i => i.naturalWidth && i.naturalWidth <= 96).length === 6"
+    page.wait_for_function("document.querySelectorAll('.vcache-tile img').length === 6")
+    sizes = page.eval_on_selector_all(
+        ".vcache-tile img",
+        "images => Promise.all(images.map(async image => {"
+        " await image.decode(); return Math.max(image.naturalWidth, image.naturalHeight); }))",
     )
+    assert sizes == [96] * 6
     widths = page.eval_on_selector_all(".vcache-tile", "tiles => tiles.map(tile => tile.offsetWidth)")
     for width, rows in zip(widths, range(300, 900, 100), strict=True):
         assert width / widths[0] == pytest.approx(rows / 300, rel=0.06)
@@ -92,22 +96,20 @@ def test_it_updates_while_a_thread_puts_entries(lab: Lab, notebook: Page) -> Non
     page = notebook
     busy = (
         "stop = threading.Event()\n"
-        "def work():\n    n = 0\n    while not stop.is_set():\n        put(f'made-{n}.png'); n += 1; time.sleep(0.15)\n"
+        "def work():\n    n = 0\n    while not stop.is_set():\n"
+        "        put(f'made-{n}.png'); n += 1; time.sleep(0.15)\n"
         "worker = threading.Thread(target=work); worker.start()\ntime.sleep(4)\nstop.set(); worker.join()"
     )
     run_in_third(lab, page, busy, wait=False)
     # While the cell still runs: new entries appear, evicted ones leave ghosts.
     page.wait_for_selector(".vcache-ghost")
     assert "evicted" in page.locator(".vcache-ghost").first.inner_text()
-    page.wait_for_function(
-        "document.querySelector('.vcache-tile:last-of-type, .vcache-tile').closest('.vcache').innerText.includes('made-9')"
-    )
+    page.wait_for_function("document.querySelector('.vcache-tiles').innerText.includes('made-9')")
     assert page.locator(".jp-InputPrompt").nth(2).inner_text() == "[*]:"
     page.wait_for_function("document.querySelector('.vcache [aria-live]').textContent.includes('evicted')")
     lab.wait_idle(page)
-    page.wait_for_function(
-        "document.querySelectorAll('.vcache-tile').length === 8 && !document.querySelector('.vcache-ghost')"
-    )
+    wait_names(page, 8)
+    page.wait_for_function("!document.querySelector('.vcache-ghost')")
 
 
 def test_hits_pulse_are_counted_and_are_spoken(lab: Lab, notebook: Page) -> None:
@@ -115,9 +117,10 @@ def test_hits_pulse_are_counted_and_are_spoken(lab: Lab, notebook: Page) -> None
     page.evaluate("""() => {
         window.pulsed = [];
         const watch = new MutationObserver(changes => changes.forEach(change => {
-            if (change.target.classList.contains('vcache-pulsing')) window.pulsed.push(change.target.dataset.id);
+            const tile = change.target;
+            if (tile.classList.contains('vcache-pulsing')) window.pulsed.push(tile.dataset.id);
         }));
-        watch.observe(document.querySelector('.vcache'), {subtree: true, attributes: true, attributeFilter: ['class']});
+        watch.observe(document.querySelector('.vcache'), {subtree: true, attributeFilter: ['class']});
     }""")
     run_in_third(lab, page, "cache.get('cat.png');")
     page.wait_for_function("document.querySelector('.vcache [aria-live]').textContent === '1 hit: cat.png'")
@@ -255,7 +258,11 @@ def test_ten_thousand_entries_stay_fluid(lab: Lab, notebook: Page) -> None:
     page.evaluate("""() => {
         window.longest = 0;
         let last = performance.now();
-        const frame = now => { window.longest = Math.max(window.longest, now - last); last = now; requestAnimationFrame(frame); };
+        const frame = now => {
+            window.longest = Math.max(window.longest, now - last);
+            last = now;
+            requestAnimationFrame(frame);
+        };
         requestAnimationFrame(frame);
     }""")
     page.keyboard.press("End")

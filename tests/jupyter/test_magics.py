@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import pytest
-from scenes import features, filled
 from IPython.utils.capture import capture_output
+from scenes import features, filled
 
 from visioncache import CacheInfo, VisionFeatureCache
 from visioncache.jupyter.celldelta import CellDelta
@@ -69,9 +69,9 @@ def test_commands_return_what_the_public_functions_return(shell: InteractiveShel
     assert run(shell, "%vcache stats") == cache.info()
     assert list(run(shell, "%vcache entries")["label"]) == ["dir/a.png", "b.png", "c.png"]
     assert list(run(shell, "%vcache events")["kind"]) == ["put"] * 3
-    assert [entry.pinned for entry in run(shell, "%vcache pin a.png b.png")] == [True, True]
-    assert [entry.pinned for entry in run(shell, "%vcache unpin b.png")] == [False]
-    assert [entry.label for entry in run(shell, "%vcache evict a.png")] == ["dir/a.png"]
+    assert list(run(shell, "%vcache pin a.png b.png")["pinned"]) == [True, True]
+    assert list(run(shell, "%vcache unpin b.png")["pinned"]) == [False]
+    assert list(run(shell, "%vcache evict a.png")["label"]) == ["dir/a.png"]
     assert len(cache) == 2
     path = tmp_path / "trace.jsonl"
     written = run(shell, f"%vcache trace {path}")
@@ -90,7 +90,7 @@ def test_an_entry_is_named_by_the_variable_that_holds_its_image(shell: Interacti
     cache = shell.user_ns["cache"] = VisionFeatureCache()
     shell.user_ns["photo"] = features(2)
     cache.put(features(2), features(), label="unnamed")
-    assert run(shell, "%vcache evict photo")[0].label == "unnamed"
+    assert list(run(shell, "%vcache evict photo")["label"]) == ["unnamed"]
 
 
 def test_every_command_binds_and_is_quiet_on_request(shell: InteractiveShell) -> None:
@@ -98,6 +98,8 @@ def test_every_command_binds_and_is_quiet_on_request(shell: InteractiveShell) ->
     assert run(shell, "%vcache stats -q -o info") is None
     assert isinstance(shell.user_ns["info"], CacheInfo)
     assert run(shell, "frame = %vcache entries\nlen(frame)") == 1
+    assert run(shell, "%vcache -q -o held") is None
+    assert shell.user_ns["held"] is shell.user_ns["cache"]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,24 @@ def test_mistakes_about_a_cache_are_answered_in_one_line(shell: InteractiveShell
 
 def test_help_names_every_command(shell: InteractiveShell) -> None:
     help_text = shell.object_inspect("%vcache")["docstring"]
-    for name in "use attach detach stats entries show events evict pin unpin clear resize plot bench trace reset".split():
+    for name in [
+        "use",
+        "attach",
+        "detach",
+        "stats",
+        "entries",
+        "show",
+        "events",
+        "evict",
+        "pin",
+        "unpin",
+        "clear",
+        "resize",
+        "plot",
+        "bench",
+        "trace",
+        "reset",
+    ]:
         assert f"%vcache {name}" in help_text
     assert "--no-cache" in shell.object_inspect("%%vcache")["docstring"]
 
@@ -203,6 +222,25 @@ def test_errors_and_their_lines_are_what_they_are_without_the_magic(shell: Inter
     assert shell.user_ns["spent"].hits == 1
 
 
+@pytest.mark.parametrize("above", ["%%vcache\n", "%%time\n%%vcache\n"])
+def test_the_cells_own_value_error_is_no_usage_error(shell: InteractiveShell, above: str) -> None:
+    shell.user_ns["cache"] = filled("a")
+    with capture_output() as seen:
+        result = shell.run_cell(above + "int('x')")
+    assert isinstance(result.error_in_exec, ValueError)
+    assert "invalid literal" in seen.stdout
+    assert "UsageError" not in seen.stderr
+
+
+@pytest.mark.parametrize("before", ["\n  \n", "  ", "In [1]: ", ">>> "])
+def test_what_stands_before_the_magic_does_not_hide_it(shell: InteractiveShell, before: str) -> None:
+    shell.user_ns["cache"] = filled("a")
+    rest = before if before.strip() else " " * len(before.rpartition("\n")[2])
+    rest = {"In [1]: ": "   ...: ", ">>> ": "... "}.get(before, rest)
+    run(shell, f"{before}%%vcache -q -o spent\n{rest}cache.get('a');")
+    assert shell.user_ns["spent"].hits == 1
+
+
 def test_a_syntax_error_is_the_cells_own(shell: InteractiveShell) -> None:
     shell.user_ns["cache"] = filled("a")
     with capture_output() as seen:
@@ -211,10 +249,10 @@ def test_a_syntax_error_is_the_cells_own(shell: InteractiveShell) -> None:
     assert "x = = 1" in seen.stdout
 
 
-def test_future_imports_and_await_work(shell: InteractiveShell) -> None:
+def test_future_imports_may_come_first(shell: InteractiveShell) -> None:
     shell.user_ns["cache"] = filled("a")
-    cell = "%%vcache -q\nfrom __future__ import annotations\nimport asyncio\nawait asyncio.sleep(0, cache.get('a')) is None"
-    assert run(shell, cell) is False
+    cell = "from __future__ import annotations\ndef f(x: undefined): return x\nf(cache.get('a')) is None"
+    assert run(shell, f"%%vcache -q\n{cell}") is False
 
 
 def test_it_works_above_and_below_other_cell_magics(shell: InteractiveShell) -> None:
@@ -266,7 +304,7 @@ def test_the_magic_adds_little_to_a_cell(shell: InteractiveShell) -> None:
 
 @pytest.fixture
 def pair(shell: InteractiveShell, demo_pair: tuple[Any, Any]) -> tuple[Any, Any]:
-    """A small Qwen2.5-VL of the real class and its processor, in the namespace."""
+    """The demo model and its processor, in the namespace."""
     shell.user_ns.update(model=demo_pair[0], processor=demo_pair[1])
     return demo_pair
 
@@ -297,11 +335,28 @@ def test_a_model_is_attached_compared_and_detached(
     assert shell.user_ns["answer"] == shell.user_ns["first"]
     assert any(text.startswith("vcache bypassed") for text in shown(seen))
     assert attached.active
-    assert run(shell, "%vcache show")._thumbnails.url(cache.entries()[0]).startswith("data:image/jpeg")  # noqa: SLF001
+    assert run(shell, "%vcache show")._thumbnails.url(cache.entries()[0]).startswith("data:image/jpeg")
     run(shell, "%vcache detach")
     assert shell.user_ns["cache"].info().hits == 1
     with attach(*pair, cache):  # it was really detached: else this raises
         assert run(shell, "%%vcache --no-cache\n5") == 5  # what was attached by hand is bypassed too
+
+
+def test_a_session_is_benched_and_its_latency_plotted(
+    shell: InteractiveShell, pair: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "short.jsonl"
+    turns = [{"session": "short"}, {"ask": "What is this?", "images": ["cat.png"], "expect": "cat"}]
+    path.write_text("\n".join(map(json.dumps, turns)))
+    attached = run(shell, "%vcache attach model processor")
+    result = run(shell, f"%vcache bench {path} --trials 2")
+    assert result.tokens_equal
+    assert len(result.turns) == 8
+    arms = [line.get_label() for line in run(shell, "%vcache plot latency").lines]
+    assert arms == ["none", "mlx-vlm", "visioncache", "bound"]
+    assert "detached" in repr(attached)  # every arm had the model to itself
+    with pytest.raises(RuntimeError, match="attached already"):  # and then it was attached again
+        attach(*pair, shell.user_ns["cache"])
 
 
 def test_unloading_leaves_nothing_behind(shell: InteractiveShell, pair: Any) -> None:  # noqa: ARG001
@@ -328,7 +383,7 @@ def test_unloading_leaves_nothing_behind(shell: InteractiveShell, pair: Any) -> 
         run(shell, "%unload_ext visioncache")
         assert state() == before
         assert "detached" in repr(attached)
-        assert not shell.user_ns["cache"]._subscribers  # noqa: SLF001
+        assert not shell.user_ns["cache"]._subscribers
     run(shell, "%reload_ext visioncache")
     run(shell, "%reload_ext visioncache")
     assert run(shell, "%vcache") is shell.user_ns["cache"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from scenes import Clock
@@ -75,7 +76,7 @@ def test_there_are_at_most_ten_acts_a_second() -> None:
     for _ in range(5000):
         pace.nudge()
         timers.advance(0.001)
-    gaps = [later - earlier for earlier, later in zip(acts, acts[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(acts)]
     assert min(gaps) >= INTERVAL - 1e-9
     assert 45 <= len(acts) <= 51
 
@@ -106,7 +107,7 @@ def test_a_slow_act_is_followed_by_rest() -> None:
     for _ in range(100):
         pace.nudge()
         timers.advance(0.1)
-    gaps = [later - earlier for earlier, later in zip(acts, acts[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(acts)]
     assert min(gaps) >= 0.5 * (1 + REST) - 1e-9
 
 
@@ -122,7 +123,7 @@ def test_nothing_happens_after_close() -> None:
 
 
 def test_an_act_may_close_its_own_pace() -> None:
-    pace, timers = paced(lambda: pace.close())
+    pace, timers = paced(lambda: pace.close())  # noqa: PLW0108  # it does not exist yet
     pace.nudge()
     timers.advance(1)
     assert pace.closed

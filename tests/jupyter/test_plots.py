@@ -1,4 +1,4 @@
-"""The plots: each beside a small committed picture, which `UPDATE_PLOTS=1 pytest tests/jupyter/test_plots.py` redraws."""
+"""The plots, each beside a small committed picture; `UPDATE_PLOTS=1 pytest ...` redraws those."""
 
 from __future__ import annotations
 

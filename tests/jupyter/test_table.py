@@ -58,10 +58,10 @@ def test_the_text_says_what_the_table_says() -> None:
     cache = VisionFeatureCache(clock=clock)
     cache.put("a.png", features(), label="a.png", seconds=1.5)
     clock.now += 75
-    assert table.cache_text(cache).splitlines() == [
+    assert table.cache_text(cache).replace("\N{MULTIPLICATION SIGN}", "x").splitlines() == [
         "1 of 20 entries, 1 KiB; 0 hits, 0 misses (0%), 0 evicted, 0.00 s saved",
         "image  bytes  shape    dtype    hits        idle   cost  pinned",
-        "a.png  1 KiB  1 × 256  float32     0  1 min 15 s  1.5 s",
+        "a.png  1 KiB  1 x 256  float32     0  1 min 15 s  1.5 s",
     ]
     assert table.cache_text(VisionFeatureCache()).count("\n") == 0
 
@@ -71,8 +71,17 @@ def test_every_string_from_outside_is_text() -> None:
     frame = pd.DataFrame(
         [
             {
-                **{"session": EVIL, "arm": "none", "trial": 0, "turn": 1, "ttft_s": 0.25, "hits": 1, "misses": 2},
-                **{"encodes": 3, "held_bytes": 2048, "tokens_equal": True, "correct": 1.0},
+                "session": EVIL,
+                "arm": "none",
+                "trial": 0,
+                "turn": 1,
+                "ttft_s": 0.25,
+                "hits": 1,
+                "misses": 2,
+                "encodes": 3,
+                "held_bytes": 2048,
+                "tokens_equal": True,
+                "correct": 1.0,
             }
         ]
     )
@@ -92,7 +101,10 @@ def test_counters_and_deltas_are_one_line() -> None:
         cache.get("a")
         cache.get("b")
         cache.put("b", features(3))
-    assert "1 hit · 1 miss · 50% hit rate · 250 ms saved · 3 KiB added · 1 KiB evicted" in Reader(delta._repr_html_()).text
+    assert (
+        "1 hit · 1 miss · 50% hit rate · 250 ms saved · 3 KiB added · 1 KiB evicted"
+        in Reader(delta._repr_html_()).text
+    )
     assert "1 hits · 1 misses" in Reader(cache.info()._repr_html_()).text
     assert "no hit rate" in Reader(Delta()._repr_html_()).text
 
@@ -112,7 +124,14 @@ def test_entries_are_a_frame_in_order_of_use() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.0, "0 ms"), (0.0124, "12 ms"), (0.9996, "1.0 s"), (12.34, "12.3 s"), (75, "1 min 15 s"), (7260, "2 h 1 min")],
+    [
+        (0.0, "0 ms"),
+        (0.0124, "12 ms"),
+        (0.9996, "1.0 s"),
+        (12.34, "12.3 s"),
+        (75, "1 min 15 s"),
+        (7260, "2 h 1 min"),
+    ],
 )
 def test_seconds_read_well(seconds: float, text: str) -> None:
     assert table.format_seconds(seconds) == text

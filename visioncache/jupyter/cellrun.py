@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError as IPythonUsageError
@@ -103,7 +103,7 @@ class CellRuns:
 
     def run_inside(self, line: str, cell: str) -> Any:
         """Run a cell from within another one, as a magic below `%%time` must."""
-        run = CellRun(self._magics, self._magics.parse_cell(line))
+        run = self._magics.orderly(CellRun, self._magics, self._magics.parse_cell(line))
         try:
             return self._evaluate(cell)
         finally:
@@ -123,13 +123,10 @@ class CellRuns:
 
     def _before(self, info: Any) -> None:
         run = None
-        first = info.raw_cell.lstrip("\n").partition("\n")
-        options = None if self._nested else self._options(first[0])
-        if options is not None and first[2].strip():
-            try:
+        options = None if self._nested else self._options_of_cell(info.raw_cell)
+        if options is not None:
+            with suppress(IPythonUsageError, UsageError):  # then the magic is called, and says what is wrong
                 run = CellRun(self._magics, self._magics.parse_cell(options))
-            except (IPythonUsageError, UsageError):
-                pass  # the magic is called, and says what is wrong
         self._running[id(info)] = run
 
     def _after(self, result: Any) -> None:
@@ -143,6 +140,15 @@ class CellRuns:
     @property
     def _nested(self) -> bool:
         return bool(self._running)
+
+    def _options_of_cell(self, cell: str) -> str | None:
+        """The options of a whole cell's first line, which may stand after empty lines or prompts."""
+        if "%%vcache" not in cell:
+            return None
+        lines = cell.splitlines(keepends=True)
+        for transform in self._shell.input_transformer_manager.cleanup_transforms:
+            lines = transform(lines)
+        return self._options(lines[0]) if "".join(lines[1:]).strip() else None
 
     @staticmethod
     def _options(line: str) -> str | None:
@@ -159,6 +165,5 @@ class CellRuns:
         exec(shell.compile(tree, name, "exec"), shell.user_global_ns, shell.user_ns)  # noqa: S102  # the cell
         if last is None:
             return None
-        return eval(
-            shell.compile(ast.Expression(last.value), name, "eval"), shell.user_global_ns, shell.user_ns
-        )  # noqa: S307
+        value = shell.compile(ast.Expression(last.value), name, "eval")
+        return eval(value, shell.user_global_ns, shell.user_ns)  # noqa: S307  # the cell

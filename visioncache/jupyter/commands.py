@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from visioncache.events import EventLog
     from visioncache.jupyter.session import Session
     from visioncache.jupyter.widget import CacheView
-    from visioncache.records import CacheInfo, Entry
+    from visioncache.records import CacheInfo
     from visioncache.study.bench import BenchResult
     from visioncache.vlm.attach import Attached
 
@@ -51,6 +51,15 @@ def command(*arguments: Any, variables: Sequence[str] = ()) -> Callable[[Command
         return COMMANDS[name]
 
     return register
+
+
+@command()
+def current(session: Session, _args: Namespace) -> VisionFeatureCache:
+    """The current cache."""
+    return session.cache()
+
+
+del COMMANDS["current"]  # it is `%vcache` alone
 
 
 @command(argument("name", metavar="NAME", help="a variable"), variables=["name"])
@@ -123,19 +132,19 @@ def events(session: Session, _args: Namespace) -> pd.DataFrame:
 
 
 @command(argument("entry", metavar="ENTRY", nargs="+", help="a label, file name, key or variable"))
-def evict(session: Session, args: Namespace) -> list[Entry]:
+def evict(session: Session, args: Namespace) -> pd.DataFrame:
     """Drop entries, pinned or not; returns what they were."""
-    return [entry for entry in _each(session, args, "pop") if entry is not None]
+    return _each(session, args, "pop")
 
 
 @command(argument("entry", metavar="ENTRY", nargs="+", help="a label, file name, key or variable"))
-def pin(session: Session, args: Namespace) -> list[Entry | None]:
+def pin(session: Session, args: Namespace) -> pd.DataFrame:
     """Keep entries from being evicted; returns them."""
     return _each(session, args, "pin")
 
 
 @command(argument("entry", metavar="ENTRY", nargs="+", help="a label, file name, key or variable"))
-def unpin(session: Session, args: Namespace) -> list[Entry | None]:
+def unpin(session: Session, args: Namespace) -> pd.DataFrame:
     """Let entries be evicted again; returns them."""
     return _each(session, args, "unpin")
 
@@ -174,7 +183,7 @@ def plot(session: Session, args: Namespace) -> Axes:
     from visioncache.jupyter import plots
 
     if args.kind != "latency":
-        drawers = {
+        drawers: dict[str, Callable[[VisionFeatureCache], Axes]] = {
             "memory": plots.memory,
             "hits": plots.hit_rate,
             "reuse": plots.reuse_distance,
@@ -239,8 +248,10 @@ def _log(session: Session) -> EventLog:
     return session.cache().events
 
 
-def _each(session: Session, args: Namespace, verb: str) -> list[Entry | None]:
+def _each(session: Session, args: Namespace, verb: str) -> pd.DataFrame:
     """Call a method of the cache with every entry named; what each entry is then, or was if it went."""
+    from visioncache.jupyter.table import entries_frame
+
     cache = session.cache()
     keys = [key for name in args.entry for key in session.keys_called(name)]
     found = []
@@ -248,7 +259,7 @@ def _each(session: Session, args: Namespace, verb: str) -> list[Entry | None]:
         before = cache.entry(key)
         getattr(cache, verb)(key)
         found.append(cache.entry(key) or before)
-    return found
+    return entries_frame(cache, [entry for entry in found if entry is not None])
 
 
 def _bound(text: str, kind: Callable[[str], Any]) -> Any:

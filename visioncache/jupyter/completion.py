@@ -25,7 +25,7 @@ _CELL_OPTIONS = ("--quiet", "--output", "--no-cache")
 def matcher_for(session: Session) -> Callable[[CompletionContext], SimpleMatcherResult]:
     """A matcher for `shell.Completer.custom_matchers`; it silences the others on our own lines."""
 
-    @context_matcher(identifier="visioncache", priority=100)  # type: ignore[untyped-decorator, unused-ignore]
+    @context_matcher(identifier="visioncache", priority=100)  # type: ignore[untyped-decorator]
     def match_vcache(context: CompletionContext) -> SimpleMatcherResult:
         text = context.text_until_cursor
         line, cell = _LINE.match(text), _CELL.match(text) if context.cursor_line == 0 else None
@@ -46,7 +46,8 @@ def matcher_for(session: Session) -> Callable[[CompletionContext], SimpleMatcher
             "matched_fragment": typed,
         }
 
-    return match_vcache
+    matcher: Callable[[CompletionContext], SimpleMatcherResult] = match_vcache
+    return matcher
 
 
 def _line_words(session: Session, before: list[str]) -> Iterator[str]:

@@ -1,5 +1,8 @@
 """`%vcache` and `%%vcache`: the magics, their configuration, and how they come and go."""
 
+# mypy: disable-error-code="untyped-decorator"
+# (IPython's decorators have no types here.)
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
@@ -10,7 +13,7 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 from traitlets import Bool, Int, Unicode
 
 from visioncache.jupyter.cellrun import CellRuns
-from visioncache.jupyter.commands import COMMANDS
+from visioncache.jupyter.commands import COMMANDS, current
 from visioncache.jupyter.completion import matcher_for
 from visioncache.jupyter.session import Session, UsageError
 
@@ -41,17 +44,16 @@ class VisionCacheMagics(Magics):  # type: ignore[misc]  # IPython is untyped her
     @line_magic("vcache")
     def line(self, line: str) -> Any:
         """See a vision-feature cache, and work it."""
-        words = line.split(maxsplit=1)
-        if not words:
-            return self._orderly(self.session.cache)
-        name, rest = words[0], words[1] if len(words) > 1 else ""
+        name, _, rest = line.strip().partition(" ")
         function = COMMANDS.get(name)
+        if not name or name.startswith("-"):
+            function, rest = current, line
         if function is None:
             raise IPythonUsageError(f"%vcache has no {name!r}; it has {', '.join(COMMANDS)} (see %vcache?)")
-        args: Namespace = self._orderly(parse_argstring, function, rest)
+        args: Namespace = self.orderly(parse_argstring, function, rest)
         self._check_output(args)
         self.session.bounds = {"max_size": self.max_size, "max_bytes": self.max_bytes}
-        result = self._orderly(function, self.session, args)
+        result = self.orderly(function, self.session, args)
         if args.output is not None:
             self.shell.user_ns[args.output] = result
         return None if args.quiet else result
@@ -66,11 +68,11 @@ class VisionCacheMagics(Magics):  # type: ignore[misc]  # IPython is untyped her
 
         Peak memory is MLX's, from the start of the cell.
         """
-        return self._orderly(self.runs.run_inside, line, cell)
+        return self.runs.run_inside(line, cell)
 
     def parse_cell(self, line: str) -> Namespace:
         """The options of a `%%vcache` line; UsageError for others."""
-        args: Namespace = self._orderly(parse_argstring, self.cell, line)
+        args: Namespace = self.orderly(parse_argstring, self.cell, line)
         self._check_output(args)
         return args
 
@@ -80,7 +82,7 @@ class VisionCacheMagics(Magics):  # type: ignore[misc]  # IPython is untyped her
             raise IPythonUsageError(f"-o {args.output}: not the name of a variable")
 
     @staticmethod
-    def _orderly(function: Any, *args: Any) -> Any:
+    def orderly(function: Any, *args: Any) -> Any:
         """Call a function; what a person got wrong becomes one line instead of a traceback."""
         try:
             return function(*args)
@@ -92,14 +94,10 @@ class VisionCacheMagics(Magics):  # type: ignore[misc]  # IPython is untyped her
 
 def _help() -> str:
     """What `%vcache?` shows."""
-    lines = ["See a vision-feature cache, and work it.", "", "%vcache              the current cache"]
+    lines = ["See a vision-feature cache, and work it.", "", "%vcache", "    The current cache."]
     for function in COMMANDS.values():
-        usage = function.parser.format_usage().split()
-        shown = " ".join(word for word in usage if word != "::")
-        shown = shown.removeprefix("%vcache ").replace("[-o NAME] [-q]", "").replace("  ", " ").strip()
-        lines.append(f"%vcache {shown:<12} {function.summary}" if len(shown) <= 12 else f"%vcache {shown}")  # noqa: PLR2004
-        if len(shown) > 12:  # noqa: PLR2004
-            lines.append(f"{'':20} {function.summary}")
+        usage = " ".join(function.parser.format_usage().split()).removeprefix(":: ")
+        lines += [usage.replace(" [-o NAME] [-q]", ""), f"    {function.summary}"]
     lines += [
         "",
         "Each takes -o NAME (bind what it returns) and -q (show nothing).",

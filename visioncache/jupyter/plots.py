@@ -22,8 +22,6 @@ from visioncache.sizes import format_size
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import pandas as pd
-
     from visioncache.cache import VisionFeatureCache
     from visioncache.events import Event
 
@@ -50,7 +48,8 @@ class Plot(Axes):
 
     def _repr_png_(self) -> bytes:
         png = io.BytesIO()
-        self.get_figure(root=True).savefig(png, format="png", dpi=144, bbox_inches="tight")
+        figure: Any = self.figure
+        figure.savefig(png, format="png", dpi=144, bbox_inches="tight")
         return png.getvalue()
 
 
@@ -251,7 +250,7 @@ def _bytes_axis(axis: Any) -> None:
     axis.set_major_formatter(FuncFormatter(lambda size, _: format_size(size)))
 
 
-def _turns(results: Any) -> pd.DataFrame:
+def _turns(results: Any) -> Any:
     """The turns of a result, or the frame itself; ValueError for a frame of something else."""
     turns = getattr(results, "turns", results)
     columns = list(getattr(turns, "columns", ()))
@@ -262,7 +261,8 @@ def _turns(results: Any) -> pd.DataFrame:
 
 
 def _events(source: VisionFeatureCache | Iterable[Event]) -> list[Event]:
-    return list(getattr(source, "events", source))
+    held: Any = source
+    return list(getattr(held, "events", held))
 
 
 def _bytes_over_time(source: Any) -> tuple[list[float], list[int], list[int]]:

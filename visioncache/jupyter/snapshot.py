@@ -29,8 +29,8 @@ _NAMED = 6
 class History:
     """Hits, misses and bytes over the last minutes, in buckets of equal length."""
 
-    seconds = 5.0
-    buckets = 60
+    seconds = 1.0
+    buckets = 300
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

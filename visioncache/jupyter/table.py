@@ -149,8 +149,8 @@ def bench_html(result: BenchResult) -> str:
     return table_html([str(name) for name in frame.columns], rows, caption, {str(name) for name in numbers})
 
 
-def entries_frame(cache: VisionFeatureCache) -> pd.DataFrame:
-    """What a cache holds, a row an entry, from least to most recently used.
+def entries_frame(cache: VisionFeatureCache, entries: Iterable[Entry] | None = None) -> pd.DataFrame:
+    """What a cache holds, or some of it, a row an entry; all of it is from least to most recently used.
 
     Columns: label, key, nbytes, shape, dtype, hits, idle_s, age_s (seconds), cost_s, pinned.
     """
@@ -158,22 +158,14 @@ def entries_frame(cache: VisionFeatureCache) -> pd.DataFrame:
 
     now = seconds_now(cache)
     rows = [
-        {
-            "label": label_of(entry),
-            "key": entry.key.text,
-            "nbytes": entry.nbytes,
-            "shape": entry.shape,
-            "dtype": entry.dtype,
-            "hits": entry.hits,
-            "idle_s": now - entry.last_used,
-            "age_s": now - entry.created,
-            "cost_s": entry.seconds,
-            "pinned": entry.pinned,
-        }
-        for entry in cache.entries()
+        (
+            *(label_of(entry), entry.key.text, entry.nbytes, entry.shape, entry.dtype, entry.hits),
+            *(now - entry.last_used, now - entry.created, entry.seconds, entry.pinned),
+        )
+        for entry in (cache.entries() if entries is None else entries)
     ]
-    columns = ["label", "key", "nbytes", "shape", "dtype", "hits", "idle_s", "age_s", "cost_s", "pinned"]
-    return pd.DataFrame(rows, columns=columns)
+    names = ["label", "key", "nbytes", "shape", "dtype", "hits", "idle_s", "age_s", "cost_s", "pinned"]
+    return pd.DataFrame(rows, columns=names)
 
 
 def seconds_now(cache: VisionFeatureCache) -> float:

@@ -64,7 +64,7 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
         held = getattr(cache, "cache", cache)
         if not isinstance(held, VisionFeatureCache):
             raise TypeError(
-                f"CacheView shows a VisionFeatureCache or what attach() returned; found {type(cache).__name__}"
+                f"CacheView shows a VisionFeatureCache, or what attach() returned; got {type(cache).__name__}"
             )
         self.cache = held
         self._names = Names()

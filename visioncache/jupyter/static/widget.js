@@ -21,9 +21,9 @@
 const MIN_TILE_PX = 34;
 const MAX_TILE_PX = 168;
 const GAP_PX = 3;
-const BUCKETS = 60;
-/** The hit rate of a moment is that of so many buckets until then. */
-const RATE_BUCKETS = 6;
+/** The sparkline shows as much as there is, between these. */
+const MIN_SPAN_S = 20;
+const MAX_SPAN_S = 300;
 const GHOST_MS = 1600;
 const SPEAK_MS = 2000;
 const CONFIRM_MS = 4000;
@@ -243,7 +243,7 @@ class Page {
     this.ratePath = svg("path", { class: "vcache-rate" });
     this.spark = svg(
       "svg",
-      { viewBox: `0 0 ${BUCKETS - 1} 30`, preserveAspectRatio: "none", role: "img" },
+      { viewBox: "0 0 100 30", preserveAspectRatio: "none", role: "img" },
       this.areaPath,
       this.bytesPath,
       this.ratePath,
@@ -366,12 +366,15 @@ class Page {
 
   /** @param {View} view */
   drawSpark(view) {
-    const since = (Date.now() - this.received) / 1000 / view.history_seconds;
-    const points = view.history.map(([ago, , , bytes], i) => {
-      const recent = view.history.slice(0, i + 1).filter(([when]) => when < ago + RATE_BUCKETS);
+    const length = view.history_seconds;
+    const rows = view.history.map(([ago, ...rest]) => [ago * length + this.late, ...rest]);
+    const span = Math.min(MAX_SPAN_S, Math.max(MIN_SPAN_S, ...rows.map(([ago]) => ago)));
+    const points = rows.map(([ago, , , bytes], i) => {
+      // The hit rate of a moment is that of the tenth of the picture before it.
+      const recent = rows.slice(0, i + 1).filter(([when]) => when < ago + Math.max(5, span / 10));
       const hits = recent.reduce((sum, row) => sum + row[1], 0);
       const lookups = recent.reduce((sum, row) => sum + row[1] + row[2], 0);
-      return { x: BUCKETS - 1 - ago - since, rate: lookups ? hits / lookups : null, bytes };
+      return { x: (100 * (span - ago)) / span, rate: lookups ? hits / lookups : null, bytes };
     });
     const shown = points.filter((point) => point.x >= 0);
     const top = Math.max(view.max_bytes ?? 0, ...shown.map((point) => point.bytes), 1);
@@ -379,7 +382,7 @@ class Page {
       const y = (29 - (28 * p.bytes) / top).toFixed(2);
       return i ? `H${p.x.toFixed(2)}V${y}` : `M${p.x.toFixed(2)} ${y}`;
     });
-    const rise = shown.length ? `${steps.join("")}H${BUCKETS - 1}` : "";
+    const rise = shown.length ? `${steps.join("")}H100` : "";
     this.bytesPath.setAttribute("d", rise);
     this.areaPath.setAttribute("d", rise && `${rise}V30H${shown[0].x.toFixed(2)}Z`);
     let pen = "M";
@@ -392,9 +395,9 @@ class Page {
       });
     if (line.length === 1) line.push("h0.01"); // a dot, by its round caps
     this.ratePath.setAttribute("d", line.join(""));
-    const minutes = Math.round((BUCKETS * view.history_seconds) / 60);
-    setText(this.span, `last ${minutes} min`);
-    const text = `Hit rate and bytes over the last ${minutes} minutes; now ${this.fact["hit rate"].textContent} hits, ${formatBytes(view.nbytes)} held`;
+    const time = span < 120 ? `${Math.round(span)} s` : `${Math.round(span / 60)} min`;
+    setText(this.span, `last ${time}`);
+    const text = `Hit rate and bytes over the last ${time}; now ${this.fact["hit rate"].textContent} hits, ${formatBytes(view.nbytes)} held`;
     this.spark.setAttribute("aria-label", text);
   }
 
