@@ -1,4 +1,4 @@
-"""The README's picture of the widget: JupyterLab, light and dark, while the demo model talks about photographs.
+"""The README's picture of the widget: JupyterLab, light and dark, as the demo model talks about photographs.
 
     python tools/screenshot_widget.py [FOLDER]
 

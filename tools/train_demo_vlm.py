@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
 import mlx.optimizers as optim
 import numpy as np
 from mlx.utils import tree_flatten, tree_map
@@ -24,8 +23,8 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from demo_vlm.batches import Batch, Loader, make_batch  # noqa: E402
-from demo_vlm.model import build, logits_of, loss_of, make_config, make_tokenizer, save  # noqa: E402
+from demo_vlm.batches import Batch, Loader, make_batch
+from demo_vlm.model import build, logits_of, loss_of, make_config, make_tokenizer, save
 
 HELD_OUT = 10**9
 """Seeds from here on are never trained on."""

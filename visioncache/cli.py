@@ -79,7 +79,7 @@ def run_demo(options: argparse.Namespace) -> int:
     result = _measure(options, [options.session], ARMS.split(","), 1, options.out / "demo.json")
     arm = result.turns[result.turns["arm"] == "visioncache"]
     for turn in arm.itertuples():
-        right = {1.0: "right", 0.0: "wrong"}.get(turn.correct, "")
+        right = {"1.0": "right", "0.0": "wrong"}.get(str(turn.correct), "")
         print(f"  turn {turn.turn}, {turn.images} images: {turn.answer!r} {right}")
     _show(result)
     from visioncache.jupyter import plots

@@ -75,7 +75,7 @@ def test_commands_return_what_the_public_functions_return(shell: InteractiveShel
     assert len(cache) == 2
     path = tmp_path / "trace.jsonl"
     written = run(shell, f"%vcache trace {path}")
-    assert [json.loads(line)["kind"] for line in path.read_text().splitlines()] == ["put"] * 3 + ["pop"]
+    assert [json.loads(line)["outcome"] for line in path.read_text().splitlines()] == ["put"] * 3 + ["pop"]
     assert written == 4
     info = run(shell, "%vcache resize --max-size 7 --max-bytes 1MiB")
     assert (info.max_size, info.max_bytes) == (7, 2**20)

@@ -138,7 +138,7 @@ def test_they_touch_nothing_global(cache: VisionFeatureCache, results: pd.DataFr
     draw_all(cache, results)
     assert dict(mpl.rcParams) == before
     code = "import visioncache.jupyter.plots, sys; print('matplotlib.pyplot' in sys.modules)"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"
 
 

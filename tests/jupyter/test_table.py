@@ -142,5 +142,5 @@ def test_a_caches_html_needs_no_widget_and_no_model() -> None:
         "import sys, visioncache; visioncache.VisionFeatureCache()._repr_html_();"
         "print([m for m in ('anywidget', 'IPython', 'matplotlib', 'pandas', 'mlx') if m in sys.modules])"
     )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"

@@ -37,7 +37,9 @@ def test_importing_visioncache_loads_nothing_heavy_and_is_quick() -> None:
         "print(t, *[m for m in ('mlx', 'IPython', 'matplotlib', 'pandas', 'numpy') if m in sys.modules])"
     )
     runs = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
         for _ in range(5)
     ]
     assert all(len(run) == 1 for run in runs), runs

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import pytest
+
 from visioncache import VisionFeatureCache
 from visioncache.study.arms import ARMS
 from visioncache.study.bench import BenchResult, bench, load_result
@@ -77,7 +78,11 @@ def test_what_was_measured_is_kept_when_a_later_image_is_broken(
     kept: list[int] = []
     with pytest.raises(ValueError, match=r"broken\.jpg"):
         bench(
-            *loaded, [good, bad], arms=["visioncache"], progress=False, keep=lambda r: kept.append(len(r.turns))
+            *loaded,
+            [good, bad],
+            arms=["visioncache"],
+            progress=False,
+            keep=lambda r: kept.append(len(r.turns)),
         )
     assert kept == [1]
 
@@ -108,9 +113,7 @@ def test_a_failing_turn_leaves_the_chat_as_it_was(loaded: tuple[Any, Any], tmp_p
         assert (again.index, again.images, again.text.strip()) == (2, 1, "yes")
 
 
-def test_a_replaced_picture_is_noticed_by_the_prompt_cache(
-    loaded: tuple[Any, Any], tmp_path: Path
-) -> None:
+def test_a_replaced_picture_is_noticed_by_the_prompt_cache(loaded: tuple[Any, Any], tmp_path: Path) -> None:
     picture = tmp_path / "picture.png"
     picture.write_bytes(CAT.read_bytes())
     with Chat(*loaded, VisionFeatureCache(), prompt_cache=True) as chat:
@@ -123,7 +126,7 @@ def test_a_replaced_picture_is_noticed_by_the_prompt_cache(
 
 
 def test_accounted_bytes_are_the_bytes_that_mlx_holds(loaded: tuple[Any, Any]) -> None:
-    model, processor = loaded
+    model, _ = loaded
     cache = VisionFeatureCache(max_size=60)
     rng = mx.random.key(3)
     with attach(model, None, cache):

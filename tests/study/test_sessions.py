@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+
 from visioncache.study.data import data_path
 from visioncache.study.sessions import SessionError, load_session, session_names
 

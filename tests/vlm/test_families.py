@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import zoo
 from harness import embedded, greedy, prepared, same
+
 from visioncache import VisionFeatureCache
 from visioncache.sizes import leaves
 from visioncache.vlm import FAMILIES, attach

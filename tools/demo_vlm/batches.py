@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import queue
 import random
 import shutil
@@ -117,9 +116,7 @@ def _after(exchange: Exchange) -> str:
     return f"{exchange.answer}<|im_end|>\n"
 
 
-def make_batch(
-    seed: int, scale: int, chats: int, kinds: tuple[str, ...] = ("scene", "photo", "plain")
-) -> Batch:
+def make_batch(seed: int, scale: int, chats: int) -> Batch:
     """A batch of `32 * scale` images and `chats` chats, the same for the same seed."""
     rng = random.Random(seed)
     counts = [share * scale for share in SHARES]
@@ -180,7 +177,7 @@ def _pictures(rng: random.Random, grids: list[int]) -> list[Picture]:
             "scene": 0.5 if grid == 1 else 0.0, "photo": 0.8, "plain": 0.2
         }  # fmt: skip
         now = rng.choices(list(likely), list(likely.values()))[0]
-        pair = before is not None and before.kind == "scene" and len(before.things) < 3  # noqa: PLR2004
+        pair = before is not None and before.kind == "scene" and len(before.things) < 3
         if now == "scene" and pair and rng.random() < 0.4:
             pictures.append(scene_like(before, rng, size))
         else:
@@ -255,7 +252,7 @@ def _work(seed: int, step: int, scale: int, chats: int, folder: str, ready: Any)
     while True:
         batch = make_batch(seed, scale, chats)
         path = f"{folder}/{seed}"
-        os.mkdir(path)
+        Path(path).mkdir()
         arrays = {f"pixels{i}": p for i, p in enumerate(batch.pixels)}
         arrays |= {n: getattr(batch, n) for n in ("tokens", "slots", "answers", "positions")}
         for name, array in arrays.items():

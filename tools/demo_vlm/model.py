@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
-import mlx.nn as nn
 import numpy as np
 from demo_vlm.chats import corpus
+from mlx import nn
 from mlx_vlm.models import qwen2_5_vl
 from mlx_vlm.models.qwen2_5_vl.language import apply_multimodal_rotary_pos_emb
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers

@@ -25,7 +25,7 @@ _CELL_OPTIONS = ("--quiet", "--output", "--no-cache")
 def matcher_for(session: Session) -> Callable[[CompletionContext], SimpleMatcherResult]:
     """A matcher for `shell.Completer.custom_matchers`; it silences the others on our own lines."""
 
-    @context_matcher(identifier="visioncache", priority=100)  # type: ignore[untyped-decorator]
+    @context_matcher(identifier="visioncache", priority=100)
     def match_vcache(context: CompletionContext) -> SimpleMatcherResult:
         text = context.text_until_cursor
         line, cell = _LINE.match(text), _CELL.match(text) if context.cursor_line == 0 else None

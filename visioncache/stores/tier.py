@@ -207,8 +207,8 @@ class Tier:
             task = task or self._queue.get(name)
         if task is None and self._current is not None and self._current.covers(key):
             task = self._current
-        for name in (key.text, ("clear", None), ("clear", key.scope)):
-            task = task or self._owed.get(name)
+        for owed in (key.text, ("clear", None), ("clear", key.scope)):
+            task = task or self._owed.get(owed)
         return task
 
     def _count_load(self, loaded: Loaded | None, size: int) -> Loaded | None:
@@ -221,7 +221,9 @@ class Tier:
 
     # Writing --------------------------------------------------------------------------------------
 
-    def write(self, key: Key, value: Any, *, label: str = "", seconds: float = 0.0, meta: Any = None) -> _Task:
+    def write(
+        self, key: Key, value: Any, *, label: str = "", seconds: float = 0.0, meta: Any = None
+    ) -> _Task:
         """What to `submit` so that a value is stored: called on the thread that made the value.
 
         The value's evaluation is started here if it has not been (nothing waits for it), because
@@ -249,7 +251,9 @@ class Tier:
             superseded = [task.name]
             if isinstance(task, _Clear):
                 superseded += [
-                    name for name, old in self._queue.items() if not isinstance(old, _Clear) and task.covers(old.key)
+                    name
+                    for name, old in self._queue.items()
+                    if not isinstance(old, _Clear) and task.covers(old.key)
                 ]
             for name in superseded:
                 self._take(name)
@@ -410,7 +414,7 @@ def _held(value: Any) -> Any:
             raise TypeError(f"a store keeps mlx arrays; found {type(leaf).__name__}")
         # A GPU's stream has no float64.
         own[id(leaf)] = mx.contiguous(leaf, stream=mx.cpu if leaf.dtype == mx.float64 else None)
-    mx.async_eval(list(own.values()))
+    mx.async_eval(list(own.values()))  # type: ignore[no-untyped-call]
     return _mapped(value, own)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Writer:
-    """This process's own folder for unfinished files, locked for as long as the process lives.
+    """The process's own folder for unfinished files, locked for as long as the process lives.
 
     The system lifts the lock however the process ends, so that what is unlocked is a dead writer's.
     """
@@ -69,7 +69,7 @@ def sweep(folders: list[Path]) -> int:
     """Remove dead writers' folders; returns how many unfinished files were in them."""
     unfinished = 0
     for folder in folders:
-        unfinished += len(os.listdir(folder))
+        unfinished += sum(1 for _ in Path(folder).iterdir())
         shutil.rmtree(folder, ignore_errors=True)
     return unfinished
 

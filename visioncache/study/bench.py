@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from tqdm import tqdm
 
-from visioncache.study.arms import ARMS, arm_chat
 from visioncache.sizes import format_size
+from visioncache.study.arms import ARMS, arm_chat
 from visioncache.study.machine import describe_machine
 
 if TYPE_CHECKING:
@@ -163,7 +163,13 @@ def converse(session: Session, start: Callable[[], Chat]) -> Iterator[Turn]:
         # A turn that is continued from later keeps its own state: the next one goes on in a branch.
         chat = chat if after == 0 else chat.branch()
         chats.append(chat)
-        yield chat.ask(item.ask, item.images)
+        try:
+            turn = chat.ask(item.ask, item.images)
+        except (OSError, ValueError) as error:
+            brought = ", ".join(path.name for path in item.images) or "no image"
+            where = f"session {session.name!r}, turn {number + 1} ({brought})"
+            raise ValueError(f"{where}: {error}") from error
+        yield turn
 
 
 def _measured(turn: Turn, tokens: list[int], expect: str | None) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def by_cachetools(name: str, asked: Asked, capacity: int) -> Outcome:
     stored = 0
     for i, (key, size) in enumerate(zip(asked.keys.tolist(), asked.sizes.tolist(), strict=True)):
         if key in cache:
-            cache[key]  # noqa: B018  # a look-up, which the policy counts
+            cache[key]  # a look-up, which the policy counts
             hits[i] = True
         elif size <= capacity:
             cache[key] = size

@@ -32,6 +32,7 @@ def rerun(
     """
     recorded = load_trace(trace)
     sized = requests(recorded).drop_duplicates("key").set_index("key")
+    sizes, costs = sized["nbytes"].to_dict(), sized["seconds"].to_dict()
     stores = recorded["outcome"].isin(["put", "reject"]).any()
     now = 0.0
     events: list[Event] = []
@@ -49,7 +50,7 @@ def rerun(
                 if held and outcome == "miss":
                     already.add(key)
                 elif not held and (outcome == "hit" or not stores):
-                    cache.put(key, int(sized.at[key, "nbytes"]), seconds=float(sized.at[key, "seconds"]))
+                    cache.put(key, int(sizes[key]), seconds=float(costs[key]))
             elif outcome in {"put", "reject"}:
                 if key in already:
                     already.discard(key)

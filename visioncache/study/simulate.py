@@ -81,9 +81,7 @@ def replay(
     return table
 
 
-def working_set_shares(
-    trace: TraceLike, by: By = "bytes", shares: Sequence[float] = SHARES
-) -> list[int]:
+def working_set_shares(trace: TraceLike, by: By = "bytes", shares: Sequence[float] = SHARES) -> list[int]:
     """Capacities that are shares of all that a trace ever asks for, at least 1."""
     keys, sizes = as_arrays(trace, by)
     _, first = np.unique(keys, return_index=True)

@@ -107,7 +107,9 @@ def requests(source: TraceLike) -> pd.DataFrame:
         known[name] = pd.to_numeric(known[name], errors="coerce")
     # A recorded miss has no size yet: zero there means unknown, not empty.
     known.loc[known["outcome"].eq("miss") & known["nbytes"].eq(0), ["nbytes", "seconds"]] = np.nan
-    by_key = known[known["outcome"].isna() | known["outcome"].isin([*LOOKUPS, "put", "reject"])].groupby("key")
+    by_key = known[known["outcome"].isna() | known["outcome"].isin([*LOOKUPS, "put", "reject"])].groupby(
+        "key"
+    )
     asked = known[known["outcome"].isna() | known["outcome"].isin(LOOKUPS)].copy()
     for name in ("nbytes", "seconds", "tokens"):
         asked[name] = asked["key"].map(by_key[name].max())

@@ -79,16 +79,69 @@ _ROWS = (
 FAMILIES: dict[str, Family] = {family.name: family for family in (*_PACKED, *_ROWS)}
 
 
-_KNOWN = """
-aya_vision cohere_compass deepseek_v4 deepseek_vl_v2 dots_ocr ernie4_5_moe_vl falcon_ocr falcon_perception
-fastvlm florence2 gemma3 gemma3n gemma4 gemma4_unified glm4v glm4v_moe
-glm5_next glm_ocr granite4_vision granite_vision hunyuan_vl idefics2 idefics3 internvl_chat
-jina_vlm kimi_k25 kimi_k3 kimi_vl lfm2_vl llava llava_bunny llava_next
-llava_onevision llmjpvl locateanything mimo_v2 minicpmo minicpmv4_6 minicpmv4_7 minimax_m3_vl
-mistral3 mllama molmo molmo2 moondream3 multi_modality muse_glimmer muse_spark
-paddleocr_vl paligemma phi3_v phi4mm pixtral plamo2vl qwen2_5_vl qwen2_vl
-qwen3_5 qwen3_omni_moe qwen3_vl qwen3_vl_moe zaya1_vl
-""".split()
+_KNOWN = [
+    "aya_vision",
+    "cohere_compass",
+    "deepseek_v4",
+    "deepseek_vl_v2",
+    "dots_ocr",
+    "ernie4_5_moe_vl",
+    "falcon_ocr",
+    "falcon_perception",
+    "fastvlm",
+    "florence2",
+    "gemma3",
+    "gemma3n",
+    "gemma4",
+    "gemma4_unified",
+    "glm4v",
+    "glm4v_moe",
+    "glm5_next",
+    "glm_ocr",
+    "granite4_vision",
+    "granite_vision",
+    "hunyuan_vl",
+    "idefics2",
+    "idefics3",
+    "internvl_chat",
+    "jina_vlm",
+    "kimi_k25",
+    "kimi_k3",
+    "kimi_vl",
+    "lfm2_vl",
+    "llava",
+    "llava_bunny",
+    "llava_next",
+    "llava_onevision",
+    "llmjpvl",
+    "locateanything",
+    "mimo_v2",
+    "minicpmo",
+    "minicpmv4_6",
+    "minicpmv4_7",
+    "minimax_m3_vl",
+    "mistral3",
+    "mllama",
+    "molmo",
+    "molmo2",
+    "moondream3",
+    "multi_modality",
+    "muse_glimmer",
+    "muse_spark",
+    "paddleocr_vl",
+    "paligemma",
+    "phi3_v",
+    "phi4mm",
+    "pixtral",
+    "plamo2vl",
+    "qwen2_5_vl",
+    "qwen2_vl",
+    "qwen3_5",
+    "qwen3_omni_moe",
+    "qwen3_vl",
+    "qwen3_vl_moe",
+    "zaya1_vl",
+]
 """The families of mlx-vlm 0.7.10 that accept `cached_image_features`."""
 
 _REASONS: dict[str, str] = {}

@@ -42,7 +42,7 @@ class FeatureSide:
     def attach(self) -> None:
         """Take the model's calls."""
         cls = type(self._model)
-        overrides = {"get_input_embeddings": around(cls, "get_input_embeddings", self._embed)}
+        overrides: dict[str, Any] = {"get_input_embeddings": around(cls, "get_input_embeddings", self._embed)}
         for name in ("encode_image", "encode_images"):
             # mlx-vlm's own cache asks for these first; it must not encode stand-ins.
             if hasattr(cls, name):
@@ -126,7 +126,7 @@ class FeatureSide:
         """What the seam returns for one image alone; the model's code after it does not run."""
         modalities = {*VIDEO, *VIDEO.values()} if self._family.video else set()
         others = {name: value for name, value in inputs.items() if name not in modalities}
-        with self._seam("catch", None):
+        with self._seam("catch", []):
             try:
                 original(**{**others, **part.inputs})
             except _Caught as caught:
@@ -137,7 +137,7 @@ class FeatureSide:
         )
 
     @contextmanager
-    def _seam(self, mode: str, values: Any) -> Iterator[None]:
+    def _seam(self, mode: str, values: list[Any]) -> Iterator[None]:
         outer = getattr(self._thread, "mode", None)
         self._thread.mode = (mode, values)
         try:
@@ -146,7 +146,7 @@ class FeatureSide:
             self._thread.mode = outer
 
     def _at_seam(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        mode, values = getattr(self._thread, "mode", None) or ("", None)
+        mode, values = getattr(self._thread, "mode", None) or ("", [])
         if mode == "give":
             return self._family.give(values.pop(0))
         output = original(*args, **kwargs)

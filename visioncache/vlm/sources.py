@@ -63,7 +63,7 @@ class SourceImage(Image.Image):
         return super().load()
 
     def resized(self, resize: Callable[[Image.Image], Image.Image], variant: str) -> SourceImage:
-        """This image after `resize`, which runs when its pixels are touched."""
+        """The image after `resize`, which runs when its pixels are touched."""
 
         def read() -> tuple[Key, Image.Image]:
             image = resize(self)

@@ -54,7 +54,7 @@ class Stages:
             elapsed = time.perf_counter() - start
             with self._lock:
                 self._totals.counts[stage] += times
-                self._totals.seconds[stage] += elapsed - self._open.inner  # type: ignore[assignment]
+                self._totals.seconds[stage] += elapsed - self._open.inner
             self._open.inner = inner_before + elapsed
 
     def totals(self) -> StageTotals:

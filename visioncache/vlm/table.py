@@ -26,7 +26,10 @@ def family_records() -> list[dict[str, Any]]:
 
 def markdown_table() -> str:
     """The same as a table in Markdown."""
-    lines = ["| family | supported | entry | a hit skips | kept beside features |", "| --- | --- | --- | --- | --- |"]
+    lines = [
+        "| family | supported | entry | a hit skips | kept beside features |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     for record in family_records():
         if record["supported"]:
             skips = ", ".join(record["skips"])

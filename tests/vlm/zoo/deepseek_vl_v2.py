@@ -16,7 +16,7 @@ SIZE, PATCH = 32, 8
 
 
 def build() -> Tiny:
-    tokenizer = byte_tokenizer("<image>", pad="<｜▁pad▁｜>")  # noqa: RUF001
+    tokenizer = byte_tokenizer("<image>", pad="<｜▁pad▁｜>")
     with contextlib.redirect_stdout(io.StringIO()):  # the processor prints what it adds
         processor = DeepseekVLV2Processor(
             tokenizer,
