@@ -54,7 +54,9 @@ def open_store(location: str | os.PathLike[str], **options: Any) -> Store:
 
         return RedisStore(text, **options)
     if separator and scheme != "file":
-        raise ValueError(f"{scheme}:// is not a store; give a folder, or a URL with one of {', '.join(_REDIS)}")
+        raise ValueError(
+            f"{scheme}:// is not a store; give a folder, or a URL with one of {', '.join(_REDIS)}"
+        )
     from visioncache.stores.disk import DiskStore
 
     return DiskStore(rest if separator else text, **options)

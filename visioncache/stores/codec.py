@@ -172,7 +172,7 @@ def _raw(array: Any) -> memoryview:
 
     view = memoryview(array)
     # numpy reads the bytes whatever the format: memoryview itself does not know bfloat16.
-    return memoryview(np.frombuffer(view, dtype=np.uint8) if view.c_contiguous else view.tobytes())
+    return np.frombuffer(view, dtype=np.uint8).data if view.c_contiguous else memoryview(view.tobytes())
 
 
 def _checksum(*parts: Any) -> bytes:
@@ -275,7 +275,9 @@ def _check_tree(tree: Any, count: int, used: set[int], depth: int) -> None:
         if not 0 <= tree < count:
             raise ValueError(f"not a stored value: there is no tensor {tree}")
         used.add(tree)
-    elif not isinstance(tree, dict) and not (isinstance(tree, list) and tree and tree[0] in {"tuple", "list"}):
+    elif not isinstance(tree, dict) and not (
+        isinstance(tree, list) and tree and tree[0] in {"tuple", "list"}
+    ):
         raise ValueError("not a stored value: nested in an unknown way")
 
 
