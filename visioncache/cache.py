@@ -17,7 +17,14 @@ from visioncache.records import CacheInfo, Counters, Delta, Entry, outline
 from visioncache.sizes import format_size, nbytes, parse_size
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator, Mapping
+
+    from visioncache.stores.base import Store
+    from visioncache.stores.tasks import Loaded
+    from visioncache.stores.tier import Tier
+
+    Found = tuple[Any, Mapping[str, Any] | None]
 
 T = TypeVar("T")
 
@@ -36,9 +43,16 @@ class VisionFeatureCache:
     Every operation is O(1) (amortised; O(log n) where a pin was lifted) and either happens or
     leaves the cache as it was.
 
+    With a `store`, what it evicts is still there: a look-up that memory can't answer asks the store
+    before it is a miss, and what is put is written there behind the caller's back (its evaluation is
+    then started, not waited for). A store that fails is a miss, a `store-error` event and one
+    warning. `in`, `len`, `peek`, `keys` and `entries` are about memory alone.
+
     Args:
         max_size: entries held at most; None for no such bound.
-        max_bytes: bytes held at most, as a number or as text ("2 GiB", "500MB"); None for no bound.
+        max_bytes: bytes held at most, as a number or as text ("2 GiB", "500MB"); "auto" for a
+            quarter of what the device can hold; None for no bound.
+        store: a second tier: a folder ("features/"), a URL ("redis://host/0") or a `Store`.
         log: how many events `cache.events` keeps.
         clock: seconds, as `time.monotonic` gives them.
         sizer: bytes of a value.
@@ -52,6 +66,7 @@ class VisionFeatureCache:
         max_size: int | None = 20,
         max_bytes: float | str | None = None,
         *,
+        store: Store | str | os.PathLike[str] | None = None,
         log: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
         sizer: Callable[[Any], int] = nbytes,
@@ -63,31 +78,84 @@ class VisionFeatureCache:
         self._totals, self._baseline = Counters(), Counters()
         self._flights = Flights()
         self._subscribers: dict[object, Callable[[Event], object]] = {}
+        self._removals = 0
+        """Counts pops and clears: a value that was being loaded meanwhile is not stored again."""
         self.events = EventLog(log)
+        self._tier: Tier | None = None
+        if store is not None:
+            from visioncache.stores.tier import Tier
+
+            self._tier = Tier.of(store, self._store_failed)
 
     # Looking up ---------------------------------------------------------------------------------
 
     def get(self, source: Any) -> Any | None:
         """The value stored for an image, now the most recently used; None on a miss."""
         # A hit needs no Key object; making one would be a third of its time.
-        text = SOURCE_TAG + source if type(source) is str else Key.of(source).text
+        found = self._find(SOURCE_TAG + source if type(source) is str else Key.of(source).text)
+        return None if found is None else found[0]
+
+    def get_with_meta(self, source: Any) -> tuple[Any, Mapping[str, Any] | None] | None:
+        """As `get`, with what was stored beside the value; None on a miss."""
+        return self._find(Key.of(source).text)
+
+    def _find(self, text: str) -> Found | None:
         now = self._clock()
         with self._lock:
             slot = self._lru.slots.get(text)
-            if slot is None:
-                self._totals.misses += 1
-                event = self._log(now, "miss", Key(text))
-                value = None
-            else:
+            if slot is not None:
                 slot.hits += 1
                 self._totals.hits += 1
                 self._totals.seconds_saved += slot.seconds
                 self._lru.touch(slot, now)
                 event = self._log(now, "hit", slot.key, slot.label, slot.nbytes, slot.seconds)
-                value = slot.value
+                found: Found | None = slot.value, slot.meta
+            elif self._tier is None:
+                self._totals.misses += 1
+                event = self._log(now, "miss", Key(text))
+                found = None
+        if slot is None and self._tier is not None:
+            return self._find_stored(Key(text), self._tier)
         if self._subscribers:
             self._publish(event)
-        return value
+        return found
+
+    def _find_stored(self, key: Key, tier: Tier) -> Found | None:
+        """What the store has for an image, in memory from now on; asked once, whoever else asks."""
+
+        def lead() -> Found | None:
+            removals = self._removals
+            loaded = tier.load(key)
+            return None if loaded is None else self._promote(key, loaded, removals)
+
+        found, led = self._flights.run(f"store {key.text}", lead)
+        if found is not None:
+            return found if led else self._find(key.text)
+        with self._lock:
+            self._totals.misses += 1
+            event = self._log(self._clock(), "miss", key)
+        self._publish(event)
+        return None
+
+    def _promote(self, key: Key, loaded: Loaded, removals: int) -> Found:
+        """Hold what the store had, unless it was removed or replaced while it was being loaded."""
+        value, label, seconds, meta = loaded
+        size = self._sizer(value)
+        now = self._clock()
+        victims: list[Slot] = []
+        with self._lock:
+            slot = self._lru.slots.get(key.text)
+            if slot is not None:
+                value, meta = slot.value, slot.meta
+            elif removals == self._removals and self._lru.fits(size, None):
+                victims = self._hold(None, key, value, size, label, seconds, meta, now)
+                self._totals.bytes_added += size
+            self._totals.store_hits += 1
+            self._totals.seconds_saved += seconds
+            events = [self._evicted(victim, now) for victim in victims]
+            events.append(self._log(now, "store-hit", key, label, size, seconds))
+        self._publish(*events)
+        return value, meta
 
     def peek(self, source: Any, default: Any = None) -> Any:
         """The value stored for an image, without refreshing or counting it; `default` on a miss."""
@@ -163,15 +231,6 @@ class VisionFeatureCache:
         self.put(key, value, label=label, seconds=seconds, meta=meta)
         return value
 
-    def get_with_meta(self, source: Any) -> tuple[Any, Mapping[str, Any] | None] | None:
-        """As `get`, with what was stored beside the value; None on a miss."""
-        key = Key.of(source)
-        with self._lock:
-            slot = self._lru.slots.get(key.text)
-            meta = None if slot is None else slot.meta
-            value = self.get(key)
-        return None if value is None else (value, meta)
-
     def __contains__(self, source: Any) -> bool:
         return Key.of(source).text in self._lru.slots
 
@@ -203,23 +262,20 @@ class VisionFeatureCache:
             raise TypeError("None can't be stored: it is what a miss returns")
         size = self._sizer(features)
         label = _label(source) if label is None else label
+        tier = self._tier
+        task = None if tier is None else tier.write(key, features, label=label, seconds=seconds, meta=meta)
         now = self._clock()
         lru = self._lru
         victims: list[Slot] = []
         with self._lock:
             slot = lru.slots.get(key.text)
             if stored := lru.fits(size, slot):
-                if slot is None:
-                    victims = lru.make_room(1, size)
-                    slot = Slot(key)
-                    lru.insert(slot)
-                slot.value, slot.label, slot.meta = features, label, meta
-                slot.seconds, slot.created = seconds, now
-                lru.resized(slot, size)
-                lru.touch(slot, now)
+                victims = self._hold(slot, key, features, size, label, seconds, meta, now)
+                if tier is not None and task is not None:
+                    tier.submit(task)
                 self._totals.puts += 1
                 self._totals.bytes_added += size
-                key = slot.key
+                key = lru.slots[key.text].key
             else:
                 self._totals.rejects += 1
             events = [self._evicted(victim, now) for victim in victims]
@@ -228,10 +284,16 @@ class VisionFeatureCache:
         return stored
 
     def pop(self, source: Any, default: Any = None) -> Any:
-        """Remove an entry, pinned or not, and return its value; `default` when there is none."""
+        """Remove an entry, pinned or not, and return its value; `default` when there is none.
+
+        It is removed from the store too; one that only the store has is not loaded for that.
+        """
         key = Key.of(source)
         now = self._clock()
         with self._lock:
+            self._removals += 1
+            if self._tier is not None:
+                self._tier.remove(key)
             slot = self._lru.slots.get(key.text)
             if slot is None:
                 return default
@@ -241,9 +303,12 @@ class VisionFeatureCache:
         return slot.value
 
     def clear(self) -> None:
-        """Remove every entry, pinned ones too; bounds and counters stay."""
+        """Remove every entry, pinned ones and those of the store too; bounds and counters stay."""
         now = self._clock()
         with self._lock:
+            self._removals += 1
+            if self._tier is not None:
+                self._tier.clear()
             event = self._log(now, "clear", size=self._lru.nbytes)
             held = self._lru.clear()
         self._publish(event)
@@ -286,6 +351,30 @@ class VisionFeatureCache:
             events = [self._evicted(victim, now) for victim in victims]
             events.append(self._log(now, "resize", size=budget or 0))
         self._publish(*events)
+
+    def trim(self, nbytes: int) -> int:
+        """Evict at least so many bytes, if so many are not pinned, oldest first; returns how many."""
+        now = self._clock()
+        with self._lock:
+            victims = self._lru.release(nbytes)
+            events = [self._evicted(victim, now) for victim in victims]
+        self._publish(*events)
+        return sum(victim.nbytes for victim in victims)
+
+    # The store ----------------------------------------------------------------------------------
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until everything put is in the store; False when `timeout` seconds were too few."""
+        return self._tier is None or self._tier.flush(timeout)
+
+    def close(self, timeout: float | None = 5.0) -> bool:
+        """Flush and let go of the store; what memory holds stays usable. False as in `flush`."""
+        return self._tier is None or self._tier.close(timeout)
+
+    def _store_failed(self, key: Key | None, message: str) -> None:
+        with self._lock:
+            event = self._log(self._clock(), "store-error", key, message)
+        self._publish(event)
 
     # Looking at it ------------------------------------------------------------------------------
 
@@ -344,12 +433,16 @@ class VisionFeatureCache:
                 self._lru.max_bytes,
                 counts.hit_rate,
                 counts.seconds_saved,
+                counts.store_hits,
+                None if self._tier is None else self._tier.info(),
             )
 
     def reset_info(self) -> None:
         """Start the counters of `info()` from zero; entries and events stay."""
         with self._lock:
             self._baseline = self._totals.copy()
+            if self._tier is not None:
+                self._tier.reset_info()
 
     @contextmanager
     def watch(self) -> Iterator[Delta]:
@@ -396,12 +489,37 @@ class VisionFeatureCache:
         lru = self._lru
         of = "" if lru.max_size is None else f" of {lru.max_size}"
         budget = "" if lru.max_bytes is None else f" of {format_size(lru.max_bytes)}"
-        return f"VisionFeatureCache({len(self)}{of} entries, {format_size(lru.nbytes)}{budget})"
+        store = "" if self._tier is None else f", store={self._tier.store!r}"
+        return f"VisionFeatureCache({len(self)}{of} entries, {format_size(lru.nbytes)}{budget}{store})"
 
     # Inside, with the lock held -----------------------------------------------------------------
 
     def _slot(self, source: Any) -> Slot | None:
         return self._lru.slots.get(Key.of(source).text)
+
+    def _hold(
+        self,
+        slot: Slot | None,
+        key: Key,
+        value: Any,
+        size: int,
+        label: str,
+        seconds: float,
+        meta: Mapping[str, Any] | None,
+        now: float,
+    ) -> list[Slot]:
+        """Put a value that fits into its slot, or a new one; returns who made room."""
+        lru = self._lru
+        victims = []
+        if slot is None:
+            victims = lru.make_room(1, size)
+            slot = Slot(key)
+            lru.insert(slot)
+        slot.value, slot.label, slot.meta = value, label, meta
+        slot.seconds, slot.created = seconds, now
+        lru.resized(slot, size)
+        lru.touch(slot, now)
+        return victims
 
     def _evicted(self, slot: Slot, now: float) -> Event:
         self._totals.evictions += 1
@@ -480,6 +598,10 @@ def _positive_entries(max_size: int | None) -> int | None:
 def _positive_bytes(max_bytes: float | str | None) -> int | None:
     if max_bytes is None:
         return None
+    if max_bytes == "auto":
+        from visioncache.memory import auto_budget
+
+        return auto_budget()
     size = parse_size(max_bytes)
     if size < 1:
         raise ValueError(f"max_bytes={max_bytes!r}: a budget is at least 1 byte (None: no bound)")

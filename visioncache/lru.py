@@ -128,6 +128,15 @@ class LRU:
             self.remove(victims[-1])
         return victims
 
+    def release(self, nbytes: int) -> list[Slot]:
+        """Take out the least recently used, oldest first, until so many bytes went or none is left."""
+        victims: list[Slot] = []
+        while nbytes > 0 and len(self.slots) > self.pinned:
+            victims.append(self._victim())
+            self.remove(victims[-1])
+            nbytes -= victims[-1].nbytes
+        return victims
+
     def _victim(self) -> Slot:
         """The least recently used slot that is not pinned."""
         first = next(iter(self._queue.values()), None)

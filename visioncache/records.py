@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from visioncache.keys import Key
+    from visioncache.stores.tier import StoreInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,15 @@ class Counters:
     seconds_saved: float = 0.0
     bytes_added: int = 0
     bytes_evicted: int = 0
+    store_hits: int = 0
+    """Look-ups that memory missed and the store answered; neither hits nor misses."""
 
     @property
     def hit_rate(self) -> float:
-        """Hits over look-ups; 0.0 before the first."""
-        lookups = self.hits + self.misses
-        return self.hits / lookups if lookups else 0.0
+        """Look-ups answered, from memory or the store, over all; 0.0 before the first."""
+        answered = self.hits + self.store_hits
+        lookups = answered + self.misses
+        return answered / lookups if lookups else 0.0
 
     def copy(self) -> Counters:
         """These counts as they are now."""
@@ -77,14 +81,18 @@ class CacheInfo:
     max_bytes: int | None
     hit_rate: float
     seconds_saved: float
+    store_hits: int = 0
+    """Look-ups that memory missed and the store answered."""
+    store: StoreInfo | None = None
+    """What the store did, when there is one."""
 
     def __str__(self) -> str:
         budget = "" if self.max_bytes is None else f" of {format_size(self.max_bytes)}"
         entries = f"{self.size}" if self.max_size is None else f"{self.size} of {self.max_size}"
         return (
             f"{entries} entries, {format_size(self.nbytes)}{budget}; "
-            f"{self.hits} hits, {self.misses} misses ({self.hit_rate:.0%}), "
-            f"{self.evictions} evicted, {self.seconds_saved:.2f} s saved"
+            f"{_lookups(self)}, {self.evictions} evicted, {self.seconds_saved:.2f} s saved"
+            f"{'' if self.store is None else f'; store: {self.store}'}"
         )
 
     def _repr_html_(self) -> str:
@@ -110,8 +118,7 @@ class Delta(Counters):
 
     def __str__(self) -> str:
         return (
-            f"{self.hits} hits, {self.misses} misses ({self.hit_rate:.0%}), "
-            f"{self.seconds_saved:.2f} s saved, +{format_size(self.bytes_added)}, "
+            f"{_lookups(self)}, {self.seconds_saved:.2f} s saved, +{format_size(self.bytes_added)}, "
             f"-{format_size(self.bytes_evicted)} evicted"
         )
 
@@ -119,6 +126,11 @@ class Delta(Counters):
         from visioncache.jupyter.table import delta_html
 
         return delta_html(self)
+
+
+def _lookups(counts: Counters | CacheInfo) -> str:
+    stored = f"{counts.store_hits} from the store, " if counts.store_hits else ""
+    return f"{counts.hits} hits, {stored}{counts.misses} misses ({counts.hit_rate:.0%})"
 
 
 def outline(value: Any) -> tuple[tuple[int, ...], str]:

@@ -172,9 +172,7 @@ def _raw(array: Any) -> memoryview:
 
     view = memoryview(array)
     # numpy reads the bytes whatever the format: memoryview itself does not know bfloat16.
-    if view.c_contiguous:
-        return np.frombuffer(view, dtype=np.uint8).data
-    return memoryview(view.tobytes())
+    return np.frombuffer(view, dtype=np.uint8).data if view.c_contiguous else memoryview(view.tobytes())
 
 
 def _checksum(*parts: Any) -> bytes:

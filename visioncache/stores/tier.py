@@ -3,43 +3,33 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 import time
 import warnings
 import weakref
-from collections import OrderedDict, deque
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
-from visioncache.sizes import leaves, nbytes
-from visioncache.stores.codec import decode, encode
+from visioncache.sizes import format_size, nbytes
+from visioncache.stores import open_store
+from visioncache.stores.base import Store
+from visioncache.stores.behind import WriteBehind
+from visioncache.stores.codec import decode
+from visioncache.stores.tasks import Clear, Loaded, Remove, Task, Write, held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from visioncache.keys import Key
-    from visioncache.stores.base import Store
 
 EXIT_SECONDS = 5.0
 """How long an interpreter that exits waits, in all, for what is still to be written."""
-_MAX_OWED = 4096
-_MAX_TASKS = 1 << 16
-"""Removals are small, but not nothing; beyond so many the oldest is forgotten."""
 _MAX_VERIFIED = 1 << 14
 
 
 class StoreWarning(UserWarning):
     """A store failed, and the cache went on without it."""
-
-
-class Loaded(NamedTuple):
-    """A value from a store, and what was stored beside it."""
-
-    value: Any
-    label: str
-    seconds: float
-    meta: Any
 
 
 @dataclass(slots=True)
@@ -57,77 +47,28 @@ class StoreInfo:
     queued: int = 0
     queued_bytes: int = 0
 
+    def since(self, earlier: StoreInfo) -> StoreInfo:
+        """What has happened since `earlier`."""
+        return StoreInfo(*(getattr(self, f.name) - getattr(earlier, f.name) for f in fields(self)))
 
-class _Write(NamedTuple):
-    key: Key
-    loaded: Loaded
-    held: Any
-    """The value in arrays that only the queue knows."""
-    nbytes: int
-
-    @property
-    def name(self) -> Hashable:
-        return self.key.text
-
-    def covers(self, key: Key) -> bool:
-        return self.key == key
-
-    def apply(self, store: Store) -> int:
-        _, label, seconds, meta = self.loaded
-        record = {"label": label, "seconds": seconds, "meta": meta}
-        data = encode(self.held, key=self.key.text, meta=record)
-        store.put(self.key, data)
-        return len(data)
-
-
-class _Remove(NamedTuple):
-    key: Key
-    nbytes: int = 0
-
-    @property
-    def name(self) -> Hashable:
-        return self.key.text
-
-    def covers(self, key: Key) -> bool:
-        return self.key == key
-
-    def apply(self, store: Store) -> int:
-        store.delete(self.key)
-        return 0
-
-
-class _Clear(NamedTuple):
-    scope: str | None
-    nbytes: int = 0
-
-    @property
-    def name(self) -> Hashable:
-        return ("clear", self.scope)
-
-    def covers(self, key: Key) -> bool:
-        return self.scope is None or key.scope == self.scope
-
-    def apply(self, store: Store) -> int:
-        store.clear(self.scope)
-        return 0
-
-
-_Task = _Write | _Remove | _Clear
+    def __str__(self) -> str:
+        return (
+            f"{self.hits} hits ({format_size(self.bytes_read)}), {self.misses} misses, "
+            f"{self.writes} writes ({format_size(self.bytes_written)}), {self.queued} waiting, "
+            f"{self.dropped} dropped, {self.errors} errors"
+        )
 
 
 class Tier:
-    """A store as a cache uses it.
+    """A store as a cache uses it: `load` now, write behind, and never raise.
 
-    What is to be written waits in one queue, in order, for one thread, which lives while there is
-    something to do; whatever waits is already found by `load`. When the queue is full, the oldest
-    write is dropped. A removal is never dropped: one that fails is owed, and what is owed is not
-    loaded. A write that is dropped or fails becomes a removal, for an older value of its key may
-    be in the store.
+    What waits to be written is found by `load`, and what waits to be removed is not, or is owed
+    because the store failed.
 
     Args:
         store: where to; `close` closes it.
-        queue_bytes: bytes of values that may wait.
-        queue_items: how many may wait.
+        queue_bytes: bytes of values that may wait to be written; beyond it the oldest is dropped.
+        queue_items: how many values may wait.
         report: called with a key (or None) and a sentence for every fault, on the thread that met it.
     """
 
@@ -140,48 +81,48 @@ class Tier:
         report: Callable[[Key | None, str], object] | None = None,
     ) -> None:
         self.store = store
-        self._queue_bytes, self._queue_items = queue_bytes, queue_items
+        self._behind = WriteBehind(store, queue_bytes, queue_items, self._failed)
         self._report = report
-        self._changed = threading.Condition()
-        self._queue: OrderedDict[Hashable, _Task] = OrderedDict()
-        self._current: _Task | None = None
-        self._owed: OrderedDict[Hashable, _Task] = OrderedDict()
-        self._overdue: deque[Key] = deque()
-        """Keys of dropped writes that are still to be reported."""
-        self._writes = self._waiting_bytes = 0
-        self._worker: threading.Thread | None = None
+        self._lock = threading.Lock()
         self._closed = False
+        self._hits = self._misses = self._errors = self._bytes_read = 0
         self._warned: set[tuple[str, str]] = set()
         self._verified: set[Hashable] = set()
-        self._counts = StoreInfo()
+        self._baseline = StoreInfo()
         _tiers.add(self)
+
+    @classmethod
+    def of(cls, store: Store | str | os.PathLike[str], report: Callable[[Key | None, str], object]) -> Tier:
+        """A tier of a store, or of what `open_store` makes of a path or URL."""
+        if isinstance(store, (str, os.PathLike)):
+            store = open_store(store)
+        if not isinstance(store, Store):
+            raise TypeError(f"store={store!r}: a folder, a URL, or an object with the methods of Store")
+        return cls(store, report=report)
 
     # Reading --------------------------------------------------------------------------------------
 
     def load(self, key: Key) -> Loaded | None:
         """The value of a key, evaluated; None when the store has none or fails."""
-        with self._changed:
-            if self._closed:
-                return None
-            task = self._latest(key)
-            if task is not None:
-                return self._count_load(task.loaded if isinstance(task, _Write) else None, 0)
+        if self._closed:
+            return None
+        task = self._behind.latest(key)
+        if task is not None:
+            return self._counted(task.loaded if isinstance(task, Write) else None, 0)
         try:
             data = self.store.get(key)
         except Exception as error:  # noqa: BLE001  # a store is anybody's code
             self._failed("get", key, error)
-            return None
+            return self._counted(None, 0)
         if data is None:
-            with self._changed:
-                return self._count_load(None, 0)
+            return self._counted(None, 0)
         try:
             loaded = self._decoded(key, data)
-        except Exception as error:  # noqa: BLE001  # whatever is in the bytes is a miss
+        except Exception as error:  # noqa: BLE001  # whatever the bytes are, they are a miss
+            self.remove(key)
             self._failed("decode", key, error)
-            self.submit(_Remove(key))
-            return None
-        with self._changed:
-            return self._count_load(loaded, len(data))
+            return self._counted(None, 0)
+        return self._counted(loaded, len(data))
 
     def _decoded(self, key: Key, data: Any) -> Loaded:
         stamp = getattr(data, "stamp", None)
@@ -199,231 +140,97 @@ class Tier:
             self._verified.add(stamp)
         return Loaded(value, label, seconds, meta)
 
-    def _latest(self, key: Key) -> _Task | None:
-        """The task that decides what a key holds, newest first, if any is waiting or owed."""
-        task = self._queue.get(key.text)
-        # A clearing has taken everything older that it covers out of the queue.
-        for name in (("clear", None), ("clear", key.scope)):
-            task = task or self._queue.get(name)
-        if task is None and self._current is not None and self._current.covers(key):
-            task = self._current
-        for owed in (key.text, ("clear", None), ("clear", key.scope)):
-            task = task or self._owed.get(owed)
-        return task
-
-    def _count_load(self, loaded: Loaded | None, size: int) -> Loaded | None:
-        if loaded is None:
-            self._counts.misses += 1
-        else:
-            self._counts.hits += 1
-            self._counts.bytes_read += size
+    def _counted(self, loaded: Loaded | None, size: int) -> Loaded | None:
+        with self._lock:
+            self._hits += loaded is not None
+            self._misses += loaded is None
+            self._bytes_read += size
         return loaded
 
     # Writing --------------------------------------------------------------------------------------
 
-    def write(
-        self, key: Key, value: Any, *, label: str = "", seconds: float = 0.0, meta: Any = None
-    ) -> _Task:
+    def write(self, key: Key, value: Any, *, label: str = "", seconds: float = 0.0, meta: Any = None) -> Task:
         """What to `submit` so that a value is stored: called on the thread that made the value.
 
         The value's evaluation is started here if it has not been (nothing waits for it), because
         mlx evaluates an array only on a thread that has its stream.
         """
         try:
-            return _Write(key, Loaded(value, label, seconds, meta), _held(value), nbytes(value))
+            beside = None if meta is None else dict(meta)
+            return Write(key, Loaded(value, label, seconds, beside), held(value), nbytes(value))
         except Exception as error:  # noqa: BLE001  # it can't be stored; the cache has it
             self._failed("put", key, error)
-            return _Remove(key)
+            return Remove(key)
 
     def remove(self, key: Key) -> None:
         """Have a key's value removed."""
-        self.submit(_Remove(key))
+        self.submit(Remove(key))
 
     def clear(self, scope: str | None = None) -> None:
         """Have every value removed, or those of a scope."""
-        self.submit(_Clear(scope))
+        self.submit(Clear(scope))
 
-    def submit(self, task: _Task) -> None:
-        """Queue a task behind the others; never waits, and reports nothing itself."""
-        with self._changed:
-            if self._closed:
-                return
-            superseded = [task.name]
-            if isinstance(task, _Clear):
-                superseded += [
-                    name
-                    for name, old in self._queue.items()
-                    if not isinstance(old, _Clear) and task.covers(old.key)
-                ]
-            for name in superseded:
-                self._take(name)
-            self._queue[task.name] = task
-            self._waiting_bytes += task.nbytes
-            self._writes += isinstance(task, _Write)
-            self._drop_surplus()
-            if self._worker is None:
-                self._start()
-
-    def _start(self) -> None:
-        worker = threading.Thread(target=self._work, name="visioncache-store", daemon=True)
-        with suppress(RuntimeError):  # no thread can be started while the interpreter goes
-            worker.start()
-            self._worker = worker
-
-    def _take(self, name: Hashable) -> None:
-        task = self._queue.pop(name, None)
-        if task is not None:
-            self._waiting_bytes -= task.nbytes
-            self._writes -= isinstance(task, _Write)
-
-    def _drop_surplus(self) -> None:
-        while self._writes and (self._waiting_bytes > self._queue_bytes or self._writes > self._queue_items):
-            oldest = next(task for task in self._queue.values() if isinstance(task, _Write))
-            self._take(oldest.name)
-            self._owe(_Remove(oldest.key))
-            self._overdue.append(oldest.key)
-            self._counts.dropped += 1
-        while len(self._queue) > _MAX_TASKS:
-            self._take(next(iter(self._queue)))
-            self._counts.errors += 1
-
-    def _owe(self, task: _Task) -> None:
-        self._owed[task.name] = task
-        if len(self._owed) > _MAX_OWED:
-            self._owed.popitem(last=False)
-
-    # The worker -----------------------------------------------------------------------------------
-
-    def _work(self) -> None:
-        self._settle()
-        while True:
-            with self._changed:
-                self._current = None
-                if not self._queue:
-                    self._worker = None
-                    self._changed.notify_all()
-                    return
-                task = self._current = self._queue[next(iter(self._queue))]
-                self._take(task.name)
-                before = self._owed.get(task.name)
-                dropped, self._overdue = self._overdue, deque()
-            try:
-                for key in dropped:
-                    self._tell("queue", key, "the queue was full, and its oldest write dropped")
-                self._do(task, before)
-            except Warning:
-                pass  # somebody turned warnings into errors; there is no one here to raise to
-
-    def _do(self, task: _Task, before: _Task | None) -> None:
-        """Do a task; it settles what was owed for its key `before`, but nothing newer."""
-        try:
-            written = task.apply(self.store)
-        except Exception as error:  # noqa: BLE001  # a store is anybody's code
-            with self._changed:
-                self._owe(_Remove(task.key) if isinstance(task, _Write) else task)
-            key = None if isinstance(task, _Clear) else task.key
-            self._failed("put" if isinstance(task, _Write) else "delete", key, error)
-            return
-        with self._changed:
-            if before is not None and self._owed.get(task.name) is before:
-                del self._owed[task.name]
-            self._counts.writes += isinstance(task, _Write)
-            self._counts.bytes_written += written
-        self._settle()
-
-    def _settle(self) -> None:
-        """Try what is owed again, until it fails again."""
-        while True:
-            with self._changed:
-                # A newer value of the same key is about to replace the old one anyway.
-                task = next((task for name, task in self._owed.items() if name not in self._queue), None)
-            if task is None:
-                return
-            try:
-                task.apply(self.store)
-            except Exception:  # noqa: BLE001  # it was reported when it failed first
-                return
-            with self._changed:
-                if self._owed.get(task.name) is task:
-                    del self._owed[task.name]
+    def submit(self, task: Task) -> None:
+        """Queue what `write` made, or another task; never waits, and reports nothing itself."""
+        self._behind.submit(task)
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until nothing is left to write; False when `timeout` seconds were not enough."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._worker is None, timeout)
+        return self._behind.flush(timeout)
 
     def close(self, timeout: float | None = EXIT_SECONDS) -> bool:
         """Flush, then close the store; what `timeout` was too short for is dropped."""
-        flushed = self.flush(timeout)
-        with self._changed:
-            if self._closed:
-                return flushed
+        flushed = self._behind.flush(timeout)
+        if not self._closed:
             self._closed = True
-            self._counts.dropped += self._writes
-            self._queue.clear()
-            self._writes = self._waiting_bytes = 0
-        try:
-            self.store.close()
-        except Exception as error:  # noqa: BLE001  # a store is anybody's code
-            self._failed("close", None, error)
+            self._behind.stop()
+            try:
+                self.store.close()
+            except Exception as error:  # noqa: BLE001  # a store is anybody's code
+                self._failed("close", None, error)
         return flushed
 
     # Telling --------------------------------------------------------------------------------------
 
     def info(self) -> StoreInfo:
         """Counts since the last `reset_info`, and what waits now."""
-        with self._changed:
-            return replace(self._counts, queued=len(self._queue), queued_bytes=self._waiting_bytes)
+        return self._totals().since(self._baseline)
 
     def reset_info(self) -> None:
         """Count from zero again."""
-        with self._changed:
-            self._counts = StoreInfo()
+        self._baseline = replace(self._totals(), queued=0, queued_bytes=0)
+
+    def _totals(self) -> StoreInfo:
+        behind = self._behind
+        return StoreInfo(
+            self._hits,
+            self._misses,
+            self._errors,
+            behind.writes,
+            behind.dropped,
+            self._bytes_read,
+            behind.bytes_written,
+            len(behind),
+            behind.bytes_waiting,
+        )
 
     def _failed(self, what: str, key: Key | None, error: Exception) -> None:
-        with self._changed:
-            self._counts.errors += 1
-        self._tell(what, key, f"{type(error).__name__}: {error}")
-
-    def _tell(self, what: str, key: Key | None, message: str) -> None:
-        """Report every fault, and warn of the first of its kind; without the lock held."""
+        """Report every fault, and warn of the first of its kind."""
+        message = f"{type(error).__name__}: {error}"
+        kind = (what, type(error).__name__)
+        with self._lock:
+            self._errors += 1
+            is_new = kind not in self._warned
+            self._warned.add(kind)
         if self._report is not None:
             self._report(key, f"{what}: {message}")
-        kind = (what, message.partition(":")[0])
-        if kind not in self._warned:
-            self._warned.add(kind)
+        if is_new:
             warnings.warn(
-                f"{self.store!r} failed ({what}: {message}); the cache goes on without it, and "
-                "counts and logs what follows (info(), events) without a warning",
+                f"{self.store!r} failed ({what}: {message}); the cache goes on without it, and only "
+                "counts and logs what follows: info(), events",
                 StoreWarning,
                 stacklevel=2,
             )
-
-
-def _held(value: Any) -> Any:
-    """A value in arrays of its own, laid out in rows, on their way to being evaluated.
-
-    Another thread may wait for these, as nobody else has them: an array that two threads wait for
-    at once is a data race inside mlx. A row-contiguous buffer is shared, not copied.
-    """
-    import mlx.core as mx
-
-    own: dict[int, Any] = {}
-    for leaf in leaves(value):
-        if not isinstance(leaf, mx.array):
-            raise TypeError(f"a store keeps mlx arrays; found {type(leaf).__name__}")
-        # A GPU's stream has no float64.
-        own[id(leaf)] = mx.contiguous(leaf, stream=mx.cpu if leaf.dtype == mx.float64 else None)
-    mx.async_eval(list(own.values()))  # type: ignore[no-untyped-call]
-    return _mapped(value, own)
-
-
-def _mapped(value: Any, own: dict[int, Any]) -> Any:
-    if isinstance(value, (tuple, list)):
-        return type(value)([_mapped(item, own) for item in value])
-    if isinstance(value, dict):
-        return {name: _mapped(item, own) for name, item in value.items()}
-    return None if value is None else own[id(value)]
 
 
 def _is_meta(meta: Any) -> bool:

@@ -9,15 +9,15 @@ import secrets
 import shutil
 import weakref
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 class Writer:
-    """The process's own folder for unfinished files, locked for as long as the process lives.
+    """A process's own folder for unfinished files, locked for as long as the process lives.
 
     The system lifts the lock however the process ends, so that what is unlocked is a dead writer's.
     """
@@ -69,7 +69,7 @@ def sweep(folders: list[Path]) -> int:
     """Remove dead writers' folders; returns how many unfinished files were in them."""
     unfinished = 0
     for folder in folders:
-        unfinished += sum(1 for _ in Path(folder).iterdir())
+        unfinished += sum(1 for _ in folder.iterdir())
         shutil.rmtree(folder, ignore_errors=True)
     return unfinished
 
