@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from blake3 import blake3
 
@@ -63,6 +63,8 @@ class EventLog:
     """The latest `maxlen` events, oldest first."""
 
     def __init__(self, maxlen: int) -> None:
+        if isinstance(maxlen, bool) or not isinstance(maxlen, int) or maxlen < 0:
+            raise ValueError(f"log={maxlen!r}: how many events are kept, 0 or more")
         self._events: deque[Event] = deque(maxlen=maxlen)
         self.append = self._events.append
 
@@ -72,8 +74,12 @@ class EventLog:
     def __iter__(self) -> Iterator[Event]:
         return iter(self._events.copy())
 
-    def __getitem__(self, index: int) -> Event:
-        return self._events[index]
+    @overload
+    def __getitem__(self, index: int) -> Event: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Event]: ...
+    def __getitem__(self, index: int | slice) -> Event | list[Event]:
+        return list(self)[index] if isinstance(index, slice) else self._events[index]
 
     def __repr__(self) -> str:
         return f"EventLog({len(self)} of at most {self.maxlen})"
@@ -100,5 +106,5 @@ class EventLog:
         """Write a trace, one event a line, oldest first; returns how many."""
         events = list(self)
         with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123  # takes every PathLike
-            file.writelines(json.dumps(event.trace_line()) + "\n" for event in events)
+            file.writelines(json.dumps(event.trace_line(), default=str) + "\n" for event in events)
         return len(events)

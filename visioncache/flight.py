@@ -19,7 +19,8 @@ class _Flight:
         self.landed = threading.Event()
         self.value: Any = None
         self.error: Exception | None = None
-        self.abandoned = False
+        self.abandoned = True
+        """Until it lands with a value; an interrupt may strike anywhere."""
 
 
 class Flights:
@@ -37,44 +38,46 @@ class Flights:
         one that waits leads. Raises RuntimeError for a wait that could never end.
         """
         while True:
-            with self._lock:
-                flight = self._flights.get(name)
-                leads = flight is None
-                if flight is None:
-                    flight = self._flights[name] = _Flight()
-                else:
-                    self._refuse_cycle(flight, name)
-                    self._waiting[threading.get_ident()] = flight
-            if leads:
-                return self._lead(name, flight, call), True
+            mine, theirs = _Flight(), None
             try:
-                flight.landed.wait()
+                theirs = self._join(name, mine)
+                if theirs is None:
+                    value = call()
+                    mine.value, mine.abandoned = value, False
+                    return value, True
+                theirs.landed.wait()
+                if theirs.error is not None:
+                    raise theirs.error
+                if not theirs.abandoned:
+                    return theirs.value, False
+            except Exception as error:
+                mine.error = error
+                raise
             finally:
-                with self._lock:
-                    self._waiting.pop(threading.get_ident(), None)
-            if flight.error is not None:
-                raise flight.error
-            if not flight.abandoned:
-                return flight.value, False
+                self._leave(name, mine)
+                del mine, theirs  # the error's traceback holds this frame, and they the error
 
-    def _lead(self, name: str, flight: _Flight, call: Callable[[], T]) -> T:
-        flight.abandoned = True  # until it lands; an interrupt may strike anywhere
-        try:
-            flight.value = call()
-            flight.abandoned = False
-        except Exception as error:
-            flight.error = error
-            raise
-        else:
-            return flight.value  # type: ignore[no-any-return]
-        finally:
-            with self._lock:
+    def _join(self, name: str, mine: _Flight) -> _Flight | None:
+        """Take off as `mine`, or find the flight to wait for."""
+        with self._lock:
+            flight = self._flights.setdefault(name, mine)
+            if flight is mine:
+                return None
+            self._refuse_cycle(flight, name)
+            self._waiting[mine.leader] = flight
+            return flight
+
+    def _leave(self, name: str, mine: _Flight) -> None:
+        """Land `mine` if it flew, and wait no longer."""
+        with self._lock:
+            self._waiting.pop(mine.leader, None)
+            if self._flights.get(name) is mine:
                 del self._flights[name]
-            flight.landed.set()
+            mine.landed.set()
 
     def _refuse_cycle(self, flight: _Flight | None, name: str) -> None:
         """Follow who waits for whom from a flight: reaching this thread means waiting for ever."""
-        while flight is not None:
+        while flight is not None and not flight.landed.is_set():  # whoever waited for it is free
             if flight.leader == threading.get_ident():
                 raise RuntimeError(f"computing {name!r} asks for {name!r} again: it would wait for itself")
             flight = self._waiting.get(flight.leader)

@@ -17,6 +17,8 @@ _TAGS = (SOURCE_TAG, "l:", "b:", "i:", "a:", "f:", "m:", "@")
 _ACCEPTED = "a Key, str, Path, bytes-like, PIL image, numpy or mlx array, or a list of them"
 _THREADED = 1 << 20
 """From this many bytes on, hashing on several threads pays."""
+_PID = os.getpid()
+"""The process that may do so: a forked child inherits blake3's thread pool without its threads."""
 
 
 class Key:
@@ -68,6 +70,8 @@ class Key:
     @classmethod
     def from_sources(cls, sources: list[str] | tuple[str, ...]) -> Self:
         """Several paths or URLs; their order counts, and one of them is not the string itself."""
+        if isinstance(sources, str):
+            raise TypeError(f"{sources!r} is one source: Key.from_source({sources!r}), or a list of it")
         return cls("l:" + "".join(map(_framed, sources)))
 
     @classmethod
@@ -80,9 +84,9 @@ class Key:
         """A PIL image: its mode, size, palette and pixels (decodes a file that was only opened)."""
         pixels = image.tobytes()
         palette = image.palette
-        colours = b"" if palette is None else palette.mode.encode() + palette.tobytes()
+        colours = () if palette is None else (palette.mode.encode(), palette.tobytes())
         width, height = image.size
-        return cls("i:" + _digest(image.mode.encode(), b"%dx%d" % (width, height), colours, pixels))
+        return cls("i:" + _digest(image.mode.encode(), b"%dx%d" % (width, height), *colours, pixels))
 
     @classmethod
     def from_array(cls, array: Any) -> Self:
@@ -90,15 +94,19 @@ class Key:
         import numpy as np
 
         dtype = str(array.dtype).removeprefix("mlx.core.")
-        # numpy has no bfloat16: its bits travel as uint16, under its own name.
-        plain = np.asarray(_bits(array) if dtype == "bfloat16" else array)
-        if plain.dtype.hasobject or plain.dtype.names:
-            raise TypeError(f"an array of dtype {plain.dtype} has no plain bytes to identify it by")
+        if dtype == "bfloat16" and _is_a(array, "mlx.core", "array"):
+            # numpy has no bfloat16: its bits travel as uint16, under its own name.
+            array = array.view(sys.modules["mlx.core"].uint16)
+        plain = np.asarray(array)
+        if plain.dtype.hasobject or plain.dtype.names or isinstance(array, np.ma.MaskedArray):
+            kind = type(array).__name__
+            raise TypeError(f"{kind} of dtype {plain.dtype} has no plain bytes to identify it by")
         if plain.dtype.byteorder not in "=|":
             plain = plain.astype(plain.dtype.newbyteorder("="))
             dtype = str(plain.dtype)
         shape = ",".join(map(str, array.shape))
-        return cls("a:" + _digest(dtype.encode(), shape.encode(), np.ascontiguousarray(plain)))
+        content = np.ascontiguousarray(plain).reshape(-1).view(np.uint8)
+        return cls("a:" + _digest(dtype.encode(), shape.encode(), content))
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
@@ -166,12 +174,13 @@ def known_file(path: str | os.PathLike[str]) -> Key | None:
 def read_file(path: str | os.PathLike[str]) -> tuple[Key, bytes]:
     """A file's key and the very bytes that it was made from; OSError if it can't be read."""
     with open(path, "rb") as file:  # noqa: PTH123  # open() takes every PathLike
+        opened_ns = time.time_ns()
         before = os.fstat(file.fileno())
         data = file.read()
         after = os.fstat(file.fileno())
     digest = _digest(data)
-    if _identity(before) == _identity(after):
-        _FILES.remember(path, after, digest)
+    if _identity(before) == _identity(after) and _settled(before, opened_ns):
+        _FILES.remember(path, before, digest)
     return Key("f:" + digest), data
 
 
@@ -192,11 +201,6 @@ class _KnownFiles:
             return self._digests.get(name)
 
     def remember(self, path: str | os.PathLike[str], stat: os.stat_result, digest: str) -> None:
-        # A file written a moment ago can be overwritten within the same tick of its file system's
-        # clock and look unchanged, so it is not remembered yet (git calls this "racily clean").
-        tick_ns = 2_000_000_000 if stat.st_mtime_ns % 1_000_000_000 == 0 else 20_000_000
-        if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) < tick_ns:
-            return
         with self._lock:
             self._digests[(os.path.realpath(path), *_identity(stat))] = digest
             if len(self._digests) > self.capacity:
@@ -204,6 +208,15 @@ class _KnownFiles:
 
 
 _FILES = _KnownFiles()
+
+
+def _settled(stat: os.stat_result, now_ns: int) -> bool:
+    """Whether a write after `now_ns` is sure to show in the file's times.
+
+    One within the same tick of the file system's clock does not (git calls this "racily clean").
+    """
+    tick_ns = 2_000_000_000 if stat.st_mtime_ns % 1_000_000_000 == 0 else 20_000_000
+    return now_ns - max(stat.st_mtime_ns, stat.st_ctime_ns) >= tick_ns
 
 
 def _identity(stat: os.stat_result) -> tuple[int, ...]:
@@ -219,20 +232,14 @@ def _framed(text: str) -> str:
 def _digest(*parts: Any) -> str:
     """128 bits of blake3 as hex: of one part as it is, of several each framed by its length."""
     views = [memoryview(part) for part in parts]
-    threads = blake3.AUTO if sum(view.nbytes for view in views) >= _THREADED else 1
+    large = sum(view.nbytes for view in views) >= _THREADED
+    threads = blake3.AUTO if large and os.getpid() == _PID else 1
     hasher = blake3(max_threads=threads)
     for view in views:
         if len(views) > 1:
             hasher.update(view.nbytes.to_bytes(8, "little"))
         hasher.update(view.cast("B") if view.c_contiguous and view.nbytes else bytes(view))
     return hasher.hexdigest(length=16)
-
-
-def _bits(array: Any) -> Any:
-    """The bits of a bfloat16 array, numpy's (ml_dtypes) or mlx's, as uint16 of the same shape."""
-    if _is_a(array, "mlx.core", "array"):
-        return array.view(sys.modules["mlx.core"].uint16)
-    return array.view("uint16")
 
 
 def _is_a(value: Any, module: str, name: str) -> bool:

@@ -135,7 +135,10 @@ def _lookups(counts: Counters | CacheInfo) -> str:
 
 def outline(value: Any) -> tuple[tuple[int, ...], str]:
     """Shape and dtype of a value's first array; `((), "")` when it has none."""
-    first = next(leaves(value), None)
+    try:
+        first = next(leaves(value), None)
+    except TypeError:  # a cache with a sizer of its own may hold anything
+        first = None
     if first is None:
         return (), ""
     return tuple(first.shape), str(first.dtype).removeprefix("mlx.core.")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import numbers
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ def leaves(value: Any) -> Iterator[Any]:
         for item in value.values():
             yield from leaves(item)
     elif value is not None:
-        if not (hasattr(value, "nbytes") and hasattr(value, "shape") and hasattr(value, "dtype")):
+        if not _is_array(value):
             raise TypeError(
                 f"a feature value is an array, or a tuple, list or dict of arrays; "
                 f"found {type(value).__name__}"
@@ -36,14 +38,18 @@ def leaves(value: Any) -> Iterator[Any]:
 
 def nbytes(value: Any) -> int:
     """Bytes of the whole tree of a value, without evaluating it; a shared array counts once."""
-    if type(value) not in (tuple, list, dict) and hasattr(value, "nbytes"):
+    if _is_array(value):
         return int(value.nbytes)
     return sum(leaf.nbytes for leaf in {id(leaf): leaf for leaf in leaves(value)}.values())
 
 
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "nbytes") and hasattr(value, "shape") and hasattr(value, "dtype")
+
+
 def parse_size(size: float | str) -> int:
     """Bytes of `500_000_000`, `"500MB"` (10**6) or `"2 GiB"` (2**30); else ValueError."""
-    amount: float = math.nan
+    amount: Any = math.nan
     if isinstance(size, str):
         match = _SIZE.fullmatch(size)
         if match:
@@ -51,13 +57,14 @@ def parse_size(size: float | str) -> int:
             scale = _DECIMAL.get(unit) or _BINARY.get(unit)
             if scale:
                 amount = float(match[1]) * scale if "." in match[1] else int(match[1]) * scale
-    elif isinstance(size, (int, float)) and not isinstance(size, bool):
+    elif isinstance(size, numbers.Real) and not isinstance(size, bool):  # numpy's numbers too
         amount = size
-    if not math.isfinite(amount):
+    if not abs(amount) <= sys.maxsize:  # nor NaN, nor infinity
         raise ValueError(
             f"{size!r} is not a size: give a number of bytes, or text such as '2 GiB' or '500MB'"
         )
-    return int(amount)
+    whole: int = round(amount)
+    return whole
 
 
 def format_size(size: float) -> str:
@@ -66,6 +73,7 @@ def format_size(size: float) -> str:
         return f"{size:.0f} B"
     for unit in ("KiB", "MiB", "GiB"):
         size /= 2**10
-        if abs(size) < 1000:  # noqa: PLR2004  # four digits are the next unit's
+        if abs(size) < 999.5:  # noqa: PLR2004  # what would round to four digits is the next unit's
             return f"{size:.3g} {unit}"
-    return f"{size / 2**10:.3g} TiB"
+    size /= 2**10
+    return f"{size:.3g} TiB" if abs(size) < 999.5 else f"{size:,.0f} TiB"  # noqa: PLR2004
