@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -156,10 +157,12 @@ def _sampled(
     draw = np.random.default_rng(seed).random(int(keys.max()) + 1)[keys]
     whole = _one_sample(keys, sizes, capacities, rate, draw < rate)
     edges = np.linspace(0, rate, GROUPS + 1)
-    slices = np.array([
-        _one_sample(keys, sizes, capacities, rate / GROUPS, (low <= draw) & (draw < high))
-        for low, high in zip(edges[:-1], edges[1:], strict=True)
-    ])
+    slices = np.array(
+        [
+            _one_sample(keys, sizes, capacities, rate / GROUPS, (low <= draw) & (draw < high))
+            for low, high in pairwise(edges)
+        ]
+    )
     return whole, slices.std(axis=0, ddof=1) / GROUPS**0.5
 
 
@@ -178,4 +181,5 @@ def _one_sample(
     hits = np.searchsorted(distances / rate, capacities.astype(np.float64), side="right")
     expected = len(keys) * rate
     hits = hits + (expected - chosen.sum())
-    return np.clip(1.0 - hits / expected, 0.0, 1.0)
+    ratio: NDArray[np.float64] = np.clip(1.0 - hits / expected, 0.0, 1.0)
+    return ratio

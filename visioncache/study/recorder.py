@@ -6,7 +6,7 @@ import json
 import logging
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from visioncache.sizes import parse_size
 
@@ -79,7 +79,7 @@ class Recorder:
         self._unsubscribe()
         self._lines.close()
 
-    def __enter__(self) -> Recorder:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

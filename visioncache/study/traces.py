@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from blake3 import blake3
 
-from visioncache.events import TRACE_VERSION
+from visioncache.events import TRACE_VERSION, EventLog
 
 if TYPE_CHECKING:
     import os
@@ -26,8 +26,8 @@ COLUMNS = ("time", "session", "turn", "key", "nbytes", "tokens", "seconds", "out
 LOOKUPS = ("hit", "miss")
 OUTCOMES = (*LOOKUPS, "put", "evict", "reject", "pop", "clear", "resize", "store-hit", "store-error")
 
-TraceLike: TypeAlias = "pd.DataFrame | str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"
-"""A trace, the file that holds one, or the files that a recorder rotated, oldest first."""
+TraceLike: TypeAlias = "pd.DataFrame | EventLog | str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"
+"""A trace, `cache.events`, the file that holds one, or files that follow one another, oldest first."""
 
 
 class TraceError(ValueError):
@@ -59,6 +59,8 @@ def read_trace(source: TraceLike) -> tuple[pd.DataFrame, list[BadLine]]:
     """
     if isinstance(source, pd.DataFrame):
         return source, []
+    if isinstance(source, EventLog):
+        return trace_frame(source), []
     rows: list[dict[str, Any]] = []
     bad: list[BadLine] = []
     for path in _paths(source):
@@ -107,7 +109,9 @@ def requests(source: TraceLike) -> pd.DataFrame:
         known[name] = pd.to_numeric(known[name], errors="coerce")
     # A recorded miss has no size yet: zero there means unknown, not empty.
     known.loc[known["outcome"].eq("miss") & known["nbytes"].eq(0), ["nbytes", "seconds"]] = np.nan
-    by_key = known[known["outcome"].isna() | known["outcome"].isin([*LOOKUPS, "put", "reject"])].groupby("key")
+    by_key = known[known["outcome"].isna() | known["outcome"].isin([*LOOKUPS, "put", "reject"])].groupby(
+        "key"
+    )
     asked = known[known["outcome"].isna() | known["outcome"].isin(LOOKUPS)].copy()
     for name in ("nbytes", "seconds", "tokens"):
         asked[name] = asked["key"].map(by_key[name].max())
