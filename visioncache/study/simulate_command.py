@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visioncache.sizes import format_size
-from visioncache.study.curves import plot_replay
+from visioncache.study.curves import plot_replay, save_plot
 from visioncache.study.policies import POLICIES, MissingExtraError, available
 from visioncache.study.simulate import replay, working_set_shares
 from visioncache.study.sizing import recommend
@@ -66,8 +66,7 @@ def run_simulate(args: argparse.Namespace) -> int:
         if args.csv is not None:
             table.to_csv(args.csv, index=False)
         if args.png is not None:
-            axes = plot_replay(table, args.value, by=args.by)
-            axes.get_figure(root=True).savefig(args.png, dpi=150)
+            save_plot(plot_replay(table, args.value, by=args.by), args.png)
     except OSError as error:
         return _failed(f"{error.filename}: {error.strerror}")
     return 0
