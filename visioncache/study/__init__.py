@@ -1,1 +1,62 @@
-"""Research: sessions, benchmarks, simulations and the demo model."""
+"""Research: sessions, benchmarks, traces, simulations and the demo model.
+
+from visioncache.study import replay, miss_ratio_curve, recommend, workload
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from visioncache.study.curves import plot_granularity, plot_miss_ratio, plot_replay
+    from visioncache.study.granularity import by_request, compare_granularity
+    from visioncache.study.mrc import miss_ratio_curve
+    from visioncache.study.recorded import rerun
+    from visioncache.study.recorder import Recorder
+    from visioncache.study.simulate import replay
+    from visioncache.study.sizing import recommend
+    from visioncache.study.traces import anonymise, load_trace, read_trace, save_trace
+    from visioncache.study.workloads import workload
+
+_HOMES = {
+    "curves": ("plot_granularity", "plot_miss_ratio", "plot_replay"),
+    "granularity": ("by_request", "compare_granularity"),
+    "mrc": ("miss_ratio_curve",),
+    "sizing": ("recommend",),
+    "recorder": ("Recorder",),
+    "recorded": ("rerun",),
+    "simulate": ("replay",),
+    "traces": ("anonymise", "load_trace", "read_trace", "save_trace"),
+    "workloads": ("workload",),
+}
+"""Modules and their public names; each is imported when first asked for (mlx is not, for these)."""
+
+__all__ = [
+    "Recorder",
+    "anonymise",
+    "by_request",
+    "compare_granularity",
+    "load_trace",
+    "miss_ratio_curve",
+    "plot_granularity",
+    "plot_miss_ratio",
+    "plot_replay",
+    "read_trace",
+    "recommend",
+    "replay",
+    "rerun",
+    "save_trace",
+    "workload",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -181,5 +181,5 @@ def _one_sample(
     hits = np.searchsorted(distances / rate, capacities.astype(np.float64), side="right")
     expected = len(keys) * rate
     hits = hits + (expected - chosen.sum())
-    ratios: np.ndarray[Any, np.dtype[np.float64]] = np.clip(1.0 - hits / expected, 0.0, 1.0)
-    return ratios
+    ratio: NDArray[np.float64] = np.clip(1.0 - hits / expected, 0.0, 1.0)
+    return ratio

@@ -85,8 +85,8 @@ def by_libcachesim(name: str, asked: Asked, capacity: int) -> Outcome:
         if capacity < least * largest:
             # Not only useless: the library would end the process.
             raise ValueError(f"{name} needs a capacity of {least} times its largest value, {largest}")
-        # Its small queue must hold the largest value, or such values are never admitted.
-        options[option] = max(share, largest / capacity)
+        # Its small queue must be larger than the largest value, or such values are never admitted.
+        options[option] = max(share, (largest + 1.01) / capacity)
     cache = getattr(libcachesim, name)(capacity, hashpower=16, **options)
     hits = np.zeros(len(asked.keys), np.bool_)
     misses = 0
@@ -99,7 +99,7 @@ def by_libcachesim(name: str, asked: Asked, capacity: int) -> Outcome:
     return Outcome(hits, misses - cache.get_n_obj())
 
 
-_QUEUES = {"S3FIFO": ("small_size_ratio", 0.1, 2), "WTinyLFU": ("window_size", 0.01, 8)}
+_QUEUES = {"S3FIFO": ("small_size_ratio", 0.1, 4), "WTinyLFU": ("window_size", 0.01, 8)}
 """What divides its capacity: the option for the small queue's share, that share as published, and
 how many of the largest value the whole must hold (W-TinyLFU's main part is four segments)."""
 

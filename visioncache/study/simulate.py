@@ -67,7 +67,7 @@ def replay(
     names = available() if policies is None else list(policies)
     if unknown := [name for name in names if name not in POLICIES]:
         raise ValueError(f"no policy {', '.join(map(repr, unknown))}; there are: {', '.join(POLICIES)}")
-    bounds = working_set_shares(asked, by) if capacities is None else _capacities(capacities, by)
+    bounds = working_set_shares(asked, by) if capacities is None else capacities_in(capacities, by)
     extra = [name for name in REFERENCES if name != "belady" or by == "entries"] if references else []
     rows = []
     with tqdm(total=len(bounds) * (len(names) + len(extra)), file=sys.stderr, disable=not progress) as bar:
@@ -89,7 +89,8 @@ def working_set_shares(trace: TraceLike, by: By = "bytes", shares: Sequence[floa
     return sorted({max(round(whole * share), 1) for share in shares})
 
 
-def _capacities(capacities: Sequence[int | str], by: By) -> list[int]:
+def capacities_in(capacities: Sequence[int | str], by: By) -> list[int]:
+    """Capacities as sorted integers; ValueError for one that is none."""
     sizes = [parse_size(c) if by == "bytes" else int(c) for c in capacities]
     if not sizes or min(sizes) < 1:
         raise ValueError(f"capacities={list(capacities)!r}: each is at least 1, and there is at least one")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from blake3 import blake3
 
-from visioncache.events import TRACE_VERSION
+from visioncache.events import TRACE_VERSION, EventLog
 
 if TYPE_CHECKING:
     import os
@@ -26,8 +26,8 @@ COLUMNS = ("time", "session", "turn", "key", "nbytes", "tokens", "seconds", "out
 LOOKUPS = ("hit", "miss")
 OUTCOMES = (*LOOKUPS, "put", "evict", "reject", "pop", "clear", "resize", "store-hit", "store-error")
 
-TraceLike: TypeAlias = "pd.DataFrame | str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"
-"""A trace, the file that holds one, or the files that a recorder rotated, oldest first."""
+TraceLike: TypeAlias = "pd.DataFrame | EventLog | str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"
+"""A trace, `cache.events`, the file that holds one, or files that follow one another, oldest first."""
 
 
 class TraceError(ValueError):
@@ -59,6 +59,8 @@ def read_trace(source: TraceLike) -> tuple[pd.DataFrame, list[BadLine]]:
     """
     if isinstance(source, pd.DataFrame):
         return source, []
+    if isinstance(source, EventLog):
+        return trace_frame(source), []
     rows: list[dict[str, Any]] = []
     bad: list[BadLine] = []
     for path in _paths(source):

@@ -31,8 +31,9 @@ def rerun(
         TraceError: a line of the trace is no event, or no event tells an image's size.
     """
     recorded = load_trace(trace)
-    sized = requests(recorded).drop_duplicates("key").set_index("key")
-    sizes, costs = sized["nbytes"].to_dict(), sized["seconds"].to_dict()
+    asked = requests(recorded)
+    costs = zip(asked["nbytes"].tolist(), asked["seconds"].tolist(), strict=True)
+    sized = dict(zip(asked["key"].tolist(), costs, strict=True))
     stores = recorded["outcome"].isin(["put", "reject"]).any()
     now = 0.0
     events: list[Event] = []
@@ -44,13 +45,14 @@ def rerun(
         key, outcome, now = row["key"], row["outcome"], float(row["time"])
         with cache.tag(**{name: row[name] for name in _TAGS if not pd.isna(row[name])}):
             if outcome in {"hit", "miss"}:
-                if key not in sized.index:
+                if key not in sized:
                     raise TraceError(f"no event tells how many bytes {key} has; rerun needs every size")
                 held = cache.get(key) is not None
                 if held and outcome == "miss":
                     already.add(key)
                 elif not held and (outcome == "hit" or not stores):
-                    cache.put(key, int(sizes[key]), seconds=float(costs[key]))
+                    nbytes, seconds = sized[key]
+                    cache.put(key, nbytes, seconds=seconds)
             elif outcome in {"put", "reject"}:
                 if key in already:
                     already.discard(key)

@@ -1,0 +1,92 @@
+"""An entry an image, or an entry a request: what that choice alone does to the encodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from visioncache.study.policies import Asked, run_policy
+from visioncache.study.simulate import capacities_in, working_set_shares
+from visioncache.study.traces import TraceError, TraceLike, requests
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from visioncache.study.mrc import By
+
+
+def by_request(trace: TraceLike) -> pd.DataFrame:
+    """The same trace as a cache sees it that keeps one entry for all images of a request.
+
+    A request is what one session asked at one turn at one time; its key is the images in their order,
+    so a chat that adds an image asks for something new. Besides a trace's columns, `images` is how
+    many it encodes when it misses.
+
+    Raises:
+        TraceError: the trace has no sessions and turns to tell requests apart.
+    """
+    asked = requests(trace)
+    if asked["session"].isna().any() or asked["turn"].isna().any():
+        raise TraceError("requests are told apart by 'session' and 'turn'; some look-ups have none")
+    new = asked[["session", "turn"]].ne(asked[["session", "turn"]].shift()).any(axis=1)
+    if asked["outcome"].isna().all():
+        new |= asked["time"].ne(asked["time"].shift())  # made, not recorded: one moment a request
+    grouped = asked.groupby(new.cumsum(), sort=False)
+    return pd.DataFrame(
+        {
+            "time": grouped["time"].first(),
+            "session": grouped["session"].first(),
+            "turn": grouped["turn"].first(),
+            "key": grouped["key"].agg("+".join),
+            "nbytes": grouped["nbytes"].sum(),
+            "tokens": grouped["tokens"].sum(),
+            "seconds": grouped["seconds"].sum(),
+            "outcome": None,
+            "images": grouped.size(),
+        }
+    ).reset_index(drop=True)
+
+
+def compare_granularity(
+    trace: TraceLike,
+    capacities: Sequence[int | str] | None = None,
+    by: By = "bytes",
+    *,
+    policy: str = "visioncache",
+) -> pd.DataFrame:
+    """What a policy encodes with an entry an image and with an entry a request, at the same capacities.
+
+    Columns: `granularity` ("image" or "request"), `capacity`, `encodes` (images through the vision
+    tower), `encode_seconds`, `hit_ratio` (of images: those that were not encoded), `evictions`.
+
+    Args:
+        trace: a trace whose look-ups carry session and turn.
+        capacities: in bytes, or in entries of either kind; by default shares of the images' working set.
+        by: whether capacity is in bytes or in entries.
+        policy: who is evicted.
+    """
+    images = requests(trace).assign(images=1)
+    whole = by_request(images)
+    bounds = working_set_shares(images, by) if capacities is None else capacities_in(capacities, by)
+    rows = []
+    for granularity, asked in (("image", images), ("request", whole)):
+        sizes = asked["nbytes"].to_numpy(np.int64) if by == "bytes" else np.ones(len(asked), np.int64)
+        run = Asked(
+            pd.factorize(asked["key"])[0].astype(np.int64), sizes, asked["seconds"].to_numpy(np.float64)
+        )
+        for capacity in bounds:
+            hits, evictions = run_policy(policy, run, capacity)
+            encodes = int(asked["images"][~hits].sum())
+            rows.append(
+                {
+                    "granularity": granularity,
+                    "capacity": capacity,
+                    "encodes": encodes,
+                    "encode_seconds": float(run.seconds[~hits].sum()),
+                    "hit_ratio": 1 - encodes / len(images),
+                    "evictions": evictions,
+                }
+            )
+    return pd.DataFrame(rows)

@@ -1,0 +1,76 @@
+"""How large a cache should be: the smallest that would have reached a hit ratio on a trace."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from visioncache.sizes import format_size
+from visioncache.study.bounds import reusable
+from visioncache.study.mrc import as_arrays, lru_distances
+from visioncache.study.traces import TraceLike, requests
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The smallest `max_bytes` that would have done, and what it would have brought."""
+
+    max_bytes: int
+    hit_ratio: float
+    target: float
+    ceiling: float
+    """The hit ratio of a cache without bounds: first looks always miss."""
+    seconds_saved: float
+    """Encode seconds of its hits."""
+
+    @property
+    def reached(self) -> bool:
+        """Whether any cache reaches the target."""
+        return self.hit_ratio >= self.target
+
+    def __str__(self) -> str:
+        text = f"with {format_size(self.max_bytes)} you would have hit {self.hit_ratio:.0%}"
+        if self.seconds_saved:
+            text += f" and saved {self.seconds_saved:.3g} s of encoding"
+        if not self.reached:
+            text += f"; no cache reaches {self.target:.0%}, for the rest were first looks"
+        return text
+
+
+def recommend(trace: TraceLike, target: float = 0.9) -> Recommendation:
+    """The smallest `max_bytes` with which an LRU cache would have hit a share of a trace's look-ups.
+
+    Where first looks alone keep any cache below the target, the smallest that hits all the others.
+
+    Args:
+        trace: a trace, or `cache.events`.
+        target: the hit ratio to reach, above 0 and at most 1.
+
+    Raises:
+        TraceError: the trace can't be read or has no look-ups.
+        ValueError: a target that is no such share.
+    """
+    if not 0 < target <= 1:
+        raise ValueError(f"target={target!r}: a hit ratio is above 0 and at most 1")
+    asked = requests(trace)
+    keys, sizes = as_arrays(asked, "bytes")
+    again = reusable(keys)
+    ceiling = int(again.sum())
+    wanted = min(math.ceil(target * len(keys)), ceiling)
+    best, chosen = 1, np.zeros(len(keys), np.bool_)
+    if wanted:
+        # A cache smaller than some values never stores them; they are not there to push others out.
+        distinct = np.unique(sizes)
+        for largest, following in zip(distinct, [*distinct[1:], np.inf], strict=True):
+            stored = np.flatnonzero(sizes <= largest)
+            if again[stored].sum() < wanted:
+                continue
+            distance = lru_distances(keys[stored], sizes[stored])
+            best = max(int(np.partition(distance, wanted - 1)[wanted - 1]), int(largest))
+            if best < following:
+                chosen[stored] = distance <= best
+                break
+    seconds = float(asked["seconds"].to_numpy()[chosen].sum())
+    return Recommendation(best, float(chosen.mean()), target, ceiling / len(keys), seconds)
