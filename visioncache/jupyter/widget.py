@@ -30,6 +30,7 @@ INTERVAL = 0.1
 
 THUMBNAIL_PX = 96
 _STATIC = Path(__file__).parent / "static"
+_following: weakref.WeakSet[CacheView] = weakref.WeakSet()
 
 
 class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is untyped here
@@ -98,6 +99,7 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
         if self._unsubscribe is None and not self._pace.closed:
             self._unsubscribe = self.cache.subscribe(_weak(self, "_notice"))
             weakref.finalize(self, self._unsubscribe)
+            _following.add(self)
             self._pace.nudge()
 
     def rest(self) -> None:
@@ -105,6 +107,7 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
         if self._unsubscribe is not None:
             self._unsubscribe()
             self._unsubscribe = None
+            _following.discard(self)
 
     def refresh(self) -> None:
         """Send what the cache holds now, within a tenth of a second."""
@@ -209,6 +212,12 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
             self.rest()
             if cells.is_replaced(self):
                 self.close()
+
+
+def refresh_views() -> None:
+    """Let every view that follows its cache look again: a pin, for one, is no event."""
+    for view in list(_following):
+        view.refresh()
 
 
 class Thumbnails:
