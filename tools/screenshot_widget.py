@@ -1,4 +1,4 @@
-"""The README's picture of the widget: JupyterLab, light and dark, as the demo model talks about photographs.
+"""The README's pictures of the widget: in JupyterLab, while the demo model talks about photographs.
 
     python tools/screenshot_widget.py [FOLDER]
 
@@ -56,7 +56,6 @@ def main(folder: Path) -> None:
         lab(Path(temporary) / "lab") as server,
         chromium() as browser,
     ):
-        server.write("photos.ipynb", SETUP, START, SHOW, WORK)
         page = browser.new_page(viewport={"width": 1100, "height": 900}, device_scale_factor=2)
         for theme in ("light", "dark"):
             take(server, page, theme, folder / f"widget-{theme}.png")
@@ -64,7 +63,8 @@ def main(folder: Path) -> None:
 
 def take(server: Lab, page: Page, theme: str, path: Path) -> None:
     """One picture: the cell `%vcache show` and what it shows, once the chats of the cell below are over."""
-    server.open(page, "photos.ipynb", theme=theme)
+    server.write(f"{theme}.ipynb", SETUP, START, SHOW, WORK)
+    server.open(page, f"{theme}.ipynb", theme=theme)
     server.run_all(page)
     page.wait_for_function("document.querySelectorAll('.vcache-tile img').length >= 6")
     page.wait_for_timeout(2500)  # ghosts and pulses fade

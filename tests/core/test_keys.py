@@ -285,7 +285,7 @@ def test_another_process_makes_the_same_keys() -> None:
         "import numpy as np; from PIL import Image; from visioncache import Key; "
         "print(Key.of(['a', b'b', np.arange(9.0), Image.new('RGB', (9, 7), 'red')]).text)"
     )
-    output = subprocess.run(  # noqa: S603  # our own interpreter
+    output = subprocess.run(  # our own interpreter
         [sys.executable, "-c", code],
         check=True,
         capture_output=True,

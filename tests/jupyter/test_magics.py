@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +137,23 @@ def test_mistakes_about_a_cache_are_answered_in_one_line(shell: InteractiveShell
     assert "x" not in shell.user_ns
     assert "attach a model first" in refused(shell, "%vcache bench album")
     assert "no latency was measured" in refused(shell, "%vcache plot latency")
+
+
+def test_a_pin_shows_in_the_widget_at_once(shell: InteractiveShell) -> None:
+    shell.user_ns["cache"] = filled("a.png")
+    view = run(shell, "view = %vcache show\nview.follow(); view")
+    for cell, expected in (("%vcache pin -q a.png", True), ("cache.unpin('a.png')", False)):
+        ready = threading.Event()
+        view.observe(
+            lambda change, ready=ready, expected=expected: (
+                change["new"]["entries"][0]["pinned"] is expected and ready.set()
+            ),
+            "view",
+        )
+        run(shell, cell)
+        assert ready.wait(10)
+        view.unobserve_all("view")
+    view.close()
 
 
 def test_help_names_every_command(shell: InteractiveShell) -> None:

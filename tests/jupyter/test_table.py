@@ -86,7 +86,7 @@ def test_every_string_from_outside_is_text() -> None:
         ]
     )
     result = BenchResult(frame, {"chip": EVIL}, EVIL)
-    for html in (table.cache_html(filled(EVIL)), table.turn_html(turn), table.bench_html(result)):
+    for html in (filled(EVIL)._repr_html_(), turn._repr_html_(), result._repr_html_()):
         read = Reader(html)
         assert "img" not in read.tags
         assert EVIL in read.text

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +137,9 @@ class CellRuns:
             run = self._running.pop(id(result.info), None)
         if run is not None:
             run.end()
+        widget = sys.modules.get("visioncache.jupyter.widget")
+        if widget is not None:
+            widget.refresh_views()
 
     @property
     def _nested(self) -> bool:

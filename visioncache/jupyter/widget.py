@@ -30,6 +30,7 @@ INTERVAL = 0.1
 
 THUMBNAIL_PX = 96
 _STATIC = Path(__file__).parent / "static"
+_following: weakref.WeakSet[CacheView] = weakref.WeakSet()
 
 
 class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is untyped here
@@ -74,9 +75,10 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
         self._start: int | None = None
         self._messages = 0
         self._pages: set[str] = set()
-        self._unsubscribe: Callable[[], None] | None = None
+        self._subscription: weakref.finalize[Any, CacheView] | None = None
         self._thumbnails = Thumbnails(thumbnail or cells.thumbnails_of(held), images or {})
         self._sent: OrderedDict[str, None] = OrderedDict()
+        self._resend = False
         self._pace = Pace(_weak(self, "_tell"), INTERVAL)
         view, pictures = self._look()
         super().__init__(view=view, pictures=pictures)
@@ -86,7 +88,7 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
     @property
     def live(self) -> bool:
         """Whether it follows its cache now."""
-        return self._unsubscribe is not None
+        return self._subscription is not None
 
     @property
     def shown(self) -> bool:
@@ -95,16 +97,17 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
 
     def follow(self) -> None:
         """Follow the cache; a page that shows the widget asks for it."""
-        if self._unsubscribe is None and not self._pace.closed:
-            self._unsubscribe = self.cache.subscribe(_weak(self, "_notice"))
-            weakref.finalize(self, self._unsubscribe)
+        if self._subscription is None and not self._pace.closed:
+            self._subscription = weakref.finalize(self, self.cache.subscribe(_weak(self, "_notice")))
+            _following.add(self)
             self._pace.nudge()
 
     def rest(self) -> None:
         """Stop following the cache until a page shows the widget again."""
-        if self._unsubscribe is not None:
-            self._unsubscribe()
-            self._unsubscribe = None
+        if self._subscription is not None:
+            self._subscription()
+            self._subscription = None
+            _following.discard(self)
 
     def refresh(self) -> None:
         """Send what the cache holds now, within a tenth of a second."""
@@ -162,6 +165,9 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
 
     def _new_pictures(self, entries: Iterable[Entry]) -> dict[str, str]:
         """The pictures of those entries that no page has got yet."""
+        if self._resend:
+            self._resend = False
+            self._sent.clear()
         fresh = {}
         for entry in entries:
             name = self._names.name(entry.key)
@@ -196,7 +202,7 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
             start = content.get("start")
             self._start = start if type(start) is int and start >= 0 else None
         elif action == "pictures":
-            self._sent.clear()  # a page that came later has none of them
+            self._resend = True  # a page that came later has none of them
         self._pace.nudge()
 
     def _appear(self, page: str, *, shown: bool) -> None:
@@ -209,6 +215,12 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
             self.rest()
             if cells.is_replaced(self):
                 self.close()
+
+
+def refresh_views() -> None:
+    """Let every view that follows its cache look again: a pin, for one, is no event."""
+    for view in list(_following):
+        view.refresh()
 
 
 class Thumbnails:

@@ -39,6 +39,11 @@ class BenchResult:
         """Whether every arm answered every turn with the same tokens as the first arm."""
         return bool(self.turns["tokens_equal"].all())
 
+    def _repr_html_(self) -> str:
+        from visioncache.jupyter.table import bench_html
+
+        return bench_html(self)
+
     def summary(self) -> pd.DataFrame:
         """A row a session and arm: medians over trials of what its turns add up to."""
         sums = self.turns.groupby(["session", "arm", "trial"], sort=False).agg(

@@ -55,6 +55,11 @@ class Turn:
             f"{format_size(self.nbytes)} held]"
         )
 
+    def _repr_html_(self) -> str:
+        from visioncache.jupyter.table import turn_html
+
+        return turn_html(self)
+
 
 class Chat:
     """A conversation with an mlx-vlm model, greedy unless `generate` says otherwise.

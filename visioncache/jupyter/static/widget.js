@@ -20,6 +20,7 @@
 
 const MIN_TILE_PX = 34;
 const MAX_TILE_PX = 168;
+const MIN_FREE_PX = 60;
 const GAP_PX = 3;
 /** The sparkline shows as much as there is, between these. */
 const MIN_SPAN_S = 20;
@@ -465,6 +466,7 @@ class Page {
     const room = view.max_size == null ? "" : `room for ${plural(view.max_size - view.size, "more", "more")}`;
     const free = view.max_bytes == null ? room : `${formatBytes(Math.max(0, view.max_bytes - view.nbytes))} free`;
     setText(this.free, count ? free : "Nothing cached yet");
+    this.free.style.visibility = this.free.clientWidth < MIN_FREE_PX ? "hidden" : "";
     if (view.following && view.sort === "recency" && !focused && moving) {
       this.list.scrollLeft = this.list.scrollWidth;
     }
