@@ -61,8 +61,11 @@ def test_lines_of_json_hold_every_event(tmp_path: Path) -> None:
     log.append(Event(2.0, "put", Key.of("\ud800"), tags={"turn": np.int64(3), "path": Path("a.jpg")}))
     assert log.to_jsonl(tmp_path / "trace.jsonl") == 3
     lines = [json.loads(line) for line in (tmp_path / "trace.jsonl").read_text().splitlines()]
-    assert lines[0] == {"time": 0, "kind": "hit", "key": "s:0", "label": "0.jpg", "nbytes": 8, "seconds": 0.5}
-    assert (lines[2]["key"], lines[2]["turn"], lines[2]["path"]) == ("s:\ud800", "3", "a.jpg")
+    assert (lines[0]["outcome"], lines[0]["bytes"], lines[0]["seconds"]) == ("hit", 8, 0.5)
+    assert len({line["key"] for line in lines}) == 3
+    # A trace tells images apart and names none of them.
+    assert not any("jpg" in json.dumps(line) for line in lines)
+    assert lines[2]["turn"] == "3"
 
 
 def test_an_event_can_be_pickled() -> None:
