@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import threading
 import time
 import warnings
@@ -70,24 +71,31 @@ class VisionFeatureCache:
     def get(self, source: Any) -> Any | None:
         """The value stored for an image, now the most recently used; None on a miss."""
         # A hit needs no Key object; making one would be a third of its time.
-        text = SOURCE_TAG + source if type(source) is str else Key.of(source).text
+        found = self._find(SOURCE_TAG + source if type(source) is str else Key.of(source).text)
+        return None if found is None else found[0]
+
+    def get_with_meta(self, source: Any) -> tuple[Any, Mapping[str, Any] | None] | None:
+        """As `get`, with what was stored beside the value; None on a miss."""
+        return self._find(Key.of(source).text)
+
+    def _find(self, text: str) -> tuple[Any, Mapping[str, Any] | None] | None:
         now = self._clock()
         with self._lock:
             slot = self._lru.slots.get(text)
             if slot is None:
                 self._totals.misses += 1
                 event = self._log(now, "miss", Key(text))
-                value = None
+                found = None
             else:
                 slot.hits += 1
                 self._totals.hits += 1
                 self._totals.seconds_saved += slot.seconds
                 self._lru.touch(slot, now)
                 event = self._log(now, "hit", slot.key, slot.label, slot.nbytes, slot.seconds)
-                value = slot.value
+                found = slot.value, slot.meta
         if self._subscribers:
             self._publish(event)
-        return value
+        return found
 
     def peek(self, source: Any, default: Any = None) -> Any:
         """The value stored for an image, without refreshing or counting it; `default` on a miss."""
@@ -162,15 +170,6 @@ class VisionFeatureCache:
         seconds += self._clock() - start
         self.put(key, value, label=label, seconds=seconds, meta=meta)
         return value
-
-    def get_with_meta(self, source: Any) -> tuple[Any, Mapping[str, Any] | None] | None:
-        """As `get`, with what was stored beside the value; None on a miss."""
-        key = Key.of(source)
-        with self._lock:
-            slot = self._lru.slots.get(key.text)
-            meta = None if slot is None else slot.meta
-            value = self.get(key)
-        return None if value is None else (value, meta)
 
     def __contains__(self, source: Any) -> bool:
         return Key.of(source).text in self._lru.slots
@@ -315,12 +314,12 @@ class VisionFeatureCache:
     def keys(self) -> list[Key]:
         """Keys from least to most recently used."""
         with self._lock:
-            return [slot.key for slot in self._lru.slots.values()]
+            return [slot.key for slot in self._lru.by_recency()]
 
     def entries(self) -> list[Entry]:
         """What is held, from least to most recently used."""
         with self._lock:
-            return [_describe(slot) for slot in self._lru.slots.values()]
+            return [_describe(slot) for slot in self._lru.by_recency()]
 
     def entry(self, source: Any) -> Entry | None:
         """What is held for one image, without refreshing it; None when nothing is."""
@@ -380,10 +379,11 @@ class VisionFeatureCache:
         unsubscribe.
         """
         token = object()
-        self._subscribers = {**self._subscribers, token: subscriber}
+        with self._lock:
+            self._subscribers = {**self._subscribers, token: subscriber}
 
         def unsubscribe() -> None:
-            self._subscribers = {k: s for k, s in self._subscribers.items() if k is not token}
+            self._unsubscribe(token)
 
         return unsubscribe
 
@@ -420,17 +420,25 @@ class VisionFeatureCache:
 
     # Outside the lock ---------------------------------------------------------------------------
 
+    def _unsubscribe(self, token: object) -> bool:
+        """Whether there was one to remove."""
+        with self._lock:
+            known = token in self._subscribers
+            # Replaced, never changed: `_publish` goes through it without the lock.
+            self._subscribers = {k: s for k, s in self._subscribers.items() if k is not token}
+        return known
+
     def _publish(self, *events: Event) -> None:
         for token, subscriber in self._subscribers.items():
             for event in events:
                 try:
                     subscriber(event)
                 except Exception as error:  # noqa: BLE001  # a subscriber's fault is not the cache's
-                    self._subscribers = {k: s for k, s in self._subscribers.items() if k is not token}
-                    warnings.warn(
-                        f"a subscriber of {self!r} raised {error!r} and was removed",
-                        stacklevel=3,
-                    )
+                    if self._unsubscribe(token):
+                        warnings.warn(
+                            f"a subscriber of {self!r} raised {error!r} and was removed",
+                            stacklevel=3,
+                        )
                     break
 
 
@@ -467,9 +475,9 @@ def _label(source: Any) -> str:
 def _positive_entries(max_size: int | None) -> int | None:
     if max_size is None:
         return None
-    if isinstance(max_size, bool) or not isinstance(max_size, int) or max_size < 1:
+    if isinstance(max_size, bool) or not isinstance(max_size, numbers.Integral) or max_size < 1:
         raise ValueError(f"max_size={max_size!r}: a cache holds at least 1 entry (None: no bound)")
-    return max_size
+    return int(max_size)
 
 
 def _positive_bytes(max_bytes: float | str | None) -> int | None:
