@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import threading
 import time
 import warnings
@@ -404,12 +405,12 @@ class VisionFeatureCache:
     def keys(self) -> list[Key]:
         """Keys from least to most recently used."""
         with self._lock:
-            return [slot.key for slot in self._lru.slots.values()]
+            return [slot.key for slot in self._lru.by_recency()]
 
     def entries(self) -> list[Entry]:
         """What is held, from least to most recently used."""
         with self._lock:
-            return [_describe(slot) for slot in self._lru.slots.values()]
+            return [_describe(slot) for slot in self._lru.by_recency()]
 
     def entry(self, source: Any) -> Entry | None:
         """What is held for one image, without refreshing it; None when nothing is."""
@@ -473,10 +474,11 @@ class VisionFeatureCache:
         unsubscribe.
         """
         token = object()
-        self._subscribers = {**self._subscribers, token: subscriber}
+        with self._lock:
+            self._subscribers = {**self._subscribers, token: subscriber}
 
         def unsubscribe() -> None:
-            self._subscribers = {k: s for k, s in self._subscribers.items() if k is not token}
+            self._unsubscribe(token)
 
         return unsubscribe
 
@@ -543,17 +545,25 @@ class VisionFeatureCache:
 
     # Outside the lock ---------------------------------------------------------------------------
 
+    def _unsubscribe(self, token: object) -> bool:
+        """Whether there was one to remove."""
+        with self._lock:
+            known = token in self._subscribers
+            # Replaced, never changed: `_publish` goes through it without the lock.
+            self._subscribers = {k: s for k, s in self._subscribers.items() if k is not token}
+        return known
+
     def _publish(self, *events: Event) -> None:
         for token, subscriber in self._subscribers.items():
             for event in events:
                 try:
                     subscriber(event)
                 except Exception as error:  # noqa: BLE001  # a subscriber's fault is not the cache's
-                    self._subscribers = {k: s for k, s in self._subscribers.items() if k is not token}
-                    warnings.warn(
-                        f"a subscriber of {self!r} raised {error!r} and was removed",
-                        stacklevel=3,
-                    )
+                    if self._unsubscribe(token):
+                        warnings.warn(
+                            f"a subscriber of {self!r} raised {error!r} and was removed",
+                            stacklevel=3,
+                        )
                     break
 
 
@@ -590,9 +600,9 @@ def _label(source: Any) -> str:
 def _positive_entries(max_size: int | None) -> int | None:
     if max_size is None:
         return None
-    if isinstance(max_size, bool) or not isinstance(max_size, int) or max_size < 1:
+    if isinstance(max_size, bool) or not isinstance(max_size, numbers.Integral) or max_size < 1:
         raise ValueError(f"max_size={max_size!r}: a cache holds at least 1 entry (None: no bound)")
-    return max_size
+    return int(max_size)
 
 
 def _positive_bytes(max_bytes: float | str | None) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class LRU:
     def __init__(self, max_size: int | None, max_bytes: int | None) -> None:
         self.max_size = max_size
         self.max_bytes = max_bytes
-        self.slots: OrderedDict[str, Slot] = OrderedDict()
+        self.slots: dict[str, Slot] = {}
         self.nbytes = 0
         self.pinned = 0
         self.pinned_bytes = 0
@@ -66,10 +67,14 @@ class LRU:
         text = slot.key.text
         self._turn += 1
         slot.turn, slot.last_used = self._turn, now
-        self.slots.move_to_end(text)
-        if not slot.pinned:
-            self._queue[text] = slot
+        if text in self._queue:
             self._queue.move_to_end(text)
+        elif not slot.pinned:
+            self._queue[text] = slot
+
+    def by_recency(self) -> list[Slot]:
+        """Every slot, from least to most recently used."""
+        return sorted(self.slots.values(), key=attrgetter("turn"))
 
     def fits(self, nbytes: int, slot: Slot | None) -> bool:
         """Whether a new value fits once others have gone, or fits in `slot` as things are."""
@@ -90,15 +95,15 @@ class LRU:
 
     def remove(self, slot: Slot) -> None:
         """Take a slot out."""
-        self.unpin(slot)
+        self._lift_pin(slot)
         self.nbytes -= slot.nbytes
         del self.slots[slot.key.text]
         self._queue.pop(slot.key.text, None)
 
-    def clear(self) -> OrderedDict[str, Slot]:
+    def clear(self) -> dict[str, Slot]:
         """Take every slot out and return them, so that the caller says when they are freed."""
         held = self.slots
-        self.slots, self._queue, self._released = OrderedDict(), OrderedDict(), []
+        self.slots, self._queue, self._released = {}, OrderedDict(), []
         self.nbytes = self.pinned = self.pinned_bytes = 0
         return held
 
@@ -113,10 +118,11 @@ class LRU:
     def unpin(self, slot: Slot) -> None:
         """Let a slot be a victim again, at the recency that it has."""
         if slot.pinned:
-            slot.pinned = False
-            self.pinned -= 1
-            self.pinned_bytes -= slot.nbytes
+            self._lift_pin(slot)
             heapq.heappush(self._released, (slot.turn, slot.key.text))
+            if len(self._released) > 2 * len(self.slots) + 16:  # mostly stale: keep who still waits
+                self._released = [item for item in set(self._released) if self._waits(*item)]
+                heapq.heapify(self._released)
 
     def make_room(self, entries: int = 0, nbytes: int = 0) -> list[Slot]:
         """Take out the least recently used, oldest first, until so much more fits."""
@@ -142,13 +148,23 @@ class LRU:
         first = next(iter(self._queue.values()), None)
         while self._released:
             turn, text = self._released[0]
-            slot = self.slots.get(text)
-            if slot is not None and slot.turn == turn and not slot.pinned:
-                return slot if first is None or turn < first.turn else first
-            heapq.heappop(self._released)  # used, pinned or removed since
+            if self._waits(turn, text):
+                return self.slots[text] if first is None or turn < first.turn else first
+            heapq.heappop(self._released)
         if first is None:
             raise LookupError("nothing can be evicted")
         return first
+
+    def _waits(self, turn: int, text: str) -> bool:
+        """Whether a released slot was neither used, pinned nor removed since."""
+        slot = self.slots.get(text)
+        return slot is not None and slot.turn == turn and not slot.pinned
+
+    def _lift_pin(self, slot: Slot) -> None:
+        if slot.pinned:
+            slot.pinned = False
+            self.pinned -= 1
+            self.pinned_bytes -= slot.nbytes
 
 
 def within(amount: int, bound: int | None) -> bool:
