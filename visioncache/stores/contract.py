@@ -1,11 +1,11 @@
 """A test suite for stores: subclass it, say how yours is made, and run pytest.
 
-    from visioncache.stores.contract import StoreContract
+from visioncache.stores.contract import StoreContract
 
-    class TestMyStore(StoreContract):
-        @pytest.fixture
-        def store(self):
-            return MyStore()      # empty
+class TestMyStore(StoreContract):
+    @pytest.fixture
+    def store(self):
+        return MyStore()      # empty
 """
 # ruff: noqa: S101  # assert is how a test speaks
 
@@ -83,7 +83,9 @@ class StoreContract:
 
     def test_keys_that_look_alike_do_not_meet(self, store: Store) -> None:
         keys = [
-            *map(Key.from_source, ("a", "A", "a ", "a/b", "a\\b", "../a", "a\0b", "", "\udc80", "ä", "a\u0308")),
+            *map(
+                Key.from_source, ("a", "A", "a ", "a/b", "a\\b", "../a", "a\0b", "", "\udc80", "ä", "a\u0308")
+            ),
             Key.from_source("a" * 10_000),
             Key.from_sources(["a"]),
             Key.from_bytes(b"a"),
