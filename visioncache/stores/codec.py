@@ -143,9 +143,9 @@ def _outline(value: Any, arrays: dict[int, tuple[int, Any]], depth: int) -> Any:
     """A value as JSON: an array is its number, a tuple or list names its type first."""
     if value is None:
         return None
-    if depth == 0:
-        raise ValueError(f"a value nested deeper than {MAX_DEPTH} levels can't be stored")
     kind = type(value)
+    if kind in {tuple, list, dict} and depth == 0:
+        raise ValueError(f"a value nested deeper than {MAX_DEPTH} levels can't be stored")
     if kind in {tuple, list}:
         return [kind.__name__, *(_outline(item, arrays, depth - 1) for item in value)]
     if kind is dict:
@@ -267,7 +267,7 @@ def _check_tree(tree: Any, count: int, used: set[int], depth: int) -> None:
     """ValueError unless a tree is one that `_outline` makes of `count` arrays."""
     if tree is None:
         return
-    if depth == 0:
+    if isinstance(tree, (list, dict)) and depth == 0:
         raise ValueError(f"not a stored value: nested deeper than {MAX_DEPTH} levels")
     for item in _children(tree):
         _check_tree(item, count, used, depth - 1)

@@ -3,9 +3,9 @@
 from visioncache.stores.contract import StoreContract
 
 class TestMyStore(StoreContract):
-@pytest.fixture
-def store(self):
-return MyStore()      # empty
+    @pytest.fixture
+    def store(self):
+        return MyStore()      # empty
 """
 # ruff: noqa: S101  # assert is how a test speaks
 
