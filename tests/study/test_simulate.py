@@ -62,12 +62,12 @@ def test_no_policy_beats_belady_the_bound_or_the_floor(name: str) -> None:
     for by in ("entries", "bytes"):
         table = replay(trace, by=by)
         for column in ("hit_ratio", "byte_hit_ratio", "seconds_saved"):
-            values = table.pivot_table(index="capacity", columns="policy", values=column)
+            values = table.pivot_table(index="capacity", columns="policy", values=column, dropna=False)
             policies = values[list(POLICIES)]
             assert (policies.max(axis=1) <= values["bound"] + 1e-9).all()
             assert (values["bound"] <= values["floor"] + 1e-9).all()
         if by == "entries":
-            hits = table.pivot_table(index="capacity", columns="policy", values="hit_ratio")
+            hits = table.pivot_table(index="capacity", columns="policy", values="hit_ratio", dropna=False)
             assert (hits[list(POLICIES)].max(axis=1) <= hits["belady"] + 1e-9).all()
             assert (hits["belady"] <= hits["bound"] + 1e-9).all()
 
