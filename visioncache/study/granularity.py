@@ -32,7 +32,7 @@ def by_request(trace: TraceLike) -> pd.DataFrame:
         raise TraceError("requests are told apart by 'session' and 'turn'; some look-ups have none")
     new = asked[["session", "turn"]].ne(asked[["session", "turn"]].shift()).any(axis=1)
     if asked["outcome"].isna().all():
-        new |= asked["time"].ne(asked["time"].shift())  # made, not recorded: one moment a request
+        new |= asked["time"].astype(float).diff().fillna(0).ne(0)  # made, not recorded: one moment a request
     grouped = asked.groupby(new.cumsum(), sort=False)
     return pd.DataFrame(
         {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Self
@@ -60,8 +61,10 @@ class Recorder:
         self.path = Path(path)
         self.files = files
         for old in self.paths:  # of an earlier recording, which is not part of this one
-            old.unlink()
-        self._lines = _Lines(self.path, mode="w", maxBytes=size, backupCount=files - 1, encoding="utf-8")
+            if old != self.path:
+                old.unlink()
+        self.path.open("wb").close()
+        self._lines = _Lines(self.path, maxBytes=size, backupCount=files - 1, encoding="utf-8")
         self._unsubscribe = cache.subscribe(self._write)
 
     @property
@@ -77,7 +80,8 @@ class Recorder:
     def close(self) -> None:
         """Stop listening and close the file; doing it twice is harmless."""
         self._unsubscribe()
-        self._lines.close()
+        with suppress(OSError):  # every line was flushed; what could not be was told then
+            self._lines.close()
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,280 @@
+"""The trace format: written, read, checked, recorded live, anonymised, and run again."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from subprocess import run
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from visioncache import VisionFeatureCache
+from visioncache.study import Recorder, anonymise, load_trace, read_trace, rerun, save_trace
+from visioncache.study.data import data_path
+from visioncache.study.traces import TraceError, requests, trace_frame
+from visioncache.study.workloads import WORKLOADS, workload
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from visioncache import EventLog
+
+SCHEMA = json.loads(data_path("sessions", "trace.schema.json").read_text())
+EVENT = ["time", "session", "turn", "key", "nbytes", "seconds", "outcome"]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 0.5
+        return self.now
+
+
+Operation = tuple[str, list[int]]
+operations = st.lists(
+    st.tuples(
+        st.sampled_from(["ask", "ask", "ask", "ask", "overwrite", "pop", "clear", "fail"]),
+        st.lists(st.integers(0, 9), min_size=1, max_size=4),
+    ),
+    max_size=40,
+)
+
+
+def live(steps: list[Operation], max_size: int | None, max_bytes: int | None) -> EventLog:
+    """What a cache logs when images are asked for as `attach` does: look all up, then put what missed."""
+    cache = VisionFeatureCache(max_size, max_bytes, clock=Clock())
+    for turn, (what, images) in enumerate(steps):
+        with cache.tag(session=f"s{turn % 2}", turn=turn):
+            if what == "clear":
+                cache.clear()
+            elif what == "pop":
+                cache.pop(f"image {images[0]}")
+            else:
+                missed = [i for i in images if cache.get(f"image {i}") is None]
+                if what != "fail":  # an encode that raises stores nothing
+                    for i in images if what == "overwrite" else missed:
+                        cache.put(f"image {i}", np.zeros(1 + 7 * i, np.uint8), seconds=i / 4)
+    return cache.events
+
+
+@given(operations, st.one_of(st.none(), st.integers(1, 8)), st.one_of(st.none(), st.integers(20, 200)))
+@settings(max_examples=150, deadline=None)
+def test_a_recorded_run_again_is_the_same_event_for_event(
+    steps: list[Operation], max_size: int | None, max_bytes: int | None
+) -> None:
+    recorded = trace_frame(live(steps, max_size, max_bytes))
+    known = set(recorded.loc[recorded["outcome"].isin(["hit", "put", "reject"]), "key"])
+    if not set(recorded["key"].dropna()) <= known:
+        with pytest.raises(TraceError, match="no event tells how many bytes"):
+            rerun(recorded, max_size=max_size, max_bytes=max_bytes)
+        return
+    again = rerun(recorded, max_size=max_size, max_bytes=max_bytes)
+    pd.testing.assert_frame_equal(recorded[EVENT], again[EVENT], check_dtype=False)
+
+
+@given(operations, st.integers(1, 8))
+@settings(max_examples=60, deadline=None)
+def test_under_other_bounds_a_run_again_is_what_that_cache_would_have_done(
+    steps: list[Operation], size: int
+) -> None:
+    # One image at a time: then what is put does not depend on what else had missed.
+    steps = [(what, [image]) for what, (image, *_) in steps if what == "ask"]
+    recorded = trace_frame(live(steps, 4, None))
+    fresh = trace_frame(live(steps, size, None))
+    again = rerun(recorded, max_size=size)
+    assert again[["key", "outcome"]].to_numpy().tolist() == fresh[["key", "outcome"]].to_numpy().tolist()
+
+
+def test_a_trace_names_nobody_and_nothing(tmp_path: Path) -> None:
+    cache = VisionFeatureCache()
+    cache.put("/home/ada/secret.png", np.zeros(3), label="secret.png")
+    cache.get("/home/ada/secret.png")
+    assert cache.events.to_jsonl(tmp_path / "t.jsonl") == 2
+    text = (tmp_path / "t.jsonl").read_text()
+    assert "ada" not in text
+    assert "secret" not in text
+    assert len(set(load_trace(tmp_path / "t.jsonl")["key"])) == 1
+
+
+@given(operations)
+@settings(max_examples=30, deadline=None)
+def test_every_line_keeps_the_schema(steps: list[Operation]) -> None:
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    for event in live(steps, 3, 100):
+        validator.validate(json.loads(json.dumps(event.trace_line())))
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_a_workload_is_seeded_and_survives_a_file(name: str, tmp_path: Path) -> None:
+    made = workload(name, seed=7)
+    pd.testing.assert_frame_equal(made, workload(name, seed=7))
+    save_trace(made, tmp_path / "w.jsonl")
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    for line in (tmp_path / "w.jsonl").read_text().splitlines()[:50]:
+        validator.validate(json.loads(line))
+    columns = ["time", "session", "turn", "key", "nbytes", "tokens", "seconds"]
+    back = requests(tmp_path / "w.jsonl")[columns]
+    pd.testing.assert_frame_equal(back, made[columns], check_dtype=False)
+    assert made["time"].is_monotonic_increasing
+
+
+def _line(**changes: Any) -> str:
+    good = {"v": 1, "time": 1.5, "session": "a", "turn": 0, "key": "k", "bytes": 8}
+    return json.dumps(good | {"tokens": 2, "seconds": 0.1, "outcome": "hit"} | changes)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("nope", "not JSON"),
+        ("\xff", "not JSON"),
+        ("[1]", "a line is an object, not list"),
+        (_line(v=2), "version 2; this program reads 1"),
+        (_line(outcome="guess"), "outcome 'guess'"),
+        (_line(key=None), "'key' is text, not None"),
+        (_line(bytes=-1), "'bytes' is a number from 0, not -1"),
+        (_line(bytes=1.5), "'bytes' is a whole number, not 1.5"),
+        (_line(bytes=True), "'bytes' is a number from 0, not True"),
+        (_line(bytes="8"), "'bytes' is a number from 0, not '8'"),
+        (_line(seconds=float("nan")), "'seconds' is a number from 0, not nan"),
+        (_line(time=None), "'time' is a number, not None"),
+        (_line(tokens="many"), "'tokens' is a number from 0, or null, not 'many'"),
+        ('{"v": 1, "time"', "not JSON"),
+    ],
+)
+def test_a_bad_line_is_told_by_number_and_never_guessed(line: str, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text(f"{_line()}\n\n{line}\n{_line()}\n", encoding="latin-1")
+    trace, bad = read_trace(path)
+    assert len(trace) == 2
+    assert [(b.path, b.number) for b in bad] == [(str(path), 3)]
+    assert reason in bad[0].reason
+    with pytest.raises(TraceError, match=r"t\.jsonl:3: "):
+        load_trace(path)
+
+
+def test_an_image_whose_size_no_event_tells_is_left_out_and_counted() -> None:
+    cache = VisionFeatureCache()
+    cache.get("never stored")
+    cache.get("stored")
+    cache.put("stored", np.zeros(4), seconds=0.5)
+    asked = requests(cache.events)
+    assert (len(asked), asked.attrs["unsized"]) == (1, 1)
+    assert asked.loc[0, ["nbytes", "seconds", "outcome"]].tolist() == [32, 0.5, "miss"]
+
+
+def test_a_frame_without_sizes_is_told_which_column_is_missing() -> None:
+    with pytest.raises(TraceError, match="there is no nbytes"):
+        requests(pd.DataFrame({"key": ["a"]}))
+
+
+def test_the_recorder_writes_what_the_log_holds(tmp_path: Path) -> None:
+    cache = VisionFeatureCache(2, clock=Clock())
+    with Recorder(cache, tmp_path / "r.jsonl") as recorder:
+        for i in (0, 1, 0, 2, 1):
+            cache.get_or_compute(f"{i}", lambda: np.zeros(2))
+    cache.get("after it was closed")
+    expected = trace_frame(list(cache.events)[:-1])
+    pd.testing.assert_frame_equal(load_trace(recorder.paths), expected, check_dtype=False)
+
+
+def test_the_recorder_keeps_to_its_files_and_their_size(tmp_path: Path) -> None:
+    cache = VisionFeatureCache(2, log=0)
+    with Recorder(cache, tmp_path / "r.jsonl", max_bytes=2000, files=3) as recorder:
+        for i in range(500):
+            cache.get(f"{i}")
+    assert [path.name for path in recorder.paths] == ["r.jsonl.2", "r.jsonl.1", "r.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["r.jsonl", "r.jsonl.1", "r.jsonl.2"]
+    assert all(path.stat().st_size <= 2000 for path in recorder.paths)
+    times = load_trace(recorder.paths)["time"]
+    assert times.is_monotonic_increasing
+    assert times.iloc[-1] == max(times)
+
+
+def test_a_new_recording_starts_without_the_last_ones_files(tmp_path: Path) -> None:
+    cache = VisionFeatureCache(2)
+    for lookups in (100, 1):
+        with Recorder(cache, tmp_path / "r.jsonl", max_bytes=2000, files=3) as recorder:
+            for i in range(lookups):
+                cache.get(f"{i}")
+    assert len(load_trace(recorder.paths)) == 1
+
+
+def test_threads_record_whole_lines(tmp_path: Path) -> None:
+    cache = VisionFeatureCache(5, log=0)
+    with Recorder(cache, tmp_path / "r.jsonl", max_bytes="10 MB") as recorder:
+        threads = [
+            threading.Thread(target=lambda: [cache.get(f"{i % 9}") for i in range(300)]) for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(load_trace(recorder.paths)) == 1200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
+def test_a_disk_that_is_full_ends_the_recording_but_no_look_up(tmp_path: Path) -> None:
+    cache = VisionFeatureCache(5)
+    (tmp_path / "r.jsonl").symlink_to("/dev/full")
+    recorder = Recorder(cache, tmp_path / "r.jsonl")
+    with pytest.warns(UserWarning, match="No space left"):
+        cache.get("a")
+    cache.get("b")  # no second warning
+    assert cache.info().misses == 2
+    recorder.close()
+
+
+@pytest.mark.parametrize("options", [{"max_bytes": 0}, {"files": 1}, {"max_bytes": "many"}])
+def test_a_recorder_refuses_what_it_cannot_keep_to(options: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"max_bytes|size"):
+        Recorder(VisionFeatureCache(), tmp_path / "r.jsonl", **options)
+
+
+def test_anonymous_traces_keep_identity_and_lose_names() -> None:
+    cache = VisionFeatureCache(2, clock=Clock())
+    for turn, (session, image) in enumerate([("ada", "x"), ("bob", "y"), ("ada", "x"), ("ada", "z")]):
+        with cache.tag(session=session, turn=turn, note="of ada"):
+            cache.get_or_compute(image, lambda: np.zeros(2))
+    trace = trace_frame(cache.events).assign(note="of ada")
+    hidden = anonymise(trace)
+    assert list(hidden.columns) == [
+        "time",
+        "session",
+        "turn",
+        "key",
+        "nbytes",
+        "tokens",
+        "seconds",
+        "outcome",
+    ]
+    assert not set(hidden["key"]) & set(trace["key"])
+    assert pd.factorize(hidden["key"])[0].tolist() == pd.factorize(trace["key"])[0].tolist()
+    assert hidden["session"].unique().tolist() == ["s1", "s2"]
+    assert hidden["time"].min() == 0
+    assert "ada" not in hidden.to_json()
+    assert rerun(hidden, max_size=2)["outcome"].tolist() == trace["outcome"].tolist()
+
+
+def test_anonymous_keys_agree_between_traces_only_under_one_secret() -> None:
+    trace = workload("loop", rounds=1)
+    first, second, other = (anonymise(trace, secret=s * 32)["key"] for s in (b"a", b"a", b"b"))
+    assert first.equals(second)
+    assert not set(first) & set(other)
+    assert not set(anonymise(trace)["key"]) & set(anonymise(trace)["key"])
+
+
+def test_the_study_imports_no_mlx() -> None:
+    code = (
+        "import sys; from visioncache.study import *; sys.exit(any(m.startswith('mlx') for m in sys.modules))"
+    )
+    assert run([sys.executable, "-c", code], check=False).returncode == 0  # noqa: S603  # our own
