@@ -105,7 +105,7 @@ def test_counters_and_deltas_are_one_line() -> None:
         "1 hit · 1 miss · 50% hit rate · 250 ms saved · 3 KiB added · 1 KiB evicted"
         in Reader(delta._repr_html_()).text
     )
-    assert "1 hits · 1 misses" in Reader(cache.info()._repr_html_()).text
+    assert "1 hit · 1 miss" in Reader(cache.info()._repr_html_()).text
     assert "no hit rate" in Reader(Delta()._repr_html_()).text
 
 

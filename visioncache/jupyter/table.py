@@ -52,7 +52,7 @@ def table_html(header: Sequence[str], rows: Iterable[Sequence[str]], caption: st
 
     body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
     return (
-        f'<table style="border-collapse:collapse;margin:4px 0"><caption style="text-align:left;'
+        f'<table style="border-collapse:collapse;margin:4px 0;font:inherit"><caption style="text-align:left;'
         f'caption-side:top">{escape(caption)}</caption>'
         f"<thead><tr>{line(header, 'th')}</tr></thead><tbody>{body}</tbody></table>"
     )
@@ -93,8 +93,8 @@ def info_html(info: CacheInfo, title: str = "CacheInfo") -> str:
     facts = [
         (entries, "entries"),
         (held, "held"),
-        (f"{info.hits:,}", "hits"),
-        (f"{info.misses:,}", "misses"),
+        _count(info.hits, "hit", "hits"),
+        _count(info.misses, "miss", "misses"),
         (f"{info.hit_rate:.0%}", "hit rate"),
         (f"{info.evictions:,}", "evicted"),
         (format_seconds(info.seconds_saved), "saved"),
@@ -107,8 +107,8 @@ def info_html(info: CacheInfo, title: str = "CacheInfo") -> str:
 def delta_facts(delta: Counters) -> list[tuple[str, str]]:
     """What happened, as `value, name` pairs."""
     facts = [
-        (f"{delta.hits:,}", "hit" if delta.hits == 1 else "hits"),
-        (f"{delta.misses:,}", "miss" if delta.misses == 1 else "misses"),
+        _count(delta.hits, "hit", "hits"),
+        _count(delta.misses, "miss", "misses"),
         (f"{delta.hit_rate:.0%}" if delta.hits or delta.misses else "no", "hit rate"),
         (format_seconds(delta.seconds_saved), "saved"),
         (format_size(delta.bytes_added), "added"),
@@ -128,9 +128,9 @@ def turn_html(turn: Turn) -> str:
     """A turn of a chat: question, answer, and a line of what it took."""
     facts = [
         (format_seconds(turn.ttft), "to the first token"),
-        (f"{turn.images:,}", "image" if turn.images == 1 else "images"),
-        (f"{turn.hits:,}", "hit" if turn.hits == 1 else "hits"),
-        (f"{turn.misses:,}", "miss" if turn.misses == 1 else "misses"),
+        _count(turn.images, "image", "images"),
+        _count(turn.hits, "hit", "hits"),
+        _count(turn.misses, "miss", "misses"),
         (format_size(turn.nbytes), "held"),
         *((format_seconds(spent), stage) for stage, spent in turn.seconds.items() if spent >= _SHOWN_S),
     ]
@@ -207,6 +207,10 @@ def _cells(entry: Entry, now: float) -> tuple[str, ...]:
         format_seconds(entry.seconds),
         "pinned" if entry.pinned else "",
     )
+
+
+def _count(number: int, one: str, many: str) -> tuple[str, str]:
+    return f"{number:,}", one if number == 1 else many
 
 
 def _plain(name: object, value: Any) -> str:
