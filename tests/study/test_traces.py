@@ -277,4 +277,4 @@ def test_the_study_imports_no_mlx() -> None:
     code = (
         "import sys; from visioncache.study import *; sys.exit(any(m.startswith('mlx') for m in sys.modules))"
     )
-    assert run([sys.executable, "-c", code], check=False).returncode == 0  # noqa: S603  # our own
+    assert run([sys.executable, "-c", code], check=False).returncode == 0  # our own
