@@ -55,6 +55,7 @@ _PACKED = (
     Family("qwen2_vl", "vision_tower", PACKED, "seam", video=True),
     Family("qwen2_5_vl", "vision_tower", PACKED, "seam", video=True),
     Family("qwen3_vl", "vision_tower", PACKED, "seam", video=True, side_outputs="DeepStack"),
+    Family("qwen3_vl_moe", "vision_tower", PACKED, "seam", video=True, side_outputs="DeepStack"),
     Family("qwen3_5", "vision_tower", PACKED, "seam", keep=_first, give=_with_nothing, video=True),
     Family("cohere_compass", "vision_tower", PACKED, "seam", side_outputs="DeepStack"),
     Family("dots_ocr", "vision_tower", PACKED),
