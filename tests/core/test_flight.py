@@ -24,7 +24,7 @@ PATIENCE = 20  # seconds until a test that hangs gives up
 
 def all_waiting(cache: VisionFeatureCache, count: int) -> None:
     """Return once so many threads wait for another one's flight."""
-    while len(cache._flights._waiting) < count:  # noqa: ASYNC110  # threads, not tasks
+    while len(cache._flights._waiting) < count:
         threading.Event().wait(0.001)
 
 
