@@ -39,7 +39,7 @@ def filled(names: str = "abc", size: int = 10, **bounds: Any) -> VisionFeatureCa
 
 
 def order(cache: VisionFeatureCache) -> str:
-    return "".join(key.text[2:] for key in cache.keys())
+    return "".join(key.text[2:] for key in cache.keys())  # noqa: SIM118  # not a dict
 
 
 # Bounds ------------------------------------------------------------------------------------------
@@ -47,7 +47,7 @@ def order(cache: VisionFeatureCache) -> str:
 
 @pytest.mark.parametrize("bound", [0, -1, True, 2.5, "20", float("nan")])
 def test_a_number_of_entries_that_holds_nothing_is_refused(bound: Any) -> None:
-    with pytest.raises(ValueError, match="max_size=.*at least 1 entry"):
+    with pytest.raises(ValueError, match=r"max_size=.*at least 1 entry"):
         VisionFeatureCache(bound)
     cache = filled()
     with pytest.raises(ValueError, match="max_size="):
@@ -281,7 +281,7 @@ def test_a_watch_tells_what_happened_inside_even_across_a_reset() -> None:
 
 def test_a_watch_is_filled_when_its_block_raises() -> None:
     cache = filled("a")
-    with pytest.raises(KeyError), cache.watch() as delta:
+    with pytest.raises(KeyError), cache.watch() as delta:  # noqa: PT012
         cache.get("a")
         raise KeyError
     assert delta.hits == 1
@@ -371,9 +371,9 @@ def test_a_subscriber_that_raises_is_reported_once_and_the_others_hear_on() -> N
 
     cache.subscribe(broken)
     cache.subscribe(heard.append)
-    with pytest.warns(UserWarning, match="raised RuntimeError.*widget closed.*and was removed") as caught:
+    with pytest.warns(UserWarning, match=r"raised RuntimeError.*widget closed.*and was removed") as caught:
         assert cache.put("a", value(1))
-        assert cache.get("a") is not None
+    assert cache.get("a") is not None
     assert len(caught) == 1
     assert [event.kind for event in heard] == ["put", "hit"]
 

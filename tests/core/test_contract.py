@@ -85,7 +85,7 @@ def test_lists_of_images_are_keys_and_their_order_counts(make: Any) -> None:
 
 
 def test_a_list_of_arrays_is_a_value_as_encode_images_returns_it(make: Any) -> None:
-    # stream_generate: features = model.encode_images(...); mx.eval(*features); put(key, features)
+    # stream_generate evaluates what encode_images gave, puts it, and hands on what a get gives.
     cache, features = make(), [mx.zeros((4, 8)), mx.zeros((6, 8))]
     cache.put("processed:1", features)
     assert cache.get("processed:1") is features

@@ -197,18 +197,11 @@ def test_an_array_in_the_other_byte_order_is_known_by_its_values_not_by_its_byte
 
 
 def test_shape_and_dtype_tell_arrays_of_equal_bytes_apart() -> None:
-    zeros = [
-        np.zeros(shape, dtype)
-        for shape, dtype in [
-            ((2, 2), "f4"),
-            (4, "f4"),
-            ((4, 1), "f4"),
-            ((2, 2), "i4"),
-            (2, "f8"),
-            (2, "M8[s]"),
-        ]
-        + [(2, "M8[ms]"), ((), "f8"), (0, "f4"), ((0, 2), "f4"), (1, "f8"), (16, "?"), (16, "u1"), (1, "c16")]
+    shapes: list[tuple[Any, str]] = [
+        *[((2, 2), "f4"), (4, "f4"), ((4, 1), "f4"), ((2, 2), "i4"), (2, "f8"), (2, "M8[s]"), (2, "M8[ms]")],
+        *[((), "f8"), (1, "f8"), (0, "f4"), ((0, 2), "f4"), (16, "?"), (16, "u1"), (1, "c16")],
     ]
+    zeros = [np.zeros(shape, dtype) for shape, dtype in shapes]
     assert len({Key.of(array) for array in zeros}) == len(zeros)
 
 
