@@ -45,8 +45,8 @@ class VisionFeatureCache:
     leaves the cache as it was.
 
     With a `store`, what it evicts is still there: a look-up that memory can't answer asks the store
-    before it is a miss, and what is put is written there behind the caller's back (its evaluation is
-    then started, not waited for). A store that fails is a miss, a `store-error` event and one
+    before it is a miss, and what is put is written there behind the caller's back (for which its
+    evaluation is started, by `mx.async_eval`). A store that fails is a miss, a `store-error` event and one
     warning. `in`, `len`, `peek`, `keys` and `entries` are about memory alone.
 
     Args:

@@ -45,8 +45,8 @@ class Server:
 
     def start(self) -> None:
         command = [self.binary, "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder)]
-        if "--tls-port" not in self.options:
-            command += ["--port", str(self.port)]
+        secured = "--tls-cert-file" in self.options
+        command += ["--port", "0", "--tls-port", str(self.port)] if secured else ["--port", str(self.port)]
         self.process = subprocess.Popen([*command, *self.options], stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 20
         while True:

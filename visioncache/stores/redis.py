@@ -173,7 +173,7 @@ class RedisStore:
 
     def _ask(self, call: Callable[[], T]) -> T:
         if not self.breaker.allows():
-            raise StoreError(f"{self!r} is not asked for another {self.breaker.remaining():.1f} s")
+            raise StoreError(f"not asked: it failed, and is tried again in {self.breaker.remaining():.1f} s")
         return self._asked(call)
 
     def _asked(self, call: Callable[[], T]) -> T:
@@ -190,7 +190,8 @@ class RedisStore:
         return value
 
     def _told(self, error: Exception) -> str:
-        text = f"{self!r}: {type(error).__name__}: {error}"
+        # A pipeline quotes the command, which says nothing here.
+        text = f"{type(error).__name__}: {str(error).rpartition(' of pipeline caused error: ')[2]}"
         return text.replace(self._secret, "***") if self._secret else text
 
     def _in_time(self, call: Callable[[], T]) -> T:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from visioncache.sizes import format_size, nbytes
 from visioncache.stores import open_store
-from visioncache.stores.base import Store
+from visioncache.stores.base import Store, StoreError
 from visioncache.stores.behind import WriteBehind
 from visioncache.stores.codec import decode
 from visioncache.stores.tasks import Clear, Loaded, Remove, Task, Write, held
@@ -216,18 +216,22 @@ class Tier:
 
     def _failed(self, what: str, key: Key | None, error: Exception) -> None:
         """Report every fault, and warn of the first of its kind."""
-        message = f"{type(error).__name__}: {error}"
+        message = (
+            f"{what}: {error}"
+            if isinstance(error, StoreError)
+            else f"{what}: {type(error).__name__}: {error}"
+        )
         kind = (what, type(error).__name__)
         with self._lock:
             self._errors += 1
             is_new = kind not in self._warned
             self._warned.add(kind)
         if self._report is not None:
-            self._report(key, f"{what}: {message}")
+            self._report(key, message)
         if is_new:
             warnings.warn(
-                f"{self.store!r} failed ({what}: {message}); the cache goes on without it, and only "
-                "counts and logs what follows: info(), events",
+                f"{self.store!r} failed: {message}. The cache goes on without it; what follows is counted "
+                "in info() and logged in events",
                 StoreWarning,
                 stacklevel=2,
             )
