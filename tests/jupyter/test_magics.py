@@ -14,6 +14,7 @@ from scenes import features, filled
 
 from visioncache import CacheInfo, VisionFeatureCache
 from visioncache.jupyter.celldelta import CellDelta
+from visioncache.study.sizing import recommend
 from visioncache.vlm import attach
 
 if TYPE_CHECKING:
@@ -85,6 +86,17 @@ def test_commands_return_what_the_public_functions_return(shell: InteractiveShel
     assert cache.info().puts == 0
     run(shell, "%vcache clear")
     assert len(cache) == 0
+
+
+def test_a_size_is_recommended_from_what_happened(shell: InteractiveShell) -> None:
+    cache = shell.user_ns["cache"] = VisionFeatureCache(max_size=2)
+    for _ in range(10):
+        for name in ("a", "b", "c"):
+            cache.get_or_compute(name, features)
+    assert run(shell, "%vcache recommend --target 0.8") == recommend(cache.events, 0.8)
+    assert "target=2.0" in refused(shell, "%vcache recommend --target 2")
+    shell.user_ns["cache"] = VisionFeatureCache()
+    assert "look-ups" in refused(shell, "%vcache recommend")
 
 
 def test_an_entry_is_named_by_the_variable_that_holds_its_image(shell: InteractiveShell) -> None:
@@ -174,6 +186,7 @@ def test_help_names_every_command(shell: InteractiveShell) -> None:
         "plot",
         "bench",
         "trace",
+        "recommend",
         "reset",
     ]:
         assert f"%vcache {name}" in help_text

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from visioncache.jupyter.widget import CacheView
     from visioncache.records import CacheInfo
     from visioncache.study.bench import BenchResult
+    from visioncache.study.sizing import Recommendation
     from visioncache.vlm.attach import Attached
 
 Command = Any
@@ -233,6 +234,14 @@ def bench(session: Session, args: Namespace) -> BenchResult:
 def trace(session: Session, args: Namespace) -> int:
     """Write the events as JSON, one a line; returns how many."""
     return _log(session).to_jsonl(args.path)
+
+
+@command(argument("--target", metavar="SHARE", type=float, default=0.9, help="the hit ratio to reach; 0.9"))
+def recommend(session: Session, args: Namespace) -> Recommendation:
+    """The smallest --max-bytes with which this cache's own past would have hit that often."""
+    from visioncache.study.sizing import recommend as recommend_size
+
+    return recommend_size(_log(session), args.target)
 
 
 @command()
