@@ -71,7 +71,7 @@ def ns_each_put(put: Callable[[Any, Any], Any], names: Sequence[str]) -> float:
 
 
 def measure_caches(entries: int, trials: int, calls: int) -> Trials:
-    """get (all hits), put (all overwrites) and evict (a put of a new name) on full caches."""
+    """Get (all hits), put (all overwrites) and evict (a put of a new name) on full caches."""
     rng = random.Random(entries)
     names = [f"images/{number:07}.jpg" for number in range(entries)]
     caches = {label: make(entries) for label, make in CACHES.items()}

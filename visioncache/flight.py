@@ -47,7 +47,7 @@ class Flights:
                     return value, True
                 theirs.landed.wait()
                 if theirs.error is not None:
-                    raise theirs.error  # noqa: TRY301  # to whoever waited, as to the leader
+                    raise theirs.error  # to whoever waited, as to the leader
                 if not theirs.abandoned:
                     return theirs.value, False
             except Exception as error:

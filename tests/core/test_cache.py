@@ -39,7 +39,7 @@ def filled(names: str = "abc", size: int = 10, **bounds: Any) -> VisionFeatureCa
 
 
 def order(cache: VisionFeatureCache) -> str:
-    return "".join(key.text[2:] for key in cache.keys())  # noqa: SIM118  # not a dict
+    return "".join(key.text[2:] for key in cache.keys())  # not a dict
 
 
 # Bounds ------------------------------------------------------------------------------------------
@@ -281,7 +281,7 @@ def test_a_watch_tells_what_happened_inside_even_across_a_reset() -> None:
 
 def test_a_watch_is_filled_when_its_block_raises() -> None:
     cache = filled("a")
-    with pytest.raises(KeyError), cache.watch() as delta:  # noqa: PT012
+    with pytest.raises(KeyError), cache.watch() as delta:
         cache.get("a")
         raise KeyError
     assert delta.hits == 1

@@ -37,7 +37,7 @@ def everything(cache: VisionFeatureCache) -> Any:
     """All that can be seen of a cache, and what it keeps inside."""
     lru = cache._lru
     inside = lru.nbytes, lru.pinned, lru.pinned_bytes, lru._turn, list(lru._queue), sorted(lru._released)
-    held = [(key.text, id(cache.peek(key))) for key in cache.keys()]  # noqa: SIM118  # not a dict
+    held = [(key.text, id(cache.peek(key))) for key in cache.keys()]  # not a dict
     return held, cache.entries(), cache.info(), list(cache.events), inside
 
 
@@ -331,7 +331,7 @@ def test_any_thread_may_call_any_method() -> None:
     assert lru.nbytes == sum(entry.nbytes for entry in entries)
     assert (lru.pinned, lru.pinned_bytes) == (0, 0)
     waiting = set(lru._queue) | {text for turn, text in lru._released if lru._waits(turn, text)}
-    assert waiting == {entry.key.text for entry in entries} == {key.text for key in cache.keys()}  # noqa: SIM118
+    assert waiting == {entry.key.text for entry in entries} == {key.text for key in cache.keys()}
     assert not cache._flights._flights
     assert not cache._flights._waiting
     assert not cache._subscribers
