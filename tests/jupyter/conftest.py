@@ -66,7 +66,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 @pytest.fixture(scope="session")
-def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab_tool.Lab]:  # noqa: ARG001
+def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab_tool.Lab]:
     """A running JupyterLab."""
     with lab_tool.lab(tmp_path_factory.mktemp("lab") / "lab") as running:
         yield running

@@ -390,7 +390,7 @@ def test_a_session_is_benched_and_its_latency_plotted(
         attach(*pair, shell.user_ns["cache"])
 
 
-def test_unloading_leaves_nothing_behind(shell: InteractiveShell, pair: Any) -> None:  # noqa: ARG001
+def test_unloading_leaves_nothing_behind(shell: InteractiveShell, pair: Any) -> None:
     def state() -> dict[str, Any]:
         return {
             "magics": {kind: set(table) for kind, table in shell.magics_manager.magics.items()},

@@ -27,7 +27,7 @@ class Reader(HTMLParser):
         self.texts: list[str] = []
         self.feed(html)
 
-    def handle_starttag(self, tag: str, attrs: object) -> None:  # noqa: ARG002
+    def handle_starttag(self, tag: str, attrs: object) -> None:
         self.tags.add(tag)
 
     def handle_data(self, data: str) -> None:
