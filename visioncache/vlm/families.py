@@ -74,6 +74,8 @@ _ROWS = (
     Family("gemma3", "multi_modal_projector", ROWS),
     Family("gemma3n", "get_image_features", ROWS),
     Family("gemma4", "embed_vision", ROWS, join=concatenate(1)),
+    Family("llava", "multi_modal_projector", Rows(numpy=True)),
+    Family("internvl_chat", "mlp1.3", Rows(axis=1)),
     Family("gemma4_unified", "get_image_features", Rows(companions=("image_position_ids",))),
 )
 

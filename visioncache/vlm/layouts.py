@@ -22,6 +22,10 @@ class Layout:
 
     pixels: tuple[str, ...] = ("pixel_values",)
     companions: tuple[str, ...] = ()
+    axis: int = 0
+    """Along which the pixels of several images lie: 1 where a batch axis of one stands before it."""
+    numpy: bool = False
+    """Whether the processor looks at the pixels with numpy, so that stand-ins must be numpy's too."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -34,7 +38,10 @@ class Layout:
 
     def join(self, outputs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """What the image processor would have made of all images, from what it made of each."""
-        return {name: _joined([output[name] for output in outputs]) for name in outputs[0]}
+        return {
+            name: _joined([output[name] for output in outputs], self.axis if name in self.pixels else 0)
+            for name in outputs[0]
+        }
 
 
 @dataclass(frozen=True)
@@ -58,20 +65,27 @@ class Rows(Layout):
     """A batch of views `[N, ...]`; without the processor's word each row is an image of its own."""
 
     def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
-        count = len(inputs[self.pixels[0]])
-        return [{name: value[i : i + 1] for name, value in inputs.items()} for i in range(count)]
+        first = inputs[self.pixels[0]]
+        count = len(first) if self.axis == 0 else first.shape[self.axis]
+        return [
+            {
+                name: value[:, i : i + 1] if self.axis and name in self.pixels else value[i : i + 1]
+                for name, value in inputs.items()
+            }
+            for i in range(count)
+        ]
 
 
 PACKED = Packed()
 ROWS = Rows()
 
 
-def _joined(values: list[Any]) -> Any:
+def _joined(values: list[Any], axis: int) -> Any:
     """Arrays end to end, or row by row in a list where rows differ in shape; lists likewise."""
     if isinstance(values[0], mx.array):
-        if len({value.shape[1:] for value in values}) > 1:
+        if axis == 0 and len({value.shape[1:] for value in values}) > 1:
             return [row for value in values for row in value]
-        return values[0] if len(values) == 1 else mx.concatenate(values, axis=0)
+        return values[0] if len(values) == 1 else mx.concatenate(values, axis=axis)
     if isinstance(values[0], np.ndarray):
-        return np.concatenate(values, axis=0)
+        return np.concatenate(values, axis=axis)
     return [item for value in values for item in value]

@@ -125,7 +125,8 @@ class PixelSide:
             part.meta = self._describe(outputs)
             part.inputs = {n: _to_mlx(v) for n, v in outputs.items() if n in self._layout.names}
             self._attached.thumbnails.make(part.key, source)
-            outputs.update({name: part.inputs[name] for name in self._layout.pixels})
+            if not self._layout.numpy:
+                outputs.update({name: part.inputs[name] for name in self._layout.pixels})
         else:
             outputs = self._recall(part)
         collected.append(part)
@@ -154,12 +155,16 @@ class PixelSide:
         """The image processor's outputs for a known image, no pixel of which is read."""
         digest = Key.from_bytes(part.key.text.encode("utf-8", "surrogatepass")).text[2:]
         outputs: dict[str, Any] = {
-            name: stand_in(shape, dtype, digest) for name, (shape, dtype) in part.meta["pixels"].items()
+            name: self._stand_in(shape, dtype, digest) for name, (shape, dtype) in part.meta["pixels"].items()
         }
         for name, stored in part.meta["inputs"].items():
             data, dtype = stored["data"], stored["dtype"]
             outputs[name] = data if dtype is None else np.array(data, dtype=dtype)
         return outputs
+
+    def _stand_in(self, shape: list[int], dtype: str, digest: str) -> Any:
+        pixels = stand_in(shape, dtype, digest)
+        return np.array(pixels) if self._layout.numpy else pixels
 
     def _source(self, image: Any) -> Any:
         if isinstance(image, SourceImage):
