@@ -11,8 +11,12 @@ import subprocess
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 pytest.register_assert_rewrite("visioncache.stores.contract")
 
@@ -20,12 +24,12 @@ TALLY: collections.Counter[str] = collections.Counter()
 
 
 @pytest.fixture(scope="session")
-def tally():
+def tally() -> collections.Counter[str]:
     """Counts of kills, faults and hostile inputs; the run prints them."""
     return TALLY
 
 
-def pytest_terminal_summary(terminalreporter):
+def pytest_terminal_summary(terminalreporter: Any) -> None:
     if TALLY:
         terminalreporter.section("stores: what was tried")
         for what, count in sorted(TALLY.items()):
@@ -93,7 +97,7 @@ def binary_of(kind: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def start_server(tmp_path_factory):
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
     """`start_server("redis" or "valkey", *options)` is a running server; all end with the session."""
     servers = []
 
@@ -109,6 +113,6 @@ def start_server(tmp_path_factory):
 
 
 @pytest.fixture(scope="session", params=["redis", "valkey"])
-def server(request, start_server):
+def server(request: pytest.FixtureRequest, start_server: Callable[..., Server]) -> Server:
     """A server that nothing is done to."""
     return start_server(request.param)

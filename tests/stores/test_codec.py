@@ -8,6 +8,7 @@ import random
 import time
 import tracemalloc
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import numpy as np
@@ -20,12 +21,16 @@ from safetensors import safe_open
 from visioncache.stores import codec
 from visioncache.stores.codec import MAX_DEPTH, MAX_HEADER, decode, encode
 
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable, Iterator
+
 MUTATIONS = 100_000
 GARBAGE = 5_000
 DTYPES = [name if name != "bool" else "bool_" for name in codec.DTYPES]
 
 
-def noise(dtype, shape, seed=0):
+def noise(dtype: str, shape: tuple[int, ...], seed: int = 0) -> mx.array:
     """An array of random bits, NaNs and denormals among them."""
     dtype = getattr(mx, dtype)
     count = int(np.prod(shape, dtype=np.int64)) * dtype.size
@@ -36,7 +41,7 @@ def noise(dtype, shape, seed=0):
     return array
 
 
-def same(one, other):
+def same(one: Any, other: Any) -> bool:
     """Whether two values are the same tree of arrays, bit for bit."""
     if isinstance(one, mx.array):
         return (
@@ -73,7 +78,9 @@ metas = st.recursive(
 
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(value=values, key=st.text(st.characters()), meta=metas)
-def test_any_value_comes_back_bit_for_bit_with_its_key_and_meta(tally, value, key, meta):
+def test_any_value_comes_back_bit_for_bit_with_its_key_and_meta(
+    tally: Counter[str], value: Any, key: Any, meta: Any
+) -> None:
     tally["values that hypothesis sent there and back"] += 1
     stored = decode(encode(value, key=key, meta=meta))
     assert same(value, stored.value)
@@ -82,12 +89,12 @@ def test_any_value_comes_back_bit_for_bit_with_its_key_and_meta(tally, value, ke
 
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (3, 0, 2), (7, 5)])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_every_dtype_in_every_kind_of_shape(dtype, shape):
+def test_every_dtype_in_every_kind_of_shape(dtype: str, shape: tuple[int, ...]) -> None:
     value = noise(dtype, shape)
     assert same(value, decode(encode(value, key="s:")).value)
 
 
-def test_key_texts_with_lone_surrogates_survive():
+def test_key_texts_with_lone_surrogates_survive() -> None:
     assert decode(encode(mx.zeros(1), key="s:\udcff.jpg")).key == "s:\udcff.jpg"
 
 
@@ -101,12 +108,14 @@ def test_key_texts_with_lone_surrogates_survive():
         lambda a: mx.broadcast_to(a[:1], a.shape),
     ],
 )
-def test_arrays_that_are_not_laid_out_in_rows_come_back_in_rows(lay_out):
+def test_arrays_that_are_not_laid_out_in_rows_come_back_in_rows(
+    lay_out: Callable[[mx.array], mx.array],
+) -> None:
     value = lay_out(noise("bfloat16", (6, 8)))
     assert same(mx.contiguous(value), decode(encode(value, key="s:")).value)
 
 
-def test_an_array_that_occurs_twice_is_stored_once_and_is_one_array_again():
+def test_an_array_that_occurs_twice_is_stored_once_and_is_one_array_again() -> None:
     array = mx.zeros((100, 100))
     data = encode((array, {"again": array}), key="s:")
     first, second = decode(data).value
@@ -114,7 +123,7 @@ def test_an_array_that_occurs_twice_is_stored_once_and_is_one_array_again():
     assert first is second["again"]
 
 
-def test_what_is_decoded_does_not_need_the_bytes_any_more():
+def test_what_is_decoded_does_not_need_the_bytes_any_more() -> None:
     value = noise("float32", (100,))
     data = bytearray(encode(value, key="s:"))
     stored = decode(data)
@@ -122,7 +131,7 @@ def test_what_is_decoded_does_not_need_the_bytes_any_more():
     assert same(value, stored.value)
 
 
-def test_the_bytes_are_a_safetensors_file(tmp_path):
+def test_the_bytes_are_a_safetensors_file(tmp_path: Path) -> None:
     value = (noise("float32", (3, 4)), noise("int64", (2,)))
     path = tmp_path / "entry.safetensors"
     path.write_bytes(encode(value, key="s:a.jpg"))
@@ -131,7 +140,7 @@ def test_the_bytes_are_a_safetensors_file(tmp_path):
         assert [file.get_tensor(name).tobytes() for name in "01"] == [np.array(a).tobytes() for a in value]
 
 
-def test_what_is_no_feature_value_is_refused_with_what_it_is():
+def test_what_is_no_feature_value_is_refused_with_what_it_is() -> None:
     for value, found in (
         (np.zeros(3), "ndarray"),
         ("text", "str"),
@@ -143,12 +152,12 @@ def test_what_is_no_feature_value_is_refused_with_what_it_is():
             encode(value, key="s:")
 
 
-def test_meta_that_json_can_not_hold_is_refused():
+def test_meta_that_json_can_not_hold_is_refused() -> None:
     with pytest.raises(TypeError, match="JSON"):
         encode(mx.zeros(1), key="s:", meta={"x": object()})
 
 
-def test_what_is_beyond_the_limits_is_refused_when_it_is_encoded():
+def test_what_is_beyond_the_limits_is_refused_when_it_is_encoded() -> None:
     value = mx.zeros(1)
     for _ in range(MAX_DEPTH):
         value = [value]
@@ -164,7 +173,7 @@ def test_what_is_beyond_the_limits_is_refused_when_it_is_encoded():
 # Hostile bytes --------------------------------------------------------------------------------------
 
 
-def seal(data):
+def seal(data: bytes) -> bytes:
     """The same bytes with the checksum that they should have, so that more than it is tested."""
     start, end = codec._SEALED - codec._DIGEST, codec._SEALED
     hasher = blake3(bytes(data[:8]))
@@ -172,7 +181,7 @@ def seal(data):
     return bytes(data[:start]) + hasher.hexdigest().encode() + bytes(data[end:])
 
 
-def forged(*, tensors=None, payload=b"", **metadata):
+def forged(*, tensors: Any = None, payload: bytes = b"", **metadata: Any) -> bytes:
     """Bytes with a valid checksum and a header of one's own."""
     fields = {"visioncache": "1", "key": "s:", "meta": "null", "tree": "0"} | metadata
     header = {"__metadata__": {"blake3": "0" * 64} | fields} | (tensors or {})
@@ -180,18 +189,18 @@ def forged(*, tensors=None, payload=b"", **metadata):
     return seal(len(text).to_bytes(8, "little") + text + payload)
 
 
-def tensor(dtype="U8", shape=(4,), offsets=(0, 4)):
+def tensor(dtype: str = "U8", shape: tuple[int, ...] = (4,), offsets: Any = (0, 4)) -> dict[str, Any]:
     return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
 
 
 ONE = {"0": tensor()}
 
 
-def test_a_forged_value_that_is_in_order_is_read():
+def test_a_forged_value_that_is_in_order_is_read() -> None:
     assert decode(forged(tensors=ONE, payload=b"abcd")).value.tolist() == [97, 98, 99, 100]
 
 
-def header_with(raw):
+def header_with(raw: bytes) -> bytes:
     return seal(len(raw).to_bytes(8, "little") + raw)
 
 
@@ -247,7 +256,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-def test_hostile_bytes_are_a_value_error_in_bounded_time_and_memory(what, tally):
+def test_hostile_bytes_are_a_value_error_in_bounded_time_and_memory(what: str, tally: Counter[str]) -> None:
     tally["hostile files, each by hand"] += 1
     tracemalloc.start()
     start = time.process_time()
@@ -260,7 +269,7 @@ def test_hostile_bytes_are_a_value_error_in_bounded_time_and_memory(what, tally)
     assert peak < 600 << 20
 
 
-def test_a_value_is_damaged_when_any_byte_is(tally):
+def test_a_value_is_damaged_when_any_byte_is(tally: Counter[str]) -> None:
     data = encode((noise("bfloat16", (3, 5)), None), key="s:a.jpg", meta={"x": 1})
     for position in range(len(data)):
         damaged = bytearray(data)
@@ -270,7 +279,7 @@ def test_a_value_is_damaged_when_any_byte_is(tally):
     tally["damaged bytes, each found"] += len(data)
 
 
-def test_a_value_is_torn_wherever_it_ends(tally):
+def test_a_value_is_torn_wherever_it_ends(tally: Counter[str]) -> None:
     data = encode(noise("float16", (3, 5)), key="s:a.jpg")
     for length in range(len(data)):
         for verify in (True, False):
@@ -279,7 +288,7 @@ def test_a_value_is_torn_wherever_it_ends(tally):
     tally["truncations, each found"] += 2 * len(data)
 
 
-def mutated(rng, data):
+def mutated(rng: random.Random, data: bytes) -> bytes:
     """A few changes of the kinds that break parsers."""
     data = bytearray(data)
     for _ in range(rng.choice([1, 1, 2, 4])):
@@ -305,7 +314,7 @@ def mutated(rng, data):
     return bytes(data)
 
 
-def test_mutations_of_valid_values_are_a_value_error_or_a_value(tally):
+def test_mutations_of_valid_values_are_a_value_error_or_a_value(tally: Counter[str]) -> None:
     """Sealed anew, so that the checksum does not hide the rest; a crash of any other kind fails."""
     rng = random.Random(7)
     seeds = [
@@ -326,7 +335,7 @@ def test_mutations_of_valid_values_are_a_value_error_or_a_value(tally):
     assert 0 < read < MUTATIONS / 2
 
 
-def codec_leaves(value):
+def codec_leaves(value: Any) -> Iterator[mx.array]:
     if isinstance(value, mx.array):
         yield value
     elif isinstance(value, (list, tuple)):
@@ -336,7 +345,7 @@ def codec_leaves(value):
         yield from codec_leaves(list(value.values()))
 
 
-def test_garbage_is_a_value_error(tally):
+def test_garbage_is_a_value_error(tally: Counter[str]) -> None:
     rng = random.Random(8)
     for _ in range(GARBAGE):
         data = rng.randbytes(rng.randrange(300))
@@ -357,7 +366,9 @@ def test_garbage_is_a_value_error(tally):
     offsets=st.lists(st.integers(-1, 9), min_size=1, max_size=3),
     dtype=st.sampled_from(["U8", "BF16", "F64", "X"]),
 )
-def test_headers_of_any_shape_are_a_value_error_or_a_value(tally, tree, shape, offsets, dtype):
+def test_headers_of_any_shape_are_a_value_error_or_a_value(
+    tally: Counter[str], tree: Any, shape: tuple[int, ...], offsets: Any, dtype: str
+) -> None:
     tally["fuzzed inputs to the codec"] += 1
     tensors = {"0": tensor(dtype, shape, offsets)}
     try:
@@ -366,7 +377,7 @@ def test_headers_of_any_shape_are_a_value_error_or_a_value(tally, tree, shape, o
         assert "stored value" in str(error)  # noqa: PT017  # a value is fine too
 
 
-def test_nothing_here_can_run_what_it_reads():
+def test_nothing_here_can_run_what_it_reads() -> None:
     forbidden = {
         "pickle",
         "marshal",

@@ -495,7 +495,7 @@ print(encoded)
 """
 
 
-def test_two_machines_share_features_and_the_second_encodes_nothing(store: RedisStore, server: Any) -> None:
+def test_two_machines_share_features_and_the_second_encodes_nothing(server: Any) -> None:
     encoded = [
         int(
             subprocess.run(
