@@ -72,6 +72,16 @@ def test_no_policy_beats_belady_the_bound_or_the_floor(name: str) -> None:
             assert (hits["belady"] <= hits["bound"] + 1e-9).all()
 
 
+def test_the_bound_holds_where_what_fits_fills_the_capacity_exactly() -> None:
+    # At one entry, as many reuses of length one as there are requests.
+    trace = workload("interleaved", seed=1)
+    table = replay(trace, [], range(1, 8), by="entries").pivot_table(
+        index="capacity", columns="policy", values="hit_ratio"
+    )
+    assert (table["bound"].diff().dropna() > 0).all()
+    assert (table["bound"] - table["belady"]).max() < 0.03
+
+
 def test_the_dual_brings_the_bound_near_what_is_possible() -> None:
     trace = workload("catalogue", requests=2000)
     keys, _ = as_ints(trace)

@@ -107,7 +107,7 @@ def most_saved(
     last = min(int(np.searchsorted(filled, room)), len(order) - 1)
     price = float(rate[order[last]])
     over = filled[last] - room
-    if over > 0:
+    if filled[-1] > room:
         best = float(value[order[: last + 1]].sum() - price * over)
         prices = np.full(len(keys), price)
     else:  # all of it fits on average, if not at every moment

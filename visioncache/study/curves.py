@@ -81,6 +81,13 @@ def save_plot(ax: Axes, path: str | os.PathLike[str]) -> None:
         figure.savefig(path, dpi=150)
 
 
+def _ticks(ax: Axes) -> float:
+    """How many sizes have room below a plot."""
+    figure = ax.get_figure(root=True)
+    width = ax.get_position().width * (6.4 if figure is None else figure.get_size_inches()[0])
+    return max(width / 0.9, 2.0)
+
+
 def _axes(ax: Axes | None) -> Axes:
     if ax is not None:
         return ax
@@ -108,7 +115,9 @@ def _finish(ax: Axes, value: str, by: str) -> Axes:
 
         ax.xaxis.set_major_formatter(lambda x, _: format_size(int(max(x, 0))))
         # Steps of powers of two, which sizes in MiB and GiB read well at.
-        ax.xaxis.set_major_locator(MultipleLocator(2.0 ** math.ceil(math.log2(ax.get_xlim()[1] / 7))))
+        ax.xaxis.set_major_locator(
+            MultipleLocator(2.0 ** math.ceil(math.log2(ax.get_xlim()[1] / _ticks(ax))))
+        )
     ax.set_xlim(left=0)
     ax.set_xlabel("capacity" if by == "bytes" else "capacity (entries)")
     ax.set_ylabel(_NAMES.get(value, value))

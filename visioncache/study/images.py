@@ -21,9 +21,10 @@ class ImageModel:
     """What an image costs, from its tokens.
 
     The defaults are Qwen2.5-VL-3B's shapes: 2048 numbers of two bytes a token, and 123 ms of vision
-    tower for a 1280x960 image, which is 1564 tokens (measured with MLX on an H100). How seconds grow
-    with tokens was not measured: they are taken as proportional, which `fixed_seconds` and `exponent`
-    change.
+    tower for a 1280x960 image, which is 1564 tokens (measured with MLX on an H100). Seconds are taken
+    as proportional to tokens, which is simple and too kind to large images: between 1280x960 and
+    2048x1536 two measured sessions grew with an exponent of 1.9. `exponent` and `fixed_seconds` say
+    otherwise.
     """
 
     tokens: int | Published = "servegen-mm-image"

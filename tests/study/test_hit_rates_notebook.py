@@ -1,0 +1,58 @@
+"""The hit-rate notebook: it runs, soon enough, and says what is printed in it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from visioncache.study import rerun
+from visioncache.study.data import data_path
+from visioncache.study.sessions import load_session, session_names
+from visioncache.study.traces import load_trace
+
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "05_hit_rates.ipynb"
+
+
+def _said(cell: nbformat.NotebookNode) -> str:
+    """What a cell printed and returned, however the kernel cut it into messages."""
+    outputs = cell["outputs"]
+    printed = "".join(o["text"] for o in outputs if o["output_type"] == "stream" and o["name"] == "stdout")
+    return printed + "".join(o["data"]["text/plain"] for o in outputs if o["output_type"] == "execute_result")
+
+
+def test_it_runs_in_three_minutes_and_its_seeded_numbers_come_out_again() -> None:
+    committed = nbformat.read(NOTEBOOK, as_version=4)
+    fresh = nbformat.read(NOTEBOOK, as_version=4)
+    start = time.perf_counter()
+    NotebookClient(fresh, timeout=180, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
+    assert time.perf_counter() - start < 180
+    seeded = [
+        (old, new)
+        for old, new in zip(committed.cells, fresh.cells, strict=True)
+        if "seeded" in old.metadata.get("tags", [])
+    ]
+    assert len(seeded) >= 8
+    for old, new in seeded:
+        assert _said(new) == _said(old) != ""
+
+
+def test_it_is_committed_as_executed_small_and_without_widgets() -> None:
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    assert NOTEBOOK.stat().st_size < 500_000
+    assert "widgets" not in notebook.metadata
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell.outputs]
+    assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
+    assert sum("image/png" in o.get("data", {}) for o in outputs) == 4
+
+
+@pytest.mark.parametrize("name", session_names())
+def test_a_shipped_recording_run_again_is_the_recording(name: str) -> None:
+    recorded = load_trace(data_path("sessions", "traces", f"{name}.jsonl"))
+    again = rerun(recorded, max_size=load_session(name).max_size)
+    columns = ["time", "turn", "key", "nbytes", "seconds", "outcome"]
+    assert again[columns].to_numpy().tolist() == recorded[columns].to_numpy().tolist()
