@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
+
 from visioncache.study import rerun
 from visioncache.study.data import data_path
 from visioncache.study.sessions import load_session, session_names
