@@ -46,6 +46,10 @@ def _first(output: Any) -> Any:
     return output[0]
 
 
+def _in_one(output: Any) -> Any:
+    return concatenate(0)(list(output))
+
+
 def _with_nothing(features: Any) -> Any:
     return features, None
 
@@ -74,6 +78,11 @@ _ROWS = (
     Family("gemma3", "multi_modal_projector", ROWS),
     Family("gemma3n", "get_image_features", ROWS),
     Family("gemma4", "embed_vision", ROWS, join=concatenate(1)),
+    Family(
+        "lfm2_vl", "encode_images", Rows(companions=("spatial_shapes", "pixel_attention_mask")), keep=_in_one
+    ),
+    # Rows of a newline follow the projector, so its place is taken: the tower's graph is never run.
+    Family("llava_next", "multi_modal_projector", Rows(companions=("image_sizes",), numpy=True), "seam"),
     Family("llava", "multi_modal_projector", Rows(numpy=True)),
     Family("internvl_chat", "mlp1.3", Rows(axis=1)),
     Family("gemma4_unified", "get_image_features", Rows(companions=("image_position_ids",))),
