@@ -1,4 +1,4 @@
-"""The command line: `visioncache demo | bench | families | inspect`."""
+"""The command line: `visioncache demo | bench | simulate | families | inspect`."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _demo(commands.add_parser("demo", help="hold a conversation under every arm and show what each took"))
     _bench(commands.add_parser("bench", help="time sessions under every arm"))
+    _simulate(commands.add_parser("simulate", help="replay a trace under policies and capacities"))
     _families(commands.add_parser("families", help="which mlx-vlm families are supported, and how"))
     _inspect(commands.add_parser("inspect", help="show a result file of `bench`"))
     options = parser.parse_args(arguments)
@@ -62,6 +63,13 @@ def _bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("out/bench.json"), help="the result file")
     _model_option(parser)
     parser.set_defaults(run=run_bench)
+
+
+def _simulate(parser: argparse.ArgumentParser) -> None:
+    from visioncache.study.simulate_command import add_arguments, run_simulate
+
+    add_arguments(parser)
+    parser.set_defaults(run=run_simulate)
 
 
 def _families(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from visioncache.cli import main
+from visioncache.study.data import data_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +37,13 @@ def test_inspect_refuses_a_torn_file(tmp_path: Path, capsys: pytest.CaptureFixtu
     (tmp_path / "torn.json").write_text('{"format": 1, "turns": [')
     assert main(["inspect", str(tmp_path / "torn.json")]) == 2
     assert "not JSON" in capsys.readouterr().err
+
+
+def test_simulate_replays_the_recorded_sessions(capsys: pytest.CaptureFixture[str]) -> None:
+    traces = sorted(map(str, data_path("sessions", "traces").glob("*.jsonl")))
+    assert main(["simulate", *traces, "--policies", "visioncache,lru", "--by", "entries", "-q"]) == 0
+    rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines() if line}
+    assert rows["visioncache"] == rows["lru"]
 
 
 def test_families_prints_a_record_for_each_of_the_61(capsys: pytest.CaptureFixture[str]) -> None:
