@@ -194,10 +194,12 @@ def test_a_rotated_photo_is_turned_as_mlx_vlm_turns_it(
     exif[0x0112] = 6
     B.save(tmp_path / "turned.jpg", exif=exif, quality=95)
     path = str(tmp_path / "turned.jpg")
-    plain = greedy(tiny, [path])
+    by_path, by_picture = (embedded(tiny, prepared(tiny, [image])) for image in (path, Image.open(path)))
+    assert not same(by_path, by_picture)
     with attach(tiny.model, tiny.processor, cache):
-        assert greedy(tiny, [path]) == plain
-        assert greedy(tiny, [Image.open(path)]) != [] and cache.info().misses == 2
+        assert same(embedded(tiny, prepared(tiny, [path])), by_path)
+        assert same(embedded(tiny, prepared(tiny, [Image.open(path)])), by_picture)
+    assert cache.info().misses == 2
 
 
 def test_a_picture_that_was_only_opened_is_not_decoded_on_a_hit(
