@@ -115,9 +115,8 @@ def _finish(ax: Axes, value: str, by: str) -> Axes:
 
         ax.xaxis.set_major_formatter(lambda x, _: format_size(int(max(x, 0))))
         # Steps of powers of two, which sizes in MiB and GiB read well at.
-        ax.xaxis.set_major_locator(
-            MultipleLocator(2.0 ** math.ceil(math.log2(ax.get_xlim()[1] / _ticks(ax))))
-        )
+        step = 2.0 ** round(math.log2(ax.get_xlim()[1] / _ticks(ax)))
+        ax.xaxis.set_major_locator(MultipleLocator(step))
     ax.set_xlim(left=0)
     ax.set_xlabel("capacity" if by == "bytes" else "capacity (entries)")
     ax.set_ylabel(_NAMES.get(value, value))
