@@ -45,7 +45,9 @@ def build() -> Tiny:
         init_tts=False,
     )
     images = MiniCPMOImageProcessor(patch_size=PATCH, scale_resolution=SIZE, image_feature_size=TOKENS)
-    return Tiny(textured(Model(config)), MiniCPMOProcessor(images, WhisperFeatureExtractor(), tokenizer), prompt)
+    return Tiny(
+        textured(Model(config)), MiniCPMOProcessor(images, WhisperFeatureExtractor(), tokenizer), prompt
+    )
 
 
 def prompt(n: int) -> str:
