@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from visioncache.vlm.layouts import PACKED, ROWS, Layout, Rows
+from visioncache.vlm.layouts import PACKED, ROWS, Layout, Packed, Rows
 from visioncache.vlm.trees import concatenate
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ def _with_nothing(features: Any) -> Any:
     return features, None
 
 
+_KIMI = Packed(companions=("image_grid_hws", "_grid_shapes"))
+
 # Packed patches behind a grid, the tower alone between pixels and language model.
 _PACKED = (
     Family("qwen2_vl", "vision_tower", PACKED, "seam", video=True),
@@ -68,6 +70,12 @@ _PACKED = (
     Family("glm4v_moe", "vision_tower", PACKED),
     Family("glm5_next", "vision_tower", PACKED),
     Family("glm_ocr", "vision_tower", PACKED),
+    Family("kimi_k25", "mm_projector", _KIMI, keep=_first),
+    Family("kimi_k3", "mm_projector", Packed(companions=("grid_thws",))),
+    Family("kimi_vl", "multi_modal_projector", _KIMI),
+    Family("locateanything", "multi_modal_projector", _KIMI),
+    Family("mimo_v2", "_encode_vision", PACKED),
+    Family("minimax_m3_vl", "patch_merge_mlp", PACKED),
 )
 
 # A batch of views, one row or several an image, then a projector.

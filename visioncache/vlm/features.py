@@ -115,7 +115,7 @@ class FeatureSide:
     def _prepared(self, image: dict[str, Any], names: dict[str, str]) -> Part:
         """A part whose identity is the content of inputs that somebody else prepared."""
         with self._attached.stages.measure("key"):
-            key = Key.of([Key.of(image[name]) for name in sorted(image)])
+            key = Key.of([_content(image[name]) for name in sorted(image)])
         kind = "video" if names else "pixels"
         part = Part(key.scoped(f"{self._attached.scope}/{kind}"), kind)
         part.inputs = {names.get(name, name): value for name, value in image.items()}
@@ -124,8 +124,9 @@ class FeatureSide:
 
     def _caught(self, original: Callable[..., Any], inputs: dict[str, Any], part: Part) -> Any:
         """What the seam returns for one image alone; the model's code after it does not run."""
-        modalities = {*VIDEO, *VIDEO.values()} if self._family.video else set()
-        others = {name: value for name, value in inputs.items() if name not in modalities}
+        # What belongs to the request's other images must not reach this one.
+        theirs = {*self._family.layout.names, *VIDEO, *VIDEO.values()}
+        others = {name: value for name, value in inputs.items() if name not in theirs}
         with self._seam("catch", []):
             try:
                 original(**{**others, **part.inputs})
@@ -153,6 +154,12 @@ class FeatureSide:
         if mode == "catch":
             raise _Caught(output)
         return output
+
+
+def _content(value: Any) -> Key:
+    """The identity of one input: arrays by their content, a list of sizes as it is written."""
+    is_array = hasattr(next(iter(value), value), "dtype") if isinstance(value, (list, tuple)) else True
+    return Key.of(value) if is_array else Key.from_source(repr(value))
 
 
 def _absent(_: Any) -> Any:

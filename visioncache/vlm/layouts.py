@@ -51,11 +51,14 @@ class Packed(Layout):
     companions: tuple[str, ...] = ("image_grid_thw",)
 
     def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
-        (pixels,), (grid,) = self.pixels, self.companions
+        pixels, (grid, *_) = self.pixels[0], self.companions
         grids = np.array(inputs[grid])
         ends = np.cumsum(grids.prod(-1)).tolist()
         return [
-            {pixels: inputs[pixels][start:end], grid: inputs[grid][i : i + 1]}
+            {
+                pixels: inputs[pixels][start:end],
+                **{name: inputs[name][i : i + 1] for name in self.companions if name in inputs},
+            }
             for i, (start, end) in enumerate(zip([0, *ends], ends, strict=False))
         ]
 

@@ -145,7 +145,11 @@ class PixelSide:
         return {
             "pixels": {n: [list(outputs[n].shape), _dtype(outputs[n])] for n in pixels},
             "inputs": {
-                name: {"dtype": _dtype(value), "data": np.asarray(value).tolist()}
+                name: {
+                    "dtype": _dtype(value),
+                    "data": np.asarray(value).tolist(),
+                    "mlx": isinstance(value, mx.array),
+                }
                 for name, value in outputs.items()
                 if name not in pixels
             },
@@ -159,7 +163,8 @@ class PixelSide:
         }
         for name, stored in part.meta["inputs"].items():
             data, dtype = stored["data"], stored["dtype"]
-            outputs[name] = data if dtype is None else np.array(data, dtype=dtype)
+            array = data if dtype is None else np.array(data, dtype=dtype)
+            outputs[name] = mx.array(array) if stored["mlx"] else array
         return outputs
 
     def _stand_in(self, shape: list[int], dtype: str, digest: str) -> Any:
