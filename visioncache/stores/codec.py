@@ -53,6 +53,10 @@ _ALIGN = 64
 _FIELDS = ("blake3", "visioncache", "key", "meta", "tree")
 
 
+Span = tuple[str, list[int], int, int]
+"""A tensor's dtype, shape, and where its bytes start and end."""
+
+
 class Stored(NamedTuple):
     """What was stored."""
 
@@ -116,24 +120,43 @@ def encode(value: Any, *, key: str, meta: Any = None) -> bytes:
     return b"".join([length, _START, digest, rest, *payload])
 
 
-def decode(data: Any, *, verify: bool = True) -> Stored:
-    """What `encode` made bytes of; `data` is bytes-like and may be let go afterwards.
+class Layout(NamedTuple):
+    """What bytes say of themselves, checked: enough to read the value again and again."""
 
-    `verify=False` skips the checksum, for bytes that are known to be those that it held for.
+    key: str
+    meta: Any
+    tree: Any
+    spans: list[Span]
+    start: int
+    """Where the tensors' bytes begin."""
+
+
+def decode(data: Any) -> Stored:
+    """What `encode` made bytes of; `data` is bytes-like and may be let go afterwards.
 
     Raises:
         ValueError: the bytes are not what `encode` made, or not whole.
     """
+    layout = read_layout(data)
+    return Stored(read_value(data, layout), layout.key, layout.meta)
+
+
+def read_layout(data: Any) -> Layout:
+    """How to read a value from bytes, once all that they say holds; ValueError as in `decode`."""
     view = memoryview(data).cast("B")
-    header, metadata, start = _header(view, verify=verify)
+    header, metadata, start = _header(view)
     tree, meta = _json(metadata["tree"]), _json(metadata["meta"])
     spans = _spans(header, len(view) - start)
     used: set[int] = set()
     _check_tree(tree, len(spans), used, MAX_DEPTH)
     if len(used) != len(spans):
         raise ValueError(f"not a stored value: {len(spans) - len(used)} tensors that nothing refers to")
-    arrays = _arrays(view[start:], spans)
-    return Stored(_build(tree, arrays), metadata["key"], meta)
+    return Layout(metadata["key"], meta, tree, spans, start)
+
+
+def read_value(data: Any, layout: Layout) -> Any:
+    """The value in bytes whose layout this is, evaluated, in buffers of its own."""
+    return _build(layout.tree, _arrays(memoryview(data).cast("B")[layout.start :], layout.spans))
 
 
 # Writing ------------------------------------------------------------------------------------------
@@ -185,14 +208,14 @@ def _checksum(*parts: Any) -> bytes:
 # Reading ------------------------------------------------------------------------------------------
 
 
-def _header(view: memoryview, *, verify: bool) -> tuple[dict[str, Any], dict[str, str], int]:
+def _header(view: memoryview) -> tuple[dict[str, Any], dict[str, str], int]:
     """The tensors' descriptions, the metadata, and where the tensors' bytes start."""
     if len(view) < _SEALED or view[8 : 8 + len(_START)] != _START:
         raise ValueError("not a stored value: it does not start as one")
     length = int.from_bytes(view[:8], "little")
     if not _SEALED - 8 <= length <= min(MAX_HEADER, len(view) - 8):
         raise ValueError(f"not a stored value: a header of {length} bytes in {len(view)}")
-    if verify and _checksum(view[:8], view[_SEALED:]) != view[_SEALED - _DIGEST : _SEALED]:
+    if _checksum(view[:8], view[_SEALED:]) != view[_SEALED - _DIGEST : _SEALED]:
         raise ValueError("a stored value was damaged: its checksum is another")
     header = _json(bytes(view[8 : 8 + length]))
     metadata = header.pop("__metadata__") if isinstance(header, dict) else None
@@ -219,7 +242,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _spans(header: dict[str, Any], size: int) -> list[tuple[str, list[int], int, int]]:
+def _spans(header: dict[str, Any], size: int) -> list[Span]:
     """`(dtype, shape, start, end)` of every tensor: in order, without gaps, filling `size` bytes."""
     if len(header) > MAX_LEAVES:
         raise ValueError(f"not a stored value: {len(header)} tensors; at most {MAX_LEAVES} are read")
@@ -236,7 +259,7 @@ def _spans(header: dict[str, Any], size: int) -> list[tuple[str, list[int], int,
     return spans
 
 
-def _description(entry: Any, index: int) -> tuple[str, list[int], int, int]:
+def _description(entry: Any, index: int) -> Span:
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"not a stored value: tensor {index} is not described")
     code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
@@ -288,7 +311,7 @@ def _children(tree: Any) -> Iterator[Any]:
         yield from tree[1:]
 
 
-def _arrays(payload: memoryview, spans: list[tuple[str, list[int], int, int]]) -> list[Any]:
+def _arrays(payload: memoryview, spans: list[Span]) -> list[Any]:
     """Evaluated arrays, each with a copy of its bytes."""
     import mlx.core as mx
     import numpy as np

@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import threading
 import time
+from collections import OrderedDict
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,6 +35,8 @@ _BURIAL_EVERY = 64
 
 _MAX_READ = 1 << 14
 """Files that are remembered to have been read."""
+_MAX_MAPS = 16
+"""Maps that are kept, because making one takes as long as copying a megabyte out of it."""
 
 Stamp = tuple[int, ...]
 
@@ -84,6 +87,7 @@ class DiskStore:
         self.path = Path(path).expanduser().absolute()
         if self.path.exists() and not self.path.is_dir():
             raise NotADirectoryError(f"{self.path} is not a folder; a DiskStore wants one of its own")
+        self._entries = self.path / "entries"
         self.max_bytes = None if max_bytes is None else parse_size(max_bytes)
         if self.max_bytes is not None and self.max_bytes < 1:
             raise ValueError(f"max_bytes={max_bytes!r}: a bound is at least 1 byte (None: no bound)")
@@ -98,20 +102,21 @@ class DiskStore:
         self._used: dict[str, int] = {}
         self._noted_at = clock()
         self._read: set[Stamp] = set()
+        self._maps: OrderedDict[str, _Mapped] = OrderedDict()
         with suppress(OSError):  # a folder that can't be made is reported when it is needed
             self._make_folder()
 
     # The store ----------------------------------------------------------------------------------
 
     def get(self, key: Key) -> Any:
-        """The bytes of an entry (a bytearray, or a memory map), or None; see `Store`.
+        """The bytes of an entry (read or mapped), or None; see `Store`.
 
         A file is read the first time, so that a failing disk is an error, and mapped from then on,
-        which saves a copy.
+        which saves a copy. The latest few maps are kept.
         """
         name = name_of(key)
         try:
-            data = self._load(self._file(name))
+            data = self._load(name)
         except FileNotFoundError:
             if not self.path.is_dir():
                 raise StoreError(f"{self.path} is gone: deleted, or it could not be made") from None
@@ -140,14 +145,14 @@ class DiskStore:
             except BaseException:
                 _unlink(unfinished)
                 if placed:
-                    _unlink(self._file(name))
+                    self._remove(name)
                 raise
 
     def delete(self, key: Key) -> bool:
         """Remove an entry; see `Store`."""
         name = name_of(key)
         with self._faults(), self._changing() as index:
-            found = _unlink(self._file(name))
+            found = self._remove(name)
             index.remove([name])
         return found
 
@@ -158,7 +163,7 @@ class DiskStore:
             names = {name for name, _ in self._listing()} | set(index.rows())
             names = {name for name in names if name.endswith(ending)}
             for name in names:
-                _unlink(self._file(name))
+                self._remove(name)
             index.remove(names)
 
     def __len__(self) -> int:
@@ -209,28 +214,51 @@ class DiskStore:
 
     # Files ----------------------------------------------------------------------------------------
 
-    def _file(self, name: str) -> Path:
-        return self.path / "entries" / name[:2] / f"{name}{_SUFFIX}"
+    def _location(self, name: str) -> str:
+        return f"{self._entries}/{name[:2]}/{name}{_SUFFIX}"
 
-    def _load(self, path: Path) -> Any:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    def _file(self, name: str) -> Path:
+        return Path(self._location(name))
+
+    def _remove(self, name: str) -> bool:
+        """Remove a file, and let go of its map, which would keep its bytes on the disk."""
+        with self._notes:
+            self._maps.pop(name, None)
+        return _unlink(self._file(name))
+
+    def _load(self, name: str) -> Any:
+        location = self._location(name)
+        kept = self._maps.get(name)
+        if kept is not None and kept.stamp == _stamp(os.lstat(location)):
+            return kept
+        fd = os.open(location, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         with open(fd, "rb", buffering=0) as file:  # noqa: PTH123  # it has a descriptor, not a path
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "not a regular file")
-            stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-            if status.st_size and stamp in self._read:
-                mapped = _Mapped(fd, status.st_size, prot=mmap.PROT_READ)
-                mapped.stamp = stamp
-                return mapped
-            data = _Read(status.st_size)
-            del data[_read_into(file, data) :]
+            stamp, size = _stamp(status), status.st_size
+            if not size:
+                return b""
+            data: _Read | _Mapped
+            if stamp in self._read:
+                data = _Mapped(fd, size, prot=mmap.PROT_READ)
+            else:
+                data = _Read(-1, size)
+                _fill(data, file)
         data.stamp = stamp
-        with self._notes:
-            if len(self._read) >= _MAX_READ:
-                self._read.clear()
-            self._read.add(stamp)
+        self._remember(name, data)
         return data
+
+    def _remember(self, name: str, data: _Read | _Mapped) -> None:
+        with self._notes:
+            if isinstance(data, _Mapped):
+                self._maps[name] = data
+                if len(self._maps) > _MAX_MAPS:
+                    self._maps.popitem(last=False)
+            else:
+                if len(self._read) >= _MAX_READ:
+                    self._read.clear()
+                self._read.add(data.stamp)
 
     def _unfinished(self, data: bytes) -> Path:
         """A file beside the entries with these bytes in it."""
@@ -255,6 +283,8 @@ class DiskStore:
 
     def _place(self, unfinished: Path, name: str) -> None:
         target = self._file(name)
+        with self._notes:
+            self._maps.pop(name, None)
         try:
             unfinished.replace(target)
         except FileNotFoundError:
@@ -263,7 +293,7 @@ class DiskStore:
 
     def _listing(self) -> Iterator[tuple[str, os.stat_result]]:
         """Every entry's name and status."""
-        for folder in _scan(self.path / "entries"):
+        for folder in _scan(self._entries):
             for file in _scan(folder.path) if folder.is_dir(follow_symlinks=False) else ():
                 with suppress(FileNotFoundError):
                     if _NAME.fullmatch(file.name) and file.is_file(follow_symlinks=False):
@@ -275,7 +305,7 @@ class DiskStore:
             try:
                 decode(self._file(name).read_bytes())
             except ValueError:
-                damaged += _unlink(self._file(name))
+                damaged += self._remove(name)
         return damaged
 
     # The index, with the lock held ------------------------------------------------------------------
@@ -338,7 +368,7 @@ class DiskStore:
             return 0
         names = index.victims(self.max_bytes, keep)
         for name in names:
-            _unlink(self._file(name))
+            self._remove(name)
         index.remove(names)
         return len(names)
 
@@ -386,14 +416,17 @@ class DiskStore:
             raise StoreError(f"{self.path}: the index failed: {error}") from error
 
 
-class _Read(bytearray):
-    """Bytes of a file, and which state of it they are from."""
+class _Read(mmap.mmap):
+    """Bytes of a file in memory of their own, and which state of the file they are from.
+
+    (A mapping of nothing: it need not be filled with zeros first, as a bytearray is.)
+    """
 
     stamp: Stamp
 
 
 class _Mapped(mmap.mmap):
-    """As `_Read`, mapped."""
+    """As `_Read`, but the file's own."""
 
     stamp: Stamp
 
@@ -411,19 +444,22 @@ def _open_index(path: Path) -> tuple[Index, bool]:
         return Index(path), True
 
 
+def _stamp(status: os.stat_result) -> Stamp:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
 def _ns(seconds: float) -> int:
     return int(seconds * 1e9)
 
 
-def _read_into(file: Any, buffer: bytearray) -> int:
+def _fill(buffer: mmap.mmap, file: Any) -> None:
     filled = 0
     with memoryview(buffer) as view:
-        while filled < len(buffer):
+        while filled < len(view):
             count = file.readinto(view[filled:])
             if not count:
-                break
+                raise OSError(errno.EIO, "it ended early")
             filled += count
-    return filled
 
 
 def _unlink(path: Path) -> bool:

@@ -15,7 +15,7 @@ from visioncache.sizes import format_size, nbytes
 from visioncache.stores import open_store
 from visioncache.stores.base import Store, StoreError
 from visioncache.stores.behind import WriteBehind
-from visioncache.stores.codec import decode
+from visioncache.stores.codec import Layout, read_layout, read_value
 from visioncache.stores.tasks import Clear, Loaded, Remove, Task, Write, held
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 EXIT_SECONDS = 5.0
 """How long an interpreter that exits waits, in all, for what is still to be written."""
-_MAX_VERIFIED = 1 << 14
+_MAX_LAYOUTS = 1 << 12
 
 
 class StoreWarning(UserWarning):
@@ -87,7 +87,8 @@ class Tier:
         self._closed = False
         self._hits = self._misses = self._errors = self._bytes_read = 0
         self._warned: set[tuple[str, str]] = set()
-        self._verified: set[Hashable] = set()
+        self._layouts: dict[Hashable, Layout] = {}
+        """Of bytes that were verified, by their stamps."""
         self._baseline = StoreInfo()
         _tiers.add(self)
 
@@ -126,19 +127,16 @@ class Tier:
 
     def _decoded(self, key: Key, data: Any) -> Loaded:
         stamp = getattr(data, "stamp", None)
-        value, text, record = decode(data, verify=stamp is None or stamp not in self._verified)
-        if text != key.text:
+        layout = None if stamp is None else self._layouts.get(stamp)
+        if layout is None:
+            layout = _checked(key, read_layout(data))
+            if stamp is not None:
+                if len(self._layouts) >= _MAX_LAYOUTS:
+                    self._layouts.clear()
+                self._layouts[stamp] = layout
+        elif layout.key != key.text:
             raise ValueError("a stored value of another key")
-        if value is None or not isinstance(record, dict) or set(record) != {"label", "seconds", "meta"}:
-            raise ValueError("a stored value that no cache has put")
-        label, seconds, meta = record["label"], record["seconds"], record["meta"]
-        if not isinstance(label, str) or type(seconds) not in {int, float} or not _is_meta(meta):
-            raise ValueError("a stored value that no cache has put")
-        if stamp is not None:
-            if len(self._verified) >= _MAX_VERIFIED:
-                self._verified.clear()
-            self._verified.add(stamp)
-        return Loaded(value, label, seconds, meta)
+        return Loaded(read_value(data, layout), **layout.meta)
 
     def _counted(self, loaded: Loaded | None, size: int) -> Loaded | None:
         with self._lock:
@@ -237,8 +235,17 @@ class Tier:
             )
 
 
-def _is_meta(meta: Any) -> bool:
-    return meta is None or isinstance(meta, dict)
+def _checked(key: Key, layout: Layout) -> Layout:
+    """A layout, when it is one of a value that a cache put under a key; else ValueError."""
+    if layout.key != key.text:
+        raise ValueError("a stored value of another key")
+    record = layout.meta
+    if layout.tree is None or not isinstance(record, dict) or set(record) != {"label", "seconds", "meta"}:
+        raise ValueError("a stored value that no cache has put")
+    label, seconds, meta = record["label"], record["seconds"], record["meta"]
+    if not isinstance(label, str) or type(seconds) not in {int, float} or not isinstance(meta, dict | None):
+        raise ValueError("a stored value that no cache has put")
+    return layout
 
 
 _tiers: weakref.WeakSet[Tier] = weakref.WeakSet()
