@@ -16,7 +16,8 @@ SIZE, PATCH = 32, 8
 class ImageProcessor(CLIPImageProcessorPil):
     """CLIP's, deaf to the tokenizer's `padding`, which mlx-vlm passes on and transformers 5.23 refuses."""
 
-    def __call__(self, images: Any, padding: bool = True, **kwargs: Any) -> Any:
+    def __call__(self, images: Any, **kwargs: Any) -> Any:
+        kwargs.pop("padding", None)
         return super().__call__(images, **kwargs)
 
 
