@@ -164,7 +164,16 @@ _KNOWN = [
 ]
 """The families of mlx-vlm 0.7.10 that accept `cached_image_features`."""
 
-_REASONS: dict[str, str] = {}
+_REASONS: dict[str, str] = {
+    "deepseek_v4": "its processor has no image processor to take the place of",
+    "deepseek_vl_v2": "its processor has no image processor to take the place of",
+    "falcon_ocr": "its processor has no image processor to take the place of",
+    "falcon_perception": "it reads the stored pixels again when it decodes a mask",
+    "granite4_vision": "only the first image is read, padded to the largest of the request",
+    "granite_vision": "only the first image is read, padded to the largest of the request",
+    "hunyuan_vl": "its tower mixes the images of a request: features depend on the others",
+    "jina_vlm": "its processor has no image processor to take the place of",
+}
 """Why a family is not supported, where it is more than that nobody has written its row yet."""
 
 UNSUPPORTED = {
