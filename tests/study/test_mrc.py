@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from traces_for_tests import as_ints, frame, slow_lru, traces
+from traces_for_tests import as_ints, frame, needs_libcachesim, slow_lru, traces
 
 from visioncache.study import miss_ratio_curve, recommend, replay, workload
 from visioncache.study.mrc import NEVER_BEFORE, lru_distances, weight_below
@@ -71,6 +71,7 @@ def million() -> pd.DataFrame:
     return pd.DataFrame({"key": asked.astype(str), "nbytes": rng.integers(10**5, 10**7, 200_000)[asked]})
 
 
+@needs_libcachesim
 @pytest.mark.parametrize("by", ["entries", "bytes"])
 def test_a_million_requests_take_less_than_ten_seconds_and_agree_with_libcachesim(by: str) -> None:
     import libcachesim as lcs

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from functools import cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import strategies as st
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+HAS_LIBCACHESIM = find_spec("libcachesim") is not None
+needs_libcachesim = pytest.mark.skipif(not HAS_LIBCACHESIM, reason="libcachesim has no wheel here")
 
 
 @st.composite
