@@ -243,7 +243,7 @@ class DiskStore:
             if stamp in self._read:
                 data = _Mapped(fd, size, prot=mmap.PROT_READ)
             else:
-                data = _Read(-1, size)
+                data = _Read(size)
                 _fill(data, file)
         data.stamp = stamp
         self._remember(name, data)
@@ -416,17 +416,14 @@ class DiskStore:
             raise StoreError(f"{self.path}: the index failed: {error}") from error
 
 
-class _Read(mmap.mmap):
-    """Bytes of a file in memory of their own, and which state of the file they are from.
-
-    (A mapping of nothing: it need not be filled with zeros first, as a bytearray is.)
-    """
+class _Read(bytearray):
+    """Bytes of a file, and which state of it they are from."""
 
     stamp: Stamp
 
 
 class _Mapped(mmap.mmap):
-    """As `_Read`, but the file's own."""
+    """As `_Read`, mapped."""
 
     stamp: Stamp
 
@@ -452,7 +449,7 @@ def _ns(seconds: float) -> int:
     return int(seconds * 1e9)
 
 
-def _fill(buffer: mmap.mmap, file: Any) -> None:
+def _fill(buffer: bytearray, file: Any) -> None:
     filled = 0
     with memoryview(buffer) as view:
         while filled < len(view):
