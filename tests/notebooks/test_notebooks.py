@@ -14,7 +14,8 @@ LARGEST = 1_000_000
 """Bytes of a committed notebook."""
 
 
-@pytest.mark.parametrize("name", NAMES)
+# 05 is run, within its time, by tests/study.
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("05")])
 def test_a_notebook_runs_from_top_to_bottom(name: str) -> None:
     notebook = nbformat.read(FOLDER / name, as_version=4)
     NotebookClient(notebook, timeout=500, resources={"metadata": {"path": str(FOLDER)}}).execute()
