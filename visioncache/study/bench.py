@@ -68,7 +68,7 @@ class BenchResult:
         shown = self.summary()
         baseline = shown[shown["arm"] == "mlx-vlm"].set_index("session")["ttft_s"]
         against = shown["session"].map(baseline)
-        shown.insert(4, "of mlx-vlm", (shown["ttft_s"] / against).map(lambda r: f"{r:.2f}"))
+        shown.insert(4, "of mlx-vlm", (shown["ttft_s"] / against).map(lambda r: f"{r:.2f}" if r > 0 else "-"))
         shown["ttft_s"] = shown["ttft_s"].map(lambda s: f"{s:.2f}")
         shown["held_bytes"] = shown["held_bytes"].map(format_size)
         shown["correct"] = shown["correct"].map(lambda c: f"{c:.0%}")
