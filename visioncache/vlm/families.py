@@ -90,7 +90,13 @@ _ROWS = (
         "lfm2_vl", "encode_images", Rows(companions=("spatial_shapes", "pixel_attention_mask")), keep=_in_one
     ),
     # Rows of a newline follow the projector, so its place is taken: the tower's graph is never run.
-    Family("llava_next", "multi_modal_projector", Rows(companions=("image_sizes",), numpy=True), "seam"),
+    Family(
+        "llava_next",
+        "multi_modal_projector",
+        Rows(companions=("image_sizes",), numpy=True),
+        "seam",
+        join=_first,
+    ),  # upstream reads the first image alone
     Family("llava", "multi_modal_projector", Rows(numpy=True)),
     Family("internvl_chat", "mlp1.3", Rows(axis=1)),
     Family("gemma4_unified", "get_image_features", Rows(companions=("image_position_ids",))),
