@@ -264,7 +264,7 @@ def test_an_index_from_elsewhere_can_have_nothing_removed_but_entries(tmp_path: 
     store.close()
     precious = tmp_path / "model.safetensors"
     precious.write_bytes(b"weights")
-    name = "../../../../" + str(precious.relative_to("/")).removesuffix(".safetensors")
+    name = "../" * 20 + str(precious.relative_to("/")).removesuffix(".safetensors")
     with sqlite3.connect(store.path / "index.sqlite3") as index:
         index.execute("insert into entries values (?, 999, 0)", (name,))
         index.execute("insert into entries values ('..', 999, 0)")
