@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -255,6 +256,31 @@ def test_an_index_that_is_deleted_while_it_is_open_is_made_again(tmp_path: Path)
     store.put(B, b"b")
     assert len(store) == 2
     assert store.check()[2:] == (0, 0, 0, 0)
+
+
+def test_an_index_from_elsewhere_can_have_nothing_removed_but_entries(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path / "features", max_bytes=1000)
+    store.put(A, b"a")
+    store.close()
+    precious = tmp_path / "model.safetensors"
+    precious.write_bytes(b"weights")
+    name = "../" * 20 + str(precious.relative_to("/")).removesuffix(".safetensors")
+    with sqlite3.connect(store.path / "index.sqlite3") as index:
+        index.execute("insert into entries values (?, 999, 0)", (name,))
+        index.execute("insert into entries values ('..', 999, 0)")
+    index.close()
+    store.put(B, b"b" * 500)
+    store.clear()
+    assert precious.exists()
+
+
+def test_what_is_larger_than_any_entry_is_not_read(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path)
+    store.put(A, b"a")
+    with file_of(store, A).open("r+b") as file:
+        file.truncate(1 << 40)  # it takes no space
+    with pytest.raises(StoreError, match="larger than any entry"):
+        store.get(A)
 
 
 # Several at once ------------------------------------------------------------------------------------

@@ -195,6 +195,25 @@ def test_a_password_opens_the_server_and_is_never_shown(
     server.kill()
 
 
+@pytest.mark.parametrize("kind", ["redis", "valkey"])
+def test_a_user_needs_these_commands_and_keys_and_no_others(
+    kind: str, start_server: Callable[..., Any]
+) -> None:
+    server = start_server(kind)
+    commands = ["hgetall", "hset", "hget", "pexpire", "persist", "rename", "unlink", "scan", "multi", "exec"]
+    admin = RedisStore(server.url, timeout=20)
+    rights = ["on", ">hunter2", "~visioncache:*", *(f"+{command}" for command in commands)]
+    raw(admin, "ACL", "SETUSER", "cache", "reset", *rights)
+    store = open_store(f"redis://cache:hunter2@127.0.0.1:{server.port}/0", timeout=20, ttl=100)
+    for size in (10, 20_000_000):
+        store.put(A, bytes(size))
+        assert store.get(A) == bytes(size)
+    assert (len(store), store.volume()) == (1, 20_000_000)
+    assert store.delete(A)
+    store.clear()
+    server.kill()
+
+
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tls")

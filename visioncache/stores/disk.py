@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
-import errno
-import mmap
-import os
-import re
 import sqlite3
-import stat
 import threading
 import time
-from collections import OrderedDict
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from visioncache.sizes import format_size, parse_size
 from visioncache.stores.base import StoreError, name_of, scope_digest
+from visioncache.stores.files import Files, write
 from visioncache.stores.index import Index
 from visioncache.stores.writers import Writer, dead_writers, locked, sweep
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator
 
     from visioncache.keys import Key
 
-_SUFFIX = ".safetensors"
-_NAME = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}\.safetensors")
 _NOTE_SECONDS = 5.0
 _MAX_NOTES = 1024
 """How often, or after how many uses, the index hears who was used."""
 _BURIAL_EVERY = 64
 """Puts between two looks for processes that died."""
-
-_MAX_READ = 1 << 14
-"""Files that are remembered to have been read."""
-_MAX_MAPS = 16
-"""Maps that are kept, because making one takes as long as copying a megabyte out of it."""
-
-Stamp = tuple[int, ...]
 
 
 class Checked(NamedTuple):
@@ -87,7 +74,7 @@ class DiskStore:
         self.path = Path(path).expanduser().absolute()
         if self.path.exists() and not self.path.is_dir():
             raise NotADirectoryError(f"{self.path} is not a folder; a DiskStore wants one of its own")
-        self._entries = self.path / "entries"
+        self._files = Files(self.path / "entries")
         self.max_bytes = None if max_bytes is None else parse_size(max_bytes)
         if self.max_bytes is not None and self.max_bytes < 1:
             raise ValueError(f"max_bytes={max_bytes!r}: a bound is at least 1 byte (None: no bound)")
@@ -101,22 +88,16 @@ class DiskStore:
         self._puts = 0
         self._used: dict[str, int] = {}
         self._noted_at = clock()
-        self._read: set[Stamp] = set()
-        self._maps: OrderedDict[str, _Mapped] = OrderedDict()
         with suppress(OSError):  # a folder that can't be made is reported when it is needed
             self._make_folder()
 
     # The store ----------------------------------------------------------------------------------
 
     def get(self, key: Key) -> Any:
-        """The bytes of an entry (read or mapped), or None; see `Store`.
-
-        A file is read the first time, so that a failing disk is an error, and mapped from then on,
-        which saves a copy. The latest few maps are kept.
-        """
+        """The bytes of an entry, read the first time and mapped from then on, or None; see `Store`."""
         name = name_of(key)
         try:
-            data = self._load(name)
+            data = self._files.load(name)
         except FileNotFoundError:
             if not self.path.is_dir():
                 raise StoreError(f"{self.path} is gone: deleted, or it could not be made") from None
@@ -141,18 +122,18 @@ class DiskStore:
                     index.add(name, len(data), _ns(self._clock()))
                     self._cull(index, keep=name)
                     placed = True  # before it is true: an interrupt may strike in between
-                    self._place(unfinished, name)
+                    self._files.place(unfinished, name)
             except BaseException:
-                _unlink(unfinished)
+                unfinished.unlink(missing_ok=True)
                 if placed:
-                    self._remove(name)
+                    self._files.remove(name)
                 raise
 
     def delete(self, key: Key) -> bool:
         """Remove an entry; see `Store`."""
         name = name_of(key)
         with self._faults(), self._changing() as index:
-            found = self._remove(name)
+            found = self._files.remove(name)
             index.remove([name])
         return found
 
@@ -160,10 +141,10 @@ class DiskStore:
         """Remove every entry, or those of a scope; files that are not entries stay."""
         ending = "" if scope is None else f"-{scope_digest(scope)}"
         with self._faults(), self._changing() as index:
-            names = {name for name, _ in self._listing()} | set(index.rows())
+            names = {name for name, _ in self._files.listing()} | set(index.rows())
             names = {name for name in names if name.endswith(ending)}
             for name in names:
-                self._remove(name)
+                self._files.remove(name)
             index.remove(names)
 
     def __len__(self) -> int:
@@ -212,54 +193,6 @@ class DiskStore:
         bound = "" if self.max_bytes is None else f", max_bytes={format_size(self.max_bytes)!r}"
         return f"DiskStore({str(self.path)!r}{bound})"
 
-    # Files ----------------------------------------------------------------------------------------
-
-    def _location(self, name: str) -> str:
-        return f"{self._entries}/{name[:2]}/{name}{_SUFFIX}"
-
-    def _file(self, name: str) -> Path:
-        return Path(self._location(name))
-
-    def _remove(self, name: str) -> bool:
-        """Remove a file, and let go of its map, which would keep its bytes on the disk."""
-        with self._notes:
-            self._maps.pop(name, None)
-        return _unlink(self._file(name))
-
-    def _load(self, name: str) -> Any:
-        location = self._location(name)
-        kept = self._maps.get(name)
-        if kept is not None and kept.stamp == _stamp(os.lstat(location)):
-            return kept
-        fd = os.open(location, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with open(fd, "rb", buffering=0) as file:  # noqa: PTH123  # it has a descriptor, not a path
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                raise OSError(errno.EINVAL, "not a regular file")
-            stamp, size = _stamp(status), status.st_size
-            if not size:
-                return b""
-            data: _Read | _Mapped
-            if stamp in self._read:
-                data = _Mapped(fd, size, prot=mmap.PROT_READ)
-            else:
-                data = _Read(size)
-                _fill(data, file)
-        data.stamp = stamp
-        self._remember(name, data)
-        return data
-
-    def _remember(self, name: str, data: _Read | _Mapped) -> None:
-        with self._notes:
-            if isinstance(data, _Mapped):
-                self._maps[name] = data
-                if len(self._maps) > _MAX_MAPS:
-                    self._maps.popitem(last=False)
-            else:
-                if len(self._read) >= _MAX_READ:
-                    self._read.clear()
-                self._read.add(data.stamp)
-
     def _unfinished(self, data: bytes) -> Path:
         """A file beside the entries with these bytes in it."""
         with self._lock:
@@ -270,42 +203,16 @@ class DiskStore:
                     self._bury(index)
             assert self._writer is not None  # noqa: S101  # `_opened` made it
             path = self._writer.unfinished()
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with open(fd, "wb", buffering=0) as file:  # noqa: PTH123  # it has a descriptor
-                view = memoryview(data).cast("B")
-                while view:
-                    view = view[file.write(view) :]
-        except BaseException:
-            _unlink(path)
-            raise
+        write(path, data)
         return path
-
-    def _place(self, unfinished: Path, name: str) -> None:
-        target = self._file(name)
-        with self._notes:
-            self._maps.pop(name, None)
-        try:
-            unfinished.replace(target)
-        except FileNotFoundError:
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            unfinished.replace(target)
-
-    def _listing(self) -> Iterator[tuple[str, os.stat_result]]:
-        """Every entry's name and status."""
-        for folder in _scan(self._entries):
-            for file in _scan(folder.path) if folder.is_dir(follow_symlinks=False) else ():
-                with suppress(FileNotFoundError):
-                    if _NAME.fullmatch(file.name) and file.is_file(follow_symlinks=False):
-                        yield file.name.removesuffix(_SUFFIX), file.stat(follow_symlinks=False)
 
     def _remove_damaged(self, decode: Callable[[Any], object]) -> int:
         damaged = 0
-        for name, _ in list(self._listing()):
+        for name, _ in list(self._files.listing()):
             try:
-                decode(self._file(name).read_bytes())
+                decode(self._files.load(name))
             except ValueError:
-                damaged += self._remove(name)
+                damaged += self._files.remove(name)
         return damaged
 
     # The index, with the lock held ------------------------------------------------------------------
@@ -355,11 +262,12 @@ class DiskStore:
     def _reconcile(self, index: Index) -> tuple[int, int]:
         """Make the rows agree with the files; returns (files unknown, rows wrong) before."""
         rows = index.rows()
-        files = dict(self._listing())
+        files = dict(self._files.listing())
         for name, status in files.items():
             if rows.get(name) != status.st_size:
                 index.add(name, status.st_size, status.st_mtime_ns)
         index.remove(rows.keys() - files.keys())
+        index.count()
         wrong = sum(name not in files or files[name].st_size != size for name, size in rows.items())
         return len(files.keys() - rows.keys()), wrong
 
@@ -368,7 +276,7 @@ class DiskStore:
             return 0
         names = index.victims(self.max_bytes, keep)
         for name in names:
-            self._remove(name)
+            self._files.remove(name)
         index.remove(names)
         return len(names)
 
@@ -416,18 +324,6 @@ class DiskStore:
             raise StoreError(f"{self.path}: the index failed: {error}") from error
 
 
-class _Read(bytearray):
-    """Bytes of a file, and which state of it they are from."""
-
-    stamp: Stamp
-
-
-class _Mapped(mmap.mmap):
-    """As `_Read`, mapped."""
-
-    stamp: Stamp
-
-
 def _open_index(path: Path) -> tuple[Index, bool]:
     """An index, and whether it is new: there was none, or a damaged one."""
     is_new = not path.exists()
@@ -437,36 +333,9 @@ def _open_index(path: Path) -> tuple[Index, bool]:
         raise  # it is busy, can't be written, or the disk is full
     except sqlite3.DatabaseError:
         for ending in ("", "-wal", "-shm"):
-            _unlink(path.with_name(path.name + ending))
+            path.with_name(path.name + ending).unlink(missing_ok=True)
         return Index(path), True
-
-
-def _stamp(status: os.stat_result) -> Stamp:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _ns(seconds: float) -> int:
     return int(seconds * 1e9)
-
-
-def _fill(buffer: bytearray, file: Any) -> None:
-    filled = 0
-    with memoryview(buffer) as view:
-        while filled < len(view):
-            count = file.readinto(view[filled:])
-            if not count:
-                raise OSError(errno.EIO, "it ended early")
-            filled += count
-
-
-def _unlink(path: Path) -> bool:
-    try:
-        path.unlink()
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _scan(folder: Any) -> Iterator[os.DirEntry[str]]:
-    with suppress(FileNotFoundError), os.scandir(folder) as found:
-        yield from found

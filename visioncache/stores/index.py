@@ -44,6 +44,8 @@ class Index:
         self._db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             self._db.execute("pragma journal_mode = wal")
+            # An index that came from elsewhere runs nothing of its own.
+            self._db.execute("pragma trusted_schema = off")
             # A power cut may cost the latest rows, never the index: a repair finds them again.
             self._db.execute("pragma synchronous = normal")
             with self.transaction():
@@ -87,6 +89,10 @@ class Index:
     def rows(self) -> dict[str, int]:
         """Bytes by name."""
         return dict(self._db.execute("select name, size from entries"))
+
+    def count(self) -> None:
+        """Add the totals up again, whatever they were."""
+        self._db.execute("update totals set (entries, bytes) = (select count(*), total(size) from entries)")
 
     def add(self, name: str, size: int, used: int) -> None:
         """Add or replace a row."""

@@ -228,8 +228,8 @@ class Tier:
             self._report(key, message)
         if is_new:
             warnings.warn(
-                f"{self.store!r} failed: {message}. The cache goes on without it; what follows is counted "
-                "in info() and logged in events",
+                f"{self.store!r} failed: {message.rstrip('.')}. The cache goes on without it; what follows "
+                "is counted in info() and logged in events",
                 StoreWarning,
                 stacklevel=2,
             )
