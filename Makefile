@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo lab test check benchmark clean
+.PHONY: install demo lab test check clean
 
 install: $(STAMP)
 
