@@ -483,9 +483,10 @@ class VisionFeatureCache:
         return unsubscribe
 
     def _repr_html_(self) -> str:
+        from visioncache.jupyter.advice import advice
         from visioncache.jupyter.table import cache_html
 
-        return cache_html(self)
+        return cache_html(self, advice(self))
 
     def __repr__(self) -> str:
         lru = self._lru

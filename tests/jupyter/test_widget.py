@@ -19,6 +19,7 @@ from scenes import features, filled
 from visioncache import VisionFeatureCache
 from visioncache.jupyter import CacheView
 from visioncache.jupyter.snapshot import WINDOW, History, Names, snapshot, window
+from visioncache.study.sizing import recommend
 
 if TYPE_CHECKING:
     from visioncache.keys import Key
@@ -126,6 +127,20 @@ def test_one_change_set_is_one_message() -> None:
     assert set(message["state"]) == {"view", "pictures"}
     assert message["state"]["view"]["news"]["evict"][0]["label"] == "a"
     assert message["state"]["view"]["news"]["counts"] == {"evict": 1, "put": 1}
+
+
+def test_one_line_says_how_large_the_cache_should_be() -> None:
+    cache = VisionFeatureCache(max_size=2)
+    view = CacheView(cache)
+    view.follow()
+    assert view.view["advice"] == ""
+    for name in "abcabc":
+        if cache.get(name) is None:
+            cache.put(name, features(4))
+    settle(view, lambda shown: shown["advice"])
+    assert view.view["advice"] == str(recommend(cache.events))
+    assert view.view["advice"] in view._repr_mimebundle_()[0]["text/html"]
+    assert view.view["advice"] in cache._repr_html_()
 
 
 def test_nothing_is_sent_after_close() -> None:

@@ -58,15 +58,15 @@ def table_html(header: Sequence[str], rows: Iterable[Sequence[str]], caption: st
     )
 
 
-def cache_html(cache: VisionFeatureCache) -> str:
-    """A cache: its counters, and a table of the entries used last, the latest first."""
-    info = cache.info()
+def cache_html(cache: VisionFeatureCache, note: str = "") -> str:
+    """A cache: its counters, a note, and a table of the entries used last, the latest first."""
+    counters = info_html(cache.info(), "VisionFeatureCache", note)
     shown, hidden = _latest(cache)
     if not shown:
-        return info_html(info, "VisionFeatureCache")
+        return counters
     caption = "Entries, most recently used first" + (f" ({hidden} older ones not shown)" if hidden else "")
     rows = [_cells(entry, seconds_now(cache)) for entry in shown]
-    return info_html(info, "VisionFeatureCache") + table_html(_COLUMNS, rows, caption, _RIGHT)
+    return counters + table_html(_COLUMNS, rows, caption, _RIGHT)
 
 
 def cache_text(cache: VisionFeatureCache) -> str:
@@ -86,8 +86,8 @@ def cache_text(cache: VisionFeatureCache) -> str:
     return "\n".join(lines)
 
 
-def info_html(info: CacheInfo, title: str = "CacheInfo") -> str:
-    """A cache's counters, on one line."""
+def info_html(info: CacheInfo, title: str = "CacheInfo", note: str = "") -> str:
+    """A cache's counters, on one line, and a note below them."""
     entries = f"{info.size:,}" + ("" if info.max_size is None else f" of {info.max_size:,}")
     held = format_size(info.nbytes) + ("" if info.max_bytes is None else f" of {format_size(info.max_bytes)}")
     facts = [
@@ -101,7 +101,7 @@ def info_html(info: CacheInfo, title: str = "CacheInfo") -> str:
     ]
     if info.rejects:
         facts.append((f"{info.rejects:,}", "rejected"))
-    return facts_html(title, facts)
+    return facts_html(title, facts, note)
 
 
 def delta_facts(delta: Counters) -> list[tuple[str, str]]:

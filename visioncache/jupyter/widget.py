@@ -14,6 +14,7 @@ import traitlets
 
 from visioncache.cache import VisionFeatureCache
 from visioncache.jupyter import cells
+from visioncache.jupyter.advice import advice
 from visioncache.jupyter.pace import Pace
 from visioncache.jupyter.snapshot import SORTS, History, Names, Sort, label_of, news, snapshot
 from visioncache.jupyter.table import cache_html, cache_text, seconds_now
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 INTERVAL = 0.1
 """Seconds between two messages: at most ten a second."""
+
+ADVICE_INTERVAL = 3.0
+"""Seconds between two looks at how large the cache should be."""
 
 THUMBNAIL_PX = 96
 _STATIC = Path(__file__).parent / "static"
@@ -80,6 +84,8 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
         self._sent: OrderedDict[str, None] = OrderedDict()
         self._resend = False
         self._pace = Pace(_weak(self, "_tell"), INTERVAL)
+        self._advice = ""
+        self._advising = Pace(_weak(self, "_advise"), ADVICE_INTERVAL)
         view, pictures = self._look()
         super().__init__(view=view, pictures=pictures)
         self.on_msg(_weak(self, "_hear"))
@@ -100,6 +106,7 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
         if self._subscription is None and not self._pace.closed:
             self._subscription = weakref.finalize(self, self.cache.subscribe(_weak(self, "_notice")))
             _following.add(self)
+            self._advising.nudge()
             self._pace.nudge()
 
     def rest(self) -> None:
@@ -117,6 +124,7 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
         """Remove the widget from every page; nothing is sent once this has returned."""
         if hasattr(self, "_pace"):  # not when __init__ refused its arguments
             self.rest()
+            self._advising.close()
             self._pace.close()
         if self.comm is not None and self.layout is not None:
             self.layout.close()  # a widget of its own, which ipywidgets would keep
@@ -129,7 +137,8 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
             return None
         data, metadata = bundle
         # Where no kernel runs and no widget state was saved, this is what people see.
-        return {**data, "text/html": cache_html(self.cache), "text/plain": cache_text(self.cache)}, metadata
+        html = cache_html(self.cache, self._advice)
+        return {**data, "text/html": html, "text/plain": cache_text(self.cache)}, metadata
 
     def __repr__(self) -> str:
         return f"CacheView({self.cache!r})"
@@ -138,7 +147,15 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
 
     def _notice(self, event: Event) -> None:
         self._happened.append(event)
+        if event.kind in ("hit", "store-hit", "miss"):
+            self._advising.nudge()
         self._pace.nudge()
+
+    def _advise(self) -> None:
+        latest = advice(self.cache)
+        if latest != self._advice:
+            self._advice = latest
+            self._pace.nudge()
 
     def _tell(self) -> None:
         view, pictures = self._look()
@@ -158,6 +175,7 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
         self._messages += 1
         view["message"] = self._messages
         view["news"] = news(happened, self._names)
+        view["advice"] = self._advice
         view["history"] = self._history.rows()
         view["history_seconds"] = History.seconds
         urls = self._new_pictures(entries)

@@ -12,7 +12,7 @@
  *   hits: number, misses: number, evictions: number, seconds_saved: number,
  *   sort: "recency" | "bytes" | "hits", start: number, following: boolean, entries: Entry[],
  *   message: number, news: {counts: Record<string, number>, hit: Named[], evict: Named[]},
- *   history: [number, number, number, number][], history_seconds: number}} View
+ *   history: [number, number, number, number][], history_seconds: number, advice: string}} View
  *
  * @typedef {{get(name: string): any, on(event: string, f: () => void): void,
  *   off(event: string, f: () => void): void, send(content: object): void}} Model
@@ -268,6 +268,7 @@ class Page {
     this.fill = h("div", { class: "vcache-fill" });
     this.track = h("div", { class: "vcache-track", "aria-hidden": "true" }, this.fill);
     this.held = h("span");
+    this.advice = h("p", { class: "vcache-advice" });
     this.picture = h("div", { class: "vcache-picture", "aria-hidden": "true" });
     this.name = h("div", { class: "vcache-name" });
     this.about = h("div", { class: "vcache-small" });
@@ -294,6 +295,7 @@ class Page {
       h("div", { class: "vcache-shelf" }, this.earlier, this.list, this.later),
       h("div", { class: "vcache-ends" }, this.leftEnd, this.rightEnd),
       h("div", { class: "vcache-budget" }, this.track, this.held),
+      this.advice,
       h(
         "div",
         { class: "vcache-detail" },
@@ -363,6 +365,7 @@ class Page {
     show("held", formatBytes(view.nbytes), view.max_bytes == null ? "" : `of ${formatBytes(view.max_bytes)}`);
     show("saved", formatSeconds(view.seconds_saved), "");
     show("evicted", number(view.evictions), "");
+    if (this.advice.textContent !== view.advice) this.advice.textContent = view.advice;
   }
 
   /** @param {View} view */

@@ -1,0 +1,22 @@
+"""Advice: one line on how large the cache should be, from what it has seen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from visioncache.cache import VisionFeatureCache
+
+
+def advice(cache: VisionFeatureCache) -> str:
+    """What `recommend` says of a cache's events; "" until something was asked for again."""
+    if not cache.info().hits and not cache.info().evictions:
+        return ""  # nothing can have been asked for again, so pandas need not be loaded to say so
+    from visioncache.study.sizing import recommend
+    from visioncache.study.traces import TraceError
+
+    try:
+        found = recommend(cache.events)
+    except TraceError:
+        return ""  # the log was cleared, or keeps nothing
+    return str(found) if found.ceiling else ""
