@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from visioncache.vlm.layouts import PACKED, ROWS, Layout, Packed, Rows
+from visioncache.vlm.layouts import PACKED, ROWS, Layout, Packed, Padded, Rows
 from visioncache.vlm.trees import concatenate
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def _with_nothing(features: Any) -> Any:
     return features, None
 
 
+_PIXTRAL = Padded(companions=("image_sizes",))
 _KIMI = Packed(companions=("image_grid_hws", "_grid_shapes"))
 
 # Packed patches behind a grid, the tower alone between pixels and language model.
@@ -98,6 +99,9 @@ _ROWS = (
         join=_first,
     ),  # upstream reads the first image alone
     Family("llava", "multi_modal_projector", Rows(numpy=True)),
+    Family("mistral3", "multi_modal_projector", _PIXTRAL),
+    Family("paligemma", "multi_modal_projector", ROWS, join=_first),  # its tower returns one row
+    Family("pixtral", "multi_modal_projector", _PIXTRAL, join=concatenate(1)),
     Family("internvl_chat", "mlp1.3", Rows(axis=1)),
     Family("gemma4_unified", "get_image_features", Rows(companions=("image_position_ids",))),
 )

@@ -79,6 +79,18 @@ class Rows(Layout):
         ]
 
 
+@dataclass(frozen=True)
+class Padded(Rows):
+    """Rows padded with zeros, at their ends, to the largest of the request; the model cuts that off."""
+
+    def join(self, outputs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        padded = list(outputs)
+        for name in self.pixels:
+            largest = [max(sizes) for sizes in zip(*(o[name].shape[1:] for o in outputs), strict=True)]
+            padded = [{**output, name: _padded(output[name], largest)} for output in padded]
+        return super().join(padded)
+
+
 PACKED = Packed()
 ROWS = Rows()
 
@@ -92,3 +104,8 @@ def _joined(values: list[Any], axis: int) -> Any:
     if isinstance(values[0], np.ndarray):
         return np.concatenate(values, axis=axis)
     return [item for value in values for item in value]
+
+
+def _padded(rows: mx.array, sizes: Sequence[int]) -> mx.array:
+    gaps = [(0, size - own) for size, own in zip(sizes, rows.shape[1:], strict=True)]
+    return mx.pad(rows, [(0, 0), *gaps]) if any(gap for _, gap in gaps) else rows
