@@ -36,6 +36,9 @@ class Family:
     keep: Callable[[Any], Any] = _same
     give: Callable[[Any], Any] = _same
     join: Callable[[Sequence[Any]], Any] = _END_TO_END
+    granularity: Literal["image", "request"] = "image"
+    """What one entry holds: an image, or all images of a request, where what an image becomes
+    depends on those beside it."""
     video: bool = False
     """Whether videos take the same way, as `pixel_values_videos` and `video_grid_thw`."""
     side_outputs: str = ""
@@ -77,6 +80,8 @@ _PACKED = (
     Family("locateanything", "multi_modal_projector", _KIMI),
     Family("mimo_v2", "_encode_vision", PACKED),
     Family("minimax_m3_vl", "patch_merge_mlp", PACKED),
+    # One image; of several, its processor makes one clip, which its tower refuses.
+    Family("paddleocr_vl", "visual", PACKED, granularity="request"),
 )
 
 # A batch of views, one row or several an image, then a projector.

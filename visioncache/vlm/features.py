@@ -110,7 +110,8 @@ class FeatureSide:
             )
         theirs = {names.get(n, n): n for n in layout.names}
         ours = {n: inputs[t] for t, n in theirs.items() if inputs.get(t) is not None}
-        return [self._prepared(image, names) for image in layout.images(ours)]
+        together = self._family.granularity == "request"
+        return [self._prepared(part, names) for part in ([ours] if together else layout.images(ours))]
 
     def _prepared(self, image: dict[str, Any], names: dict[str, str]) -> Part:
         """A part whose identity is the content of inputs that somebody else prepared."""

@@ -95,10 +95,11 @@ class PixelSide:
         scope = self._scope(args, kwargs)
         self._thread.inside = True
         try:
-            sources = [self._source(image) for image in _flat(images)]
+            sources = _each(self._source, images)
+            together = self._attached.family.granularity == "request"
             outputs = [
-                self._one(partial(original, [source], *args, **kwargs), source, scope, collected)
-                for source in sources
+                self._one(partial(original, group, *args, **kwargs), group, scope, collected)
+                for group in ([sources] if together else [[source] for source in _flat(sources)])
             ]
         finally:
             self._thread.inside = False
@@ -106,25 +107,27 @@ class PixelSide:
         return (joined, joined.pop(_SECOND)) if _SECOND in joined else joined
 
     def _one(
-        self, process: Callable[[], Any], source: Any, scope: str, collected: list[Part]
+        self, process: Callable[[], Any], group: Any, scope: str, collected: list[Part]
     ) -> dict[str, Any]:
-        """The inputs of one image, from beside its features or from its pixels."""
-        key, label, variant = _identity(source)
-        part = Part(key.scoped(scope + variant), label)
+        """The inputs of one entry's images, from beside their features or from their pixels."""
+        key, label = _identity(group, scope)
+        part = Part(key, label)
         if not self._attached.lookup.find(part):
             stages = self._attached.stages
             before = stages.totals()
-            if isinstance(source, SourceImage):
+            sources = [image for image in _flat(group) if isinstance(image, SourceImage)]
+            for source in sources:
                 with stages.measure("decode"):
                     source.load()
-                # The file may have changed since it was identified: what was decoded counts.
-                part.key = source.key.scoped(scope + variant)
+            if sources:
+                # A file may have changed since it was identified: what was decoded counts.
+                part.key, _ = _identity(group, scope)
             with stages.measure("preprocess"):
                 outputs = self._stacked(_as_dict(process()))
             part.seconds = sum(stages.totals().since(before).seconds.values())
             part.meta = self._describe(outputs)
             part.inputs = {n: _to_mlx(v) for n, v in outputs.items() if n in self._layout.names}
-            self._attached.thumbnails.make(part.key, source)
+            self._attached.thumbnails.make(part.key, _flat(group)[0])
             if not self._layout.numpy:
                 outputs.update({name: part.inputs[name] for name in self._layout.pixels})
         else:
@@ -193,10 +196,25 @@ def _as_dict(outputs: Any) -> dict[str, Any]:
     return dict(outputs)
 
 
-def _identity(source: Any) -> tuple[Key, str, str]:
+def _identity(group: Any, scope: str) -> tuple[Key, str]:
+    """The key and the label of one image in a list, or of lists of images, whose order counts."""
+    if isinstance(group, list) and (len(group) != 1 or isinstance(group[0], list)):
+        key = Key.of(_each(lambda image: _identity_of_one(image, "")[0], group))
+        return key.scoped(scope), ", ".join(_identity_of_one(image, "")[1] for image in _flat(group))
+    return _identity_of_one(group[0] if isinstance(group, list) else group, scope)
+
+
+def _identity_of_one(source: Any, scope: str) -> tuple[Key, str]:
     if isinstance(source, SourceImage):
-        return source.key, source.label, f"/{source.variant}"
-    return Key.of(source), type(source).__name__, ""
+        return source.key.scoped(f"{scope}/{source.variant}"), source.label
+    return Key.of(source).scoped(scope), type(source).__name__
+
+
+def _each(change: Callable[[Any], Any], images: Any) -> Any:
+    """The same lists of images, each image changed."""
+    if isinstance(images, (list, tuple)):
+        return [_each(change, image) for image in images]
+    return change(images)
 
 
 def _flat(images: Any) -> list[Any]:

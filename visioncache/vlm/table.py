@@ -45,7 +45,7 @@ def _supported(family: Family) -> dict[str, Any]:
     return {
         "family": family.name,
         "supported": True,
-        "granularity": "image",
+        "granularity": family.granularity,
         "skips": ["decode", "preprocess", *tower],
         "side_outputs": family.side_outputs,
         "reason": "",
