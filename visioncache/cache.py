@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import numbers
 import threading
 import time
-import warnings
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from visioncache.events import NO_TAGS, Event, EventLog, Kind
+from visioncache.bounds import positive_bytes, positive_entries, within
 from visioncache.flight import Flights
+from visioncache.journal import Journal
 from visioncache.keys import SOURCE_TAG, Key
-from visioncache.lru import LRU, Slot, within
-from visioncache.records import CacheInfo, Counters, Delta, Entry, outline
-from visioncache.sizes import format_size, nbytes, parse_size
+from visioncache.lru import LRU, Slot
+from visioncache.records import CacheInfo, Counters, Delta, Entry
+from visioncache.sizes import format_size, nbytes
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
+    from visioncache.events import Event, EventLog
     from visioncache.stores.base import Store
     from visioncache.stores.tasks import Loaded
     from visioncache.stores.tier import Tier
@@ -31,9 +31,6 @@ T = TypeVar("T")
 
 _KEEP: Any = object()
 """Stands for a bound that `resize` leaves as it is."""
-
-_tags: ContextVar[Mapping[int, Mapping[str, Any]] | None] = ContextVar("_tags", default=None)
-"""Tags of the current thread or task, by the id of the cache whose `tag` block is open."""
 
 
 class VisionFeatureCache:
@@ -72,16 +69,16 @@ class VisionFeatureCache:
         clock: Callable[[], float] = time.monotonic,
         sizer: Callable[[Any], int] = nbytes,
     ) -> None:
-        self._lru = LRU(_positive_entries(max_size), _positive_bytes(max_bytes))
+        self._lru = LRU(positive_entries(max_size), positive_bytes(max_bytes))
         self._clock = clock
         self._sizer = sizer
         self._lock = threading.RLock()
         self._totals, self._baseline = Counters(), Counters()
         self._flights = Flights()
-        self._subscribers: dict[object, Callable[[Event], object]] = {}
         self._removals = 0
         """Counts pops and clears: a value that was being loaded meanwhile is not stored again."""
-        self.events = EventLog(log)
+        self._journal = Journal(log)
+        self._log, self._publish = self._journal.note, self._journal.tell
         self._tier: Tier | None = None
         if store is not None:
             from visioncache.stores.tier import Tier
@@ -117,7 +114,7 @@ class VisionFeatureCache:
                 found = None
         if slot is None and self._tier is not None:
             return self._find_stored(Key(text), self._tier)
-        if self._subscribers:
+        if self._journal.subscribers:
             self._publish(event)
         return found
 
@@ -340,8 +337,8 @@ class VisionFeatureCache:
         lru = self._lru
         now = self._clock()
         with self._lock:
-            entries = lru.max_size if max_size is _KEEP else _positive_entries(max_size)
-            budget = lru.max_bytes if max_bytes is _KEEP else _positive_bytes(max_bytes)
+            entries = lru.max_size if max_size is _KEEP else positive_entries(max_size)
+            budget = lru.max_bytes if max_bytes is _KEEP else positive_bytes(max_bytes)
             if not (within(lru.pinned, entries) and within(lru.pinned_bytes, budget)):
                 raise ValueError(
                     f"{lru.pinned} pinned entries hold {format_size(lru.pinned_bytes)}, more "
@@ -380,6 +377,15 @@ class VisionFeatureCache:
     # Looking at it ------------------------------------------------------------------------------
 
     @property
+    def events(self) -> EventLog:
+        """The latest events, oldest first."""
+        return self._journal.events
+
+    def now(self) -> float:
+        """Seconds, by the cache's clock: what the times of entries and events are compared with."""
+        return self._clock()
+
+    @property
     def max_size(self) -> int | None:
         """Entries held at most; assigning is `resize(max_size=...)`."""
         return self._lru.max_size
@@ -410,13 +416,13 @@ class VisionFeatureCache:
     def entries(self) -> list[Entry]:
         """What is held, from least to most recently used."""
         with self._lock:
-            return [_describe(slot) for slot in self._lru.by_recency()]
+            return [Entry.of(slot) for slot in self._lru.by_recency()]
 
     def entry(self, source: Any) -> Entry | None:
         """What is held for one image, without refreshing it; None when nothing is."""
         with self._lock:
             slot = self._slot(source)
-            return None if slot is None else _describe(slot)
+            return None if slot is None else Entry.of(slot)
 
     def info(self) -> CacheInfo:
         """Counters since the last `reset_info`, and what is held now."""
@@ -457,30 +463,17 @@ class VisionFeatureCache:
             with self._lock:
                 delta.fill(self._totals.since(before), self._lru.nbytes - held, self._clock() - start)
 
-    @contextmanager
-    def tag(self, **tags: Any) -> Iterator[None]:
-        """`with cache.tag(session="album", turn=3):` marks this thread's (or task's) events."""
-        outer = _tags.get() or {}
-        token = _tags.set({**outer, id(self): {**outer.get(id(self), NO_TAGS), **tags}})
-        try:
-            yield
-        finally:
-            _tags.reset(token)
-
     def subscribe(self, subscriber: Callable[[Event], object]) -> Callable[[], None]:
         """Call `subscriber(event)` after every event, on the thread that caused it.
 
         One that raises is reported once, as a warning, and never breaks an operation. Returns the
         unsubscribe.
         """
-        token = object()
-        with self._lock:
-            self._subscribers = {**self._subscribers, token: subscriber}
+        return self._journal.subscribe(subscriber)
 
-        def unsubscribe() -> None:
-            self._unsubscribe(token)
-
-        return unsubscribe
+    def tag(self, **tags: Any) -> AbstractContextManager[None]:
+        """`with cache.tag(session="album", turn=3):` marks this thread's (or task's) events."""
+        return self._journal.tag(tags)
 
     def _repr_html_(self) -> str:
         from visioncache.jupyter.advice import advice
@@ -529,64 +522,6 @@ class VisionFeatureCache:
         self._totals.bytes_evicted += slot.nbytes
         return self._log(now, "evict", slot.key, slot.label, slot.nbytes, slot.seconds)
 
-    def _log(
-        self,
-        now: float,
-        kind: Kind,
-        key: Key | None = None,
-        label: str = "",
-        size: int = 0,
-        seconds: float = 0.0,
-    ) -> Event:
-        tags = _tags.get()
-        mine = tags.get(id(self), NO_TAGS) if tags else NO_TAGS
-        event = _new_event(Event, (now, kind, key, label, size, seconds, mine))
-        self.events.append(event)
-        return event
-
-    # Outside the lock ---------------------------------------------------------------------------
-
-    def _unsubscribe(self, token: object) -> bool:
-        """Whether there was one to remove."""
-        with self._lock:
-            known = token in self._subscribers
-            # Replaced, never changed: `_publish` goes through it without the lock.
-            self._subscribers = {k: s for k, s in self._subscribers.items() if k is not token}
-        return known
-
-    def _publish(self, *events: Event) -> None:
-        for token, subscriber in self._subscribers.items():
-            for event in events:
-                try:
-                    subscriber(event)
-                except Exception as error:  # noqa: BLE001  # a subscriber's fault is not the cache's
-                    if self._unsubscribe(token):
-                        warnings.warn(
-                            f"a subscriber of {self!r} raised {error!r} and was removed",
-                            stacklevel=3,
-                        )
-                    break
-
-
-_new_event = tuple.__new__  # an Event without the cost of NamedTuple's own __new__
-
-
-def _describe(slot: Slot) -> Entry:
-    shape, dtype = outline(slot.value)
-    return Entry(
-        slot.key,
-        slot.label,
-        slot.nbytes,
-        shape,
-        dtype,
-        slot.hits,
-        slot.created,
-        slot.last_used,
-        slot.seconds,
-        slot.pinned,
-        slot.meta,
-    )
-
 
 def _label(source: Any) -> str:
     """What to call an image whose caller gave no name."""
@@ -596,24 +531,3 @@ def _label(source: Any) -> str:
         return ", ".join(map(_label, source))
     name = source if isinstance(source, str) else getattr(source, "filename", "") or ""
     return name or (str(source) if hasattr(source, "__fspath__") else type(source).__name__)
-
-
-def _positive_entries(max_size: int | None) -> int | None:
-    if max_size is None:
-        return None
-    if isinstance(max_size, bool) or not isinstance(max_size, numbers.Integral) or max_size < 1:
-        raise ValueError(f"max_size={max_size!r}: a cache holds at least 1 entry (None: no bound)")
-    return int(max_size)
-
-
-def _positive_bytes(max_bytes: float | str | None) -> int | None:
-    if max_bytes is None:
-        return None
-    if max_bytes == "auto":
-        from visioncache.memory import auto_budget
-
-        return auto_budget()
-    size = parse_size(max_bytes)
-    if size < 1:
-        raise ValueError(f"max_bytes={max_bytes!r}: a budget is at least 1 byte (None: no bound)")
-    return size

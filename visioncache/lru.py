@@ -7,6 +7,8 @@ from collections import OrderedDict
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from visioncache.bounds import within
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -165,8 +167,3 @@ class LRU:
             slot.pinned = False
             self.pinned -= 1
             self.pinned_bytes -= slot.nbytes
-
-
-def within(amount: int, bound: int | None) -> bool:
-    """Whether an amount keeps a bound; None is no bound."""
-    return bound is None or amount <= bound

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from visioncache.keys import Key
+    from visioncache.lru import Slot
     from visioncache.stores.tier import StoreInfo
 
 
@@ -32,6 +33,24 @@ class Entry:
     """What the value cost to compute."""
     pinned: bool
     meta: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(cls, slot: Slot) -> Entry:
+        """What a cache holds in a slot."""
+        shape, dtype = outline(slot.value)
+        return cls(
+            slot.key,
+            slot.label,
+            slot.nbytes,
+            shape,
+            dtype,
+            slot.hits,
+            slot.created,
+            slot.last_used,
+            slot.seconds,
+            slot.pinned,
+            slot.meta,
+        )
 
 
 @dataclass(slots=True)

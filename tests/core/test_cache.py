@@ -416,4 +416,4 @@ def test_subscribers_that_come_and_go_on_many_threads_are_all_kept() -> None:
         sys.setswitchinterval(interval)
     cache.get("a")
     assert sorted(heard) == list(range(8))
-    assert len(cache._subscribers) == 8
+    assert len(cache._journal.subscribers) == 8

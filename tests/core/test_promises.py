@@ -334,7 +334,7 @@ def test_any_thread_may_call_any_method() -> None:
     assert waiting == {entry.key.text for entry in entries} == {key.text for key in cache.keys()}
     assert not cache._flights._flights
     assert not cache._flights._waiting
-    assert not cache._subscribers
+    assert not cache._journal.subscribers
 
 
 # Importing ---------------------------------------------------------------------------------------

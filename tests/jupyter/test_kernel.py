@@ -121,7 +121,7 @@ def test_a_bad_argument_is_one_line(kernel: Kernel) -> None:
 def test_a_cell_that_is_run_a_hundred_times_leaves_one_view(kernel: Kernel) -> None:
     census = (
         "import gc, threading, ipywidgets; gc.collect();"
-        "(len(cache._subscribers), len(ipywidgets.widgets.widget._instances),"
+        "(len(cache._journal.subscribers), len(ipywidgets.widgets.widget._instances),"
         " len(get_ipython().kernel.comm_manager.comms),"
         # A view that was told of the end of a cell may be about to send: that timer ends by itself.
         " sum(type(thread) is not threading.Timer for thread in threading.enumerate()),"

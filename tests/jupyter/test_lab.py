@@ -280,6 +280,8 @@ def test_rerunning_the_cell_leaves_one_live_view(lab: Lab, notebook: Page) -> No
         page.keyboard.press("Control+Enter")
         lab.wait_idle(page)
         page.wait_for_function("document.querySelectorAll('.vcache').length === 1")
-    run_in_third(lab, page, "print(len(cache._subscribers), len(get_ipython().kernel.comm_manager.comms))")
+    run_in_third(
+        lab, page, "print(len(cache._journal.subscribers), len(get_ipython().kernel.comm_manager.comms))"
+    )
     output = page.locator(".jp-CodeCell").nth(2).locator(".jp-OutputArea-output")
     assert output.inner_text().split() == ["1", "2"]  # the view and its layout

@@ -414,7 +414,7 @@ def test_unloading_leaves_nothing_behind(shell: InteractiveShell, pair: Any) -> 
         run(shell, "%unload_ext visioncache")
         assert state() == before
         assert "detached" in repr(attached)
-        assert not shell.user_ns["cache"]._subscribers
+        assert not shell.user_ns["cache"]._journal.subscribers
     run(shell, "%reload_ext visioncache")
     run(shell, "%reload_ext visioncache")
     assert run(shell, "%vcache") is shell.user_ns["cache"]

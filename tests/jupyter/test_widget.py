@@ -165,7 +165,7 @@ def test_nothing_is_sent_after_close() -> None:
     stop.set()
     thread.join()
     assert sum(message["type"] == "comm_msg" for message in messages) == count
-    assert not cache._subscribers
+    assert not cache._journal.subscribers
     view.close()
 
 
@@ -204,13 +204,13 @@ def test_nonsense_from_a_page_changes_nothing(content: Any) -> None:
 def test_a_view_that_no_page_shows_costs_nothing() -> None:
     cache = filled("a")
     view = CacheView(cache)
-    assert not cache._subscribers
+    assert not cache._journal.subscribers
     hear(view, do="shown", page="one")
     hear(view, do="shown", page="two")
     hear(view, do="hidden", page="one")
-    assert len(cache._subscribers) == 1
+    assert len(cache._journal.subscribers) == 1
     hear(view, do="hidden", page="two")
-    assert not cache._subscribers
+    assert not cache._journal.subscribers
     hear(view, do="shown", page="three")
     cache.get("a")
     settle(view, lambda v: v["hits"] == 1)
@@ -225,7 +225,7 @@ def test_a_forgotten_view_takes_its_subscription_along() -> None:
     del view
     gc.collect()
     assert gone() is None
-    assert not cache._subscribers
+    assert not cache._journal.subscribers
 
 
 def test_the_static_form_is_a_true_escaped_table() -> None:

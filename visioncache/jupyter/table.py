@@ -65,14 +65,14 @@ def cache_html(cache: VisionFeatureCache, note: str = "") -> str:
     if not shown:
         return counters
     caption = "Entries, most recently used first" + (f" ({hidden} older ones not shown)" if hidden else "")
-    rows = [_cells(entry, seconds_now(cache)) for entry in shown]
+    rows = [_cells(entry, cache.now()) for entry in shown]
     return counters + table_html(_COLUMNS, rows, caption, _RIGHT)
 
 
 def cache_text(cache: VisionFeatureCache) -> str:
     """A cache as lines of text: what `cache_html` shows."""
     shown, hidden = _latest(cache)
-    rows = [_COLUMNS, *(_cells(entry, seconds_now(cache)) for entry in shown)] if shown else []
+    rows = [_COLUMNS, *(_cells(entry, cache.now()) for entry in shown)] if shown else []
     widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))] if rows else []
     lines = [str(cache.info())]
     for row in rows:
@@ -156,7 +156,7 @@ def entries_frame(cache: VisionFeatureCache, entries: Iterable[Entry] | None = N
     """
     import pandas as pd
 
-    now = seconds_now(cache)
+    now = cache.now()
     rows = [
         (
             *(label_of(entry), entry.key.text, entry.nbytes, entry.shape, entry.dtype, entry.hits),
@@ -166,11 +166,6 @@ def entries_frame(cache: VisionFeatureCache, entries: Iterable[Entry] | None = N
     ]
     names = ["label", "key", "nbytes", "shape", "dtype", "hits", "idle_s", "age_s", "cost_s", "pinned"]
     return pd.DataFrame(rows, columns=names)
-
-
-def seconds_now(cache: VisionFeatureCache) -> float:
-    """The time by a cache's own clock, which its entries' times are of."""
-    return cache._clock()  # noqa: SLF001  # the one place that needs it
 
 
 def format_seconds(seconds: float) -> str:

@@ -17,7 +17,7 @@ from visioncache.jupyter import cells
 from visioncache.jupyter.advice import advice
 from visioncache.jupyter.pace import Pace
 from visioncache.jupyter.snapshot import SORTS, History, Names, Sort, label_of, news, snapshot
-from visioncache.jupyter.table import cache_html, cache_text, seconds_now
+from visioncache.jupyter.table import cache_html, cache_text
 from visioncache.keys import Key
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
         while self._happened:
             happened.append(self._happened.popleft())
         view, entries = snapshot(
-            self.cache, self._names, sort=self._sort, start=self._start, now=seconds_now(self.cache)
+            self.cache, self._names, sort=self._sort, start=self._start, now=self.cache.now()
         )
         self._history.add(self.cache.info())
         self._messages += 1
