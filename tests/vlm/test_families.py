@@ -12,6 +12,7 @@ from harness import embedded, greedy, prepared, same
 from visioncache import VisionFeatureCache
 from visioncache.sizes import leaves
 from visioncache.vlm import FAMILIES, attach
+from visioncache.vlm.sources import SourceImage
 from visioncache.vlm.swap import is_swapped
 
 if TYPE_CHECKING:
@@ -41,17 +42,24 @@ def test_every_family_of_the_table_has_a_tiny_model() -> None:
     assert set(NAMES) <= set(zoo.families())
 
 
-def test_a_hit_gives_the_language_model_the_very_bits_of_the_miss(tiny: zoo.Tiny) -> None:
+def test_a_hit_gives_the_language_model_the_very_bits_of_the_miss(
+    tiny: zoo.Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     images = shown(tiny)
     with attached(tiny) as (cache, attachment):
         miss = embedded(tiny, prepared(tiny, images))
         before = attachment.stages.totals()
+        monkeypatch.setattr(SourceImage, "load", _touched)
         hit = embedded(tiny, prepared(tiny, images))
         work = attachment.stages.totals().since(before).counts
     assert same(miss, hit)
     entries = 1 if attachment.family.granularity == "request" else len(images)
     assert (cache.info().misses, cache.info().hits) == (entries, entries)
     assert (work["decode"], work["preprocess"], work["tower"]) == (0, 0, 0)
+
+
+def _touched(image: SourceImage) -> None:
+    raise AssertionError(f"{image.label} was decoded, although it is known")
 
 
 def test_greedy_tokens_are_those_without_a_cache(tiny: zoo.Tiny) -> None:

@@ -26,7 +26,8 @@ class Family:
     What is stored is what `seam` (a submodule, or a method of the model) returns for one image
     alone, after `keep` has dropped what the language model is not given. A request's values are
     put together by `join` and handed back by `inject`: as the return value of the seam, or through
-    mlx-vlm's own `cached_image_features`, where that path is exact.
+    mlx-vlm's own `cached_image_features`, where that path is exact. Without `join`, the seam is called
+    for each image, and returns that image's value.
     """
 
     name: str
@@ -35,7 +36,7 @@ class Family:
     inject: Literal["seam", "kwarg"] = "kwarg"
     keep: Callable[[Any], Any] = _same
     give: Callable[[Any], Any] = _same
-    join: Callable[[Sequence[Any]], Any] = _END_TO_END
+    join: Callable[[Sequence[Any]], Any] | None = _END_TO_END
     granularity: Literal["image", "request"] = "image"
     """What one entry holds: an image, or all images of a request, where what an image becomes
     depends on those beside it."""
@@ -57,7 +58,7 @@ def _with_nothing(features: Any) -> Any:
     return features, None
 
 
-_PIXTRAL = Padded(companions=("image_sizes",))
+_SIZED = Padded(companions=("image_sizes",))
 _KIMI = Packed(companions=("image_grid_hws", "_grid_shapes"))
 
 # Packed patches behind a grid, the tower alone between pixels and language model.
@@ -104,9 +105,17 @@ _ROWS = (
         join=_first,
     ),  # upstream reads the first image alone
     Family("llava", "multi_modal_projector", Rows(numpy=True)),
-    Family("mistral3", "multi_modal_projector", _PIXTRAL),
+    Family("mistral3", "multi_modal_projector", _SIZED),
     Family("paligemma", "multi_modal_projector", ROWS, join=_first),  # its tower returns one row
-    Family("pixtral", "multi_modal_projector", _PIXTRAL, join=concatenate(1)),
+    Family("pixtral", "multi_modal_projector", _SIZED, join=concatenate(1)),
+    # Placed by the positions of its tokens, which mlx-vlm's own path for cached features takes for others.
+    Family(
+        "phi3_v",
+        "model.vision_embed_tokens.img_projection.2",
+        _SIZED,
+        "seam",
+        join=None,
+    ),
     Family("internvl_chat", "mlp1.3", Rows(axis=1)),
     Family("gemma4_unified", "get_image_features", Rows(companions=("image_position_ids",))),
 )

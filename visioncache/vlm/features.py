@@ -75,11 +75,11 @@ class FeatureSide:
             with self._attached.stages.measure("tower"):
                 return owned(self._family.keep(self._caught(original, inputs, part)))
 
-        values = [
-            self._family.join([self._attached.lookup.encode(part, encode) for part in parts])
-            for parts in (images, videos)
-            if parts
-        ]
+        values: list[Any] = []
+        for parts in (images, videos):
+            own = [self._attached.lookup.encode(part, encode) for part in parts]
+            if own:
+                values += [self._family.join(own)] if self._family.join else own
         if self._family.inject == "kwarg":
             return original(**inputs, cached_image_features=values[0])
         with self._seam("give", values):

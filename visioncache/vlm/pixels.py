@@ -42,7 +42,8 @@ class PixelSide:
         self._image_processor = processor.image_processor
         self._layout = attached.family.layout
         self._thread = threading.local()
-        self._settings = ("", "")
+        self._last_call: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+        """With which settings the processor called its image processor."""
 
     def attach(self) -> None:
         """Take the processor's calls."""
@@ -60,11 +61,12 @@ class PixelSide:
         """Whether this is the image processor that is attached."""
         return image_processor is self._image_processor
 
-    def open(self, image: Any) -> SourceImage:
+    def open(self, image: Any, *, transpose: bool = True) -> SourceImage:
         """What mlx-vlm's `process_image` gives the processor instead of a decoded image."""
-        attached = self._attached
-        with attached.stages.measure("key"):
-            return open_source(image, transpose=True, trust_urls=attached.trust_urls)
+        with self._attached.stages.measure("key"):
+            source = open_source(image, transpose=transpose, trust_urls=self._attached.trust_urls)
+        source.ask_size = self._size
+        return source
 
     # The processor ------------------------------------------------------------------------------
 
@@ -79,19 +81,34 @@ class PixelSide:
 
     @contextmanager
     def _collect(self) -> Iterator[list[Part]]:
-        outer = getattr(self._thread, "parts", None)
-        self._thread.parts = []
+        outer = getattr(self._thread, "parts", None), getattr(self._thread, "asked", {})
+        self._thread.parts, self._thread.asked = [], {}
         try:
             yield self._thread.parts
         finally:
-            self._thread.parts = outer
+            self._thread.parts, self._thread.asked = outer
 
     # The image processor ------------------------------------------------------------------------
 
+    def _collected(self) -> list[Part] | None:
+        """Where the parts of the processor's call go; None in calls that are none of its own."""
+        aside = getattr(self._thread, "inside", False) or not self._attached.active
+        return None if aside else getattr(self._thread, "parts", None)
+
+    def _size(self, image: SourceImage) -> tuple[int, int] | None:
+        """The size of a known image, when the processor asks for it before it has it processed."""
+        if self._collected() is None or self._attached.family.granularity == "request":
+            return None
+        part = self._look_up(image, self._scope(*self._last_call))
+        self._thread.asked[part.key.text] = part
+        sizes = part.meta.get("sizes") if part.features is not None else None
+        return tuple(sizes[0]) if sizes else None
+
     def _process_images(self, original: Callable[..., Any], images: Any, *args: Any, **kwargs: Any) -> Any:
-        collected = getattr(self._thread, "parts", None)
-        if collected is None or getattr(self._thread, "inside", False) or not self._attached.active:
+        collected = self._collected()
+        if collected is None:
             return original(images, *args, **kwargs)
+        self._last_call = args, kwargs
         scope = self._scope(args, kwargs)
         self._thread.inside = True
         try:
@@ -110,12 +127,11 @@ class PixelSide:
         self, process: Callable[[], Any], group: Any, scope: str, collected: list[Part]
     ) -> dict[str, Any]:
         """The inputs of one entry's images, from beside their features or from their pixels."""
-        key, label = _identity(group, scope)
-        part = Part(key, label)
-        if not self._attached.lookup.find(part):
+        part = self._look_up(group, scope)
+        sources = [image for image in _flat(group) if isinstance(image, SourceImage)]
+        if part.features is None:
             stages = self._attached.stages
             before = stages.totals()
-            sources = [image for image in _flat(group) if isinstance(image, SourceImage)]
             for source in sources:
                 with stages.measure("decode"):
                     source.load()
@@ -126,14 +142,26 @@ class PixelSide:
                 outputs = self._stacked(_as_dict(process()))
             part.seconds = sum(stages.totals().since(before).seconds.values())
             part.meta = self._describe(outputs)
+            part.meta["sizes"] = [list(source.size) for source in sources]
             part.inputs = {n: _to_mlx(v) for n, v in outputs.items() if n in self._layout.names}
             self._attached.thumbnails.make(part.key, _flat(group)[0])
             if not self._layout.numpy:
                 outputs.update({name: part.inputs[name] for name in self._layout.pixels})
         else:
             outputs = self._recall(part)
+            for source, size in zip(sources, part.meta.get("sizes", ()), strict=False):
+                source.known_size = source.known_size or tuple(size)
         collected.append(part)
         return outputs
+
+    def _look_up(self, group: Any, scope: str) -> Part:
+        """A part, with its features when they are known; one that was asked about is held already."""
+        key, label = _identity(group, scope)
+        part: Part | None = self._thread.asked.pop(key.text, None)
+        if part is None:
+            part = Part(key, label)
+            self._attached.lookup.find(part)
+        return part
 
     def _stacked(self, outputs: dict[str, Any]) -> dict[str, Any]:
         """One array where an image processor gives a list of an image's views."""
@@ -179,8 +207,7 @@ class PixelSide:
             return image
         if isinstance(image, (str, Path, Image.Image)):
             # Handed to the processor itself, which does not turn images upright.
-            with self._attached.stages.measure("key"):
-                return open_source(image, transpose=False, trust_urls=self._attached.trust_urls)
+            return self.open(image, transpose=False)
         return image
 
     def _scope(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

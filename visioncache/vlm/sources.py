@@ -24,7 +24,7 @@ class SourceImage(Image.Image):
     """An RGB image that is decoded when its pixels are first touched.
 
     It decodes the very bytes that its key was made from, whatever happens to their file meanwhile.
-    `mode` is known without decoding; `size` takes a look at the header.
+    `mode` is known without decoding; `size` is too, where `ask_size` knows it.
     """
 
     def __init__(
@@ -40,12 +40,20 @@ class SourceImage(Image.Image):
         self.label = label
         self.variant = variant
         """How these pixels differ from the source's own: its part of the image's identity."""
+        self.known_size: tuple[int, int] | None = None
+        """What `size` is, as long as the image is not decoded."""
+        self.ask_size: Callable[[SourceImage], tuple[int, int] | None] = _unknown
+        """Who may know it."""
         self._read: Callable[[], tuple[Key, Image.Image]] | None = read
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height, pixels."""
-        self.load()
+        if self._read is not None:
+            self.known_size = self.known_size or self.ask_size(self)
+            if self.known_size is not None:
+                return self.known_size
+            self.load()
         return self._size
 
     @property
@@ -69,7 +77,13 @@ class SourceImage(Image.Image):
             image = resize(self)
             return self.key, image
 
-        return SourceImage(self.key, self.label, read, self.variant + variant)
+        resized = SourceImage(self.key, self.label, read, self.variant + variant)
+        resized.ask_size = self.ask_size
+        return resized
+
+
+def _unknown(_: SourceImage) -> None:
+    return None
 
 
 def open_source(source: Any, *, transpose: bool, trust_urls: bool = False) -> SourceImage:
@@ -131,10 +145,10 @@ def _from_url(url: str, *, transpose: bool, trusted: bool) -> SourceImage:
 
 def _from_pil(image: Image.Image) -> SourceImage:
     """A PIL image: by its file's bytes when it was only opened, by its pixels otherwise."""
-    name = getattr(image, "filename", "")
-    label = os.fspath(name) if name else f"{image.mode} {image.width}x{image.height}"
     if isinstance(image, SourceImage):
         return image
+    name = getattr(image, "filename", "")
+    label = os.fspath(name) if name else f"{image.mode} {image.width}x{image.height}"
     if _only_opened(image):
         source = _from_bytes(_whole_file(image), label, transpose=False)
         source.label = label
