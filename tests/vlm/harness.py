@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
 
 def prepared(tiny: Tiny, images: Sequence[Any], prompt: str | list[str] | None = None) -> dict[str, Any]:
-    """What mlx-vlm's processor makes of a question about images."""
+    """What mlx-vlm's processor makes of a question about images, or the zoo where there is none."""
     config = tiny.model.config
+    module = importlib.import_module(f"zoo.{type(tiny.model).__module__.split('.')[-2]}")
+    if tiny.processor is None:
+        return module.inputs(images, prompt or tiny.prompt(len(images)))
     inputs = prepare_inputs(
         tiny.processor,
         images=list(images) or None,
@@ -25,7 +28,6 @@ def prepared(tiny: Tiny, images: Sequence[Any], prompt: str | list[str] | None =
         image_token_index=getattr(config, "image_token_index", None),
         add_special_tokens=False,
     )
-    module = importlib.import_module(f"zoo.{type(tiny.model).__module__.split('.')[-2]}")
     return module.complete(inputs) if hasattr(module, "complete") else inputs
 
 

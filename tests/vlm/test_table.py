@@ -22,4 +22,6 @@ def test_each_of_the_61_families_is_supported_or_says_why_not() -> None:
     records = family_records()
     assert len(records) == 61
     for record in records:
-        assert record["granularity"] in {"image", "request"} if record["supported"] else record["reason"]
+        assert (
+            record["granularity"] in {"image", "tile", "request"} if record["supported"] else record["reason"]
+        )

@@ -37,9 +37,11 @@ class Family:
     keep: Callable[[Any], Any] = _same
     give: Callable[[Any], Any] = _same
     join: Callable[[Sequence[Any]], Any] | None = _END_TO_END
-    granularity: Literal["image", "request"] = "image"
-    """What one entry holds: an image, or all images of a request, where what an image becomes
-    depends on those beside it."""
+    granularity: Literal["image", "tile", "request"] = "image"
+    """What one entry holds: an image; a tile, where only a processor could say whose it is; or all
+    images of a request, where what an image becomes depends on those beside it."""
+    processor: bool = True
+    """Whether mlx-vlm has a processor for it: without one nothing before the tower can be skipped."""
     video: bool = False
     """Whether videos take the same way, as `pixel_values_videos` and `video_grid_thw`."""
     side_outputs: str = ""
@@ -59,6 +61,7 @@ def _with_nothing(features: Any) -> Any:
 
 
 _SIZED = Padded(companions=("image_sizes",))
+_NEXT = Rows(companions=("image_sizes",), numpy=True)
 _KIMI = Packed(companions=("image_grid_hws", "_grid_shapes"))
 
 # Packed patches behind a grid, the tower alone between pixels and language model.
@@ -75,6 +78,8 @@ _PACKED = (
     Family("glm4v_moe", "vision_tower", PACKED),
     Family("glm5_next", "vision_tower", PACKED),
     Family("glm_ocr", "vision_tower", PACKED),
+    # Its tower's attention has no mask: the images of a request see each other.
+    Family("hunyuan_vl", "vision_tower", PACKED, granularity="request"),
     Family("kimi_k25", "mm_projector", _KIMI, keep=_first),
     Family("kimi_k3", "mm_projector", Packed(companions=("grid_thws",))),
     Family("kimi_vl", "multi_modal_projector", _KIMI),
@@ -93,6 +98,8 @@ _ROWS = (
     Family("gemma3", "multi_modal_projector", ROWS),
     Family("gemma3n", "get_image_features", ROWS),
     Family("gemma4", "embed_vision", ROWS, join=concatenate(1)),
+    # The first image is all that the model reads, padded to as many tiles as the request's largest.
+    Family("granite_vision", "multi_modal_projector", _NEXT, "seam", granularity="request"),
     Family(
         "lfm2_vl", "encode_images", Rows(companions=("spatial_shapes", "pixel_attention_mask")), keep=_in_one
     ),
@@ -100,11 +107,12 @@ _ROWS = (
     Family(
         "llava_next",
         "multi_modal_projector",
-        Rows(companions=("image_sizes",), numpy=True),
+        _NEXT,
         "seam",
         join=_first,
     ),  # upstream reads the first image alone
     Family("llava", "multi_modal_projector", Rows(numpy=True)),
+    Family("llmjpvl", "mlp1.3", ROWS, granularity="tile", processor=False),
     Family("mistral3", "multi_modal_projector", _SIZED),
     Family("paligemma", "multi_modal_projector", ROWS, join=_first),  # its tower returns one row
     Family("pixtral", "multi_modal_projector", _SIZED, join=concatenate(1)),
@@ -194,8 +202,6 @@ _REASONS: dict[str, str] = {
     "falcon_ocr": "its processor has no image processor to take the place of",
     "falcon_perception": "it reads the stored pixels again when it decodes a mask",
     "granite4_vision": "only the first image is read, padded to the largest of the request",
-    "granite_vision": "only the first image is read, padded to the largest of the request",
-    "hunyuan_vl": "its tower mixes the images of a request: features depend on the others",
     "jina_vlm": "its processor has no image processor to take the place of",
 }
 """Why a family is not supported, where it is more than that nobody has written its row yet."""

@@ -46,7 +46,7 @@ def _supported(family: Family) -> dict[str, Any]:
         "family": family.name,
         "supported": True,
         "granularity": family.granularity,
-        "skips": ["decode", "preprocess", *tower],
+        "skips": [*(["decode", "preprocess"] if family.processor else []), *tower],
         "side_outputs": family.side_outputs,
         "reason": "",
     }

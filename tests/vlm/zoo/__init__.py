@@ -33,6 +33,8 @@ class Tiny:
     """`prompt(n)` is a question about n images, with the family's own image markers."""
     max_images: int = 3
     """How many images one prompt of this family may hold."""
+    tiles: int = 1
+    """How many entries an image becomes in a family whose entries are tiles."""
 
 
 def build(family: str, seed: int = 0) -> Tiny:

@@ -48,7 +48,7 @@ def build() -> Tiny:
         image_token_index=tokenizer.convert_tokens_to_ids(CONTEXT),
         vocab_size=len(tokenizer),
     )
-    return Tiny(textured(Model(config)), None, prompt)
+    return Tiny(textured(Model(config)), None, prompt, tiles=2)
 
 
 def prompt(n: int) -> str:
