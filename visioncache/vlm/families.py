@@ -111,6 +111,7 @@ _ROWS = (
         "seam",
         join=_first,
     ),  # upstream reads the first image alone
+    Family("llava_bunny", "mm_projector", ROWS),
     Family("llava", "multi_modal_projector", Rows(numpy=True)),
     Family("llmjpvl", "mlp1.3", ROWS, granularity="tile", processor=False),
     Family("mistral3", "multi_modal_projector", _SIZED),

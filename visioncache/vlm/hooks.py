@@ -10,10 +10,11 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import mlx_vlm.utils
-from transformers.image_processing_utils import BaseImageProcessor
+from mlx_vlm.models.base import BaseImageProcessor
 
 if TYPE_CHECKING:
     from visioncache.vlm.attach import Attached
+    from visioncache.vlm.pixels import PixelSide
 
 _attached: list[Attached] = []
 _lock = threading.Lock()
@@ -47,17 +48,24 @@ def attached_to(cache: Any) -> list[Attached]:
 
 
 def _identify_image(img: Any, resize_shape: Any, image_processor: Any) -> Any:
-    for attached in _attached.copy():
-        side = attached.pixel_side
-        if side is not None and side.owns(image_processor) and attached.active:
-            break
-    else:
-        return _process_image(img, resize_shape, image_processor)
-    if hasattr(img, "shape"):  # an array: nothing to decode
-        return _process_image(img, resize_shape, image_processor)
+    side, own = _owner(image_processor)
+    if side is None or hasattr(img, "shape"):  # an array: nothing to decode
+        return _process_image(img, resize_shape, own)
     image = side.open(img)
-    if resize_shape is None or isinstance(image_processor, BaseImageProcessor):
-        return image if resize_shape is None else _process_image(image, resize_shape, image_processor)
+    if resize_shape is None:
+        return image
+    if isinstance(own, BaseImageProcessor):  # mlx-vlm warns, and resizes nothing
+        return _process_image(image, resize_shape, own)
     return image.resized(
         lambda decoded: mlx_vlm.utils.resize_image(decoded, resize_shape), f"/resize{resize_shape}"
     )
+
+
+def _owner(image_processor: Any) -> tuple[PixelSide | None, Any]:
+    """Whose images these are, when they are to be looked up, and the image processor itself."""
+    for attached in _attached.copy():
+        side = attached.pixel_side
+        own = side.own(image_processor) if side is not None else None
+        if own is not None:
+            return (side if attached.active else None), own
+    return None, image_processor

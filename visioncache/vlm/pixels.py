@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from visioncache.keys import Key
+from visioncache.vlm.bare import hiding, is_bare, preparing, stacked
 from visioncache.vlm.fingerprint import settings_digest
 from visioncache.vlm.parts import Part
 from visioncache.vlm.sources import SourceImage, open_source
@@ -40,6 +41,7 @@ class PixelSide:
         self._attached = attached
         self._processor = processor
         self._image_processor = processor.image_processor
+        self._bare = is_bare(processor)
         self._layout = attached.family.layout
         self._thread = threading.local()
         self._last_call: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
@@ -49,17 +51,21 @@ class PixelSide:
         """Take the processor's calls."""
         cls = type(self._image_processor)
         calls = [name for name in ("__call__", "preprocess") if hasattr(cls, name)]
+        bare = {"image_processor": hiding(self._processor, self._thread)} if self._bare else {}
         swap(self._image_processor, **{n: around(cls, n, self._process_images) for n in calls})
-        swap(self._processor, __call__=around(type(self._processor), "__call__", self._process))
+        swap(self._processor, __call__=around(type(self._processor), "__call__", self._process), **bare)
 
     def detach(self) -> None:
         """Give them back."""
         restore(self._processor)
         restore(self._image_processor)
 
-    def owns(self, image_processor: Any) -> bool:
-        """Whether this is the image processor that is attached."""
-        return image_processor is self._image_processor
+    def own(self, image_processor: Any) -> Any:
+        """The image processor that is attached, if this is it or stands for it; else None."""
+        theirs = image_processor is self._image_processor or (
+            self._bare and image_processor is self._processor.image_processor
+        )
+        return self._image_processor if theirs else None
 
     def open(self, image: Any, *, transpose: bool = True) -> SourceImage:
         """What mlx-vlm's `process_image` gives the processor instead of a decoded image."""
@@ -72,6 +78,9 @@ class PixelSide:
 
     def _process(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run the processor, and remember which images the pixels that it returns stand for."""
+        if self._bare and kwargs.get("images") is not None:
+            token = getattr(self._attached.model.config, "image_token_index", None)
+            original = preparing(self._processor, self._thread, token)
         with self._collect() as parts:
             outputs = original(*args, **kwargs)
             pixels = outputs.get(self._layout.pixels[0]) if parts else None
@@ -121,6 +130,8 @@ class PixelSide:
         finally:
             self._thread.inside = False
         joined = self._layout.join(outputs)
+        if self._bare:
+            return joined[self._layout.pixels[0]]
         return (joined, joined.pop(_SECOND)) if _SECOND in joined else joined
 
     def _one(
@@ -217,7 +228,9 @@ class PixelSide:
 
 
 def _as_dict(outputs: Any) -> dict[str, Any]:
-    """What an image processor returns, Gemma 4's pair of a dict and token counts too."""
+    """What an image processor returns, Gemma 4's pair of a dict and token counts or a mere list too."""
+    if isinstance(outputs, list):
+        return stacked(outputs)
     if isinstance(outputs, tuple):
         return {**outputs[0], _SECOND: outputs[1]}
     return dict(outputs)
