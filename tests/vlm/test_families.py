@@ -38,6 +38,12 @@ def shown(tiny: zoo.Tiny) -> list[Any]:
     return [A, B, C][: tiny.max_images]
 
 
+def seen(tiny: zoo.Tiny, images: list[Any]) -> Any:
+    """What the language model sees of images: among its tokens, or beside them."""
+    given = embedded(tiny, prepared(tiny, images))
+    return given.get("cross_attention_states", given["inputs_embeds"])
+
+
 def test_every_family_of_the_table_has_a_tiny_model() -> None:
     assert set(NAMES) <= set(zoo.families())
 
@@ -74,9 +80,9 @@ def test_greedy_tokens_are_those_without_a_cache(tiny: zoo.Tiny) -> None:
 def test_each_image_is_encoded_once_whatever_it_stands_beside(tiny: zoo.Tiny) -> None:
     requests = [[A], [B], [A]] if tiny.max_images == 1 else [[A], [A, B], [B, A], [A, B, A], [B]]
     requests = [request[: tiny.max_images] for request in requests]
-    plain = [embedded(tiny, prepared(tiny, request))["inputs_embeds"] for request in requests]
+    plain = [seen(tiny, request) for request in requests]
     with attached(tiny) as (cache, attachment):
-        ours = [embedded(tiny, prepared(tiny, request))["inputs_embeds"] for request in requests]
+        ours = [seen(tiny, request) for request in requests]
         # Of [A], [A, B], [B, A], [A, B, A], [B], each is another request; of A and B, two images.
         together = attachment.family.granularity == "request"
         entries = len({tuple(map(id, request)) for request in requests}) if together else 2 * tiny.tiles
@@ -112,6 +118,25 @@ def test_chunked_prefill_answers_as_without_a_cache(tiny: zoo.Tiny) -> None:
         assert greedy(tiny, images, prefill_step_size=5) == plain
 
 
+def test_the_model_itself_answers_as_without_a_cache(tiny: zoo.Tiny) -> None:
+    images = shown(tiny)
+    plain = called(tiny, images)
+    with attached(tiny) as (cache, _):
+        miss, hit = called(tiny, images), called(tiny, images)
+        assert cache.info().hits == cache.info().misses
+    assert same(miss, hit)
+    assert abs(plain - miss).max().item() <= 1e-3 * abs(plain).max().item()
+
+
+def called(tiny: zoo.Tiny, images: list[Any]) -> Any:
+    """The logits of a call of the model."""
+    inputs = prepared(tiny, images)
+    ids, pixels = inputs.pop("input_ids"), inputs.pop("pixel_values")
+    mask = inputs.pop("attention_mask", None)
+    output = tiny.model(ids, pixel_values=pixels, mask=mask, **inputs)
+    return output.logits if hasattr(output, "logits") else output
+
+
 def test_prepared_pixels_are_cached_without_a_processor(tiny: zoo.Tiny) -> None:
     inputs = prepared(tiny, shown(tiny))
     cache = VisionFeatureCache()
@@ -126,7 +151,7 @@ def test_prepared_pixels_are_cached_without_a_processor(tiny: zoo.Tiny) -> None:
 
 def test_what_is_held_is_what_the_language_model_is_given_and_no_more(tiny: zoo.Tiny) -> None:
     with attached(tiny) as (cache, attachment):
-        given = embedded(tiny, prepared(tiny, [A]))["inputs_embeds"]
+        given = seen(tiny, [A])
         arrays = [array for key in cache.keys() for array in leaves(cache.peek(key))]
         held = cache.info().nbytes
     assert held == sum(array.nbytes for array in arrays)

@@ -36,3 +36,22 @@ def test_the_padding_that_other_images_bring_belongs_to_the_identity() -> None:
             assert all(map(same, plain, ours))
     assert len(cache) == len(requests)
     assert plain[0]["inputs_embeds"].shape != plain[1]["inputs_embeds"].shape
+
+
+def test_prompts_whose_images_lie_beside_each_other_are_one_entry() -> None:
+    tiny = zoo.build("mllama")
+
+    def given(images: list[list[object]]) -> dict[str, object]:
+        prompts = [tiny.prompt(len(beside)) for beside in images]
+        inputs = tiny.processor(images=images, text=prompts, padding=True, padding_side="left")
+        return embedded(tiny, dict(inputs))
+
+    plain, other = given([[A], [B, A]]), given([[B], [A, A]])
+    cache = VisionFeatureCache()
+    with attach(tiny.model, tiny.processor, cache) as attachment:
+        for _ in range(2):
+            assert same(given([[A], [B, A]]), plain)
+            assert same(given([[B], [A, A]]), other)
+        work = attachment.stages.totals().counts
+    assert not same(plain, other)
+    assert (len(cache), work["preprocess"], work["tower"]) == (2, 2, 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from visioncache.vlm.layouts import PACKED, ROWS, Layout, Packed, Padded, Rows
+from visioncache.vlm.layouts import PACKED, ROWS, Beside, Layout, Packed, Padded, Rows
 from visioncache.vlm.trees import concatenate
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class Family:
     images of a request, where what an image becomes depends on those beside it."""
     processor: bool = True
     """Whether mlx-vlm has a processor for it: without one nothing before the tower can be skipped."""
+    entrances: tuple[str, ...] = ("get_input_embeddings",)
+    """The model's methods that look at pixels, other than through one of these."""
     video: bool = False
     """Whether videos take the same way, as `pixel_values_videos` and `video_grid_thw`."""
     side_outputs: str = ""
@@ -116,6 +118,14 @@ _ROWS = (
     Family("llmjpvl", "mlp1.3", ROWS, granularity="tile", processor=False),
     Family("mistral3", "multi_modal_projector", _SIZED),
     Family("paligemma", "multi_modal_projector", ROWS, join=_first),  # its tower returns one row
+    # The language model attends to the projector's output; there is nothing to put among its tokens.
+    Family(
+        "mllama",
+        "multi_modal_projector",
+        Beside(companions=("aspect_ratio_ids", "aspect_ratio_mask")),
+        "seam",
+        entrances=("get_input_embeddings", "__call__"),
+    ),
     Family("pixtral", "multi_modal_projector", _SIZED, join=concatenate(1)),
     # Placed by the positions of its tokens, which mlx-vlm's own path for cached features takes for others.
     Family(

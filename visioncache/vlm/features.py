@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import threading
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from visioncache.keys import Key
@@ -35,14 +36,16 @@ class FeatureSide:
         self._attached = attached
         self._family = attached.family
         self._model = model
-        self._signature = inspect.signature(type(model).get_input_embeddings)
         self._module = resolve(model, self._family.seam)
         self._thread = threading.local()
 
     def attach(self) -> None:
         """Take the model's calls."""
         cls = type(self._model)
-        overrides: dict[str, Any] = {"get_input_embeddings": around(cls, "get_input_embeddings", self._embed)}
+        overrides: dict[str, Any] = {
+            name: around(cls, name, partial(self._embed, inspect.signature(getattr(cls, name))))
+            for name in self._family.entrances
+        }
         for name in ("encode_image", "encode_images"):
             # mlx-vlm's own cache asks for these first; it must not encode stand-ins.
             if hasattr(cls, name):
@@ -61,9 +64,11 @@ class FeatureSide:
         if self._module is not None:
             restore(self._module)
 
-    def _embed(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def _embed(
+        self, signature: inspect.Signature, original: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
         """Embed a prompt, with each image's value from the cache or encoded alone."""
-        inputs = self._arguments(args, kwargs)
+        inputs = self._arguments(signature, args, kwargs)
         images = self._parts(inputs, {})
         videos = self._parts(inputs, VIDEO) if self._family.video else []
         if not images and not videos:
@@ -85,8 +90,10 @@ class FeatureSide:
         with self._seam("give", values):
             return original(**inputs)
 
-    def _arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        bound = self._signature.bind(self._model, *args, **kwargs).arguments
+    def _arguments(
+        self, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
+        bound = signature.bind(self._model, *args, **kwargs).arguments
         extra = bound.pop("kwargs", {})
         bound.pop("self", None)
         return {**bound, **extra}

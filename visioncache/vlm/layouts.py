@@ -32,6 +32,10 @@ class Layout:
         """Of everything that belongs to images."""
         return (*self.pixels, *self.companions)
 
+    def inseparable(self, images: Any) -> bool:  # noqa: ARG002
+        """Whether these images, as the image processor is given them, must be processed together."""
+        return False
+
     def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
         """The inputs of each image of a request, in order."""
         raise NotImplementedError
@@ -91,6 +95,30 @@ class Padded(Rows):
         return super().join(padded)
 
 
+@dataclass(frozen=True)
+class Beside(Layout):
+    """`[prompt, image, ...]`, of one prompt: images lie beside each other in whatever belongs to them.
+
+    Several prompts are one part, since each prompt's images are padded to the most of any.
+    """
+
+    axis: int = 1
+
+    def inseparable(self, images: Any) -> bool:
+        return isinstance(images, list) and len(images) > 1 and isinstance(images[0], (list, tuple))
+
+    def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
+        prompts, count = inputs[self.pixels[0]].shape[:2]
+        if prompts > 1:
+            return [inputs]
+        return [{name: value[:, i : i + 1] for name, value in inputs.items()} for i in range(count)]
+
+    def join(self, outputs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        if len(outputs) == 1:
+            return dict(outputs[0])
+        return {name: _beside([output[name] for output in outputs]) for name in outputs[0]}
+
+
 PACKED = Packed()
 ROWS = Rows()
 
@@ -104,6 +132,13 @@ def _joined(values: list[Any], axis: int) -> Any:
     if isinstance(values[0], np.ndarray):
         return np.concatenate(values, axis=axis)
     return [item for value in values for item in value]
+
+
+def _beside(values: list[Any]) -> Any:
+    """Arrays side by side; lists by prompt, of the one prompt, likewise."""
+    if isinstance(values[0], list):
+        return [[item for value in values for item in value[0]]]
+    return (mx if isinstance(values[0], mx.array) else np).concatenate(values, axis=1)
 
 
 def _padded(rows: mx.array, sizes: Sequence[int]) -> mx.array:

@@ -122,7 +122,7 @@ class PixelSide:
         self._thread.inside = True
         try:
             sources = _each(self._source, images)
-            together = self._attached.family.granularity == "request"
+            together = self._attached.family.granularity == "request" or self._layout.inseparable(images)
             outputs = [
                 self._one(partial(original, group, *args, **kwargs), group, scope, collected)
                 for group in ([sources] if together else [[source] for source in _flat(sources)])
@@ -189,7 +189,7 @@ class PixelSide:
             "inputs": {
                 name: {
                     "dtype": _dtype(value),
-                    "data": np.asarray(value).tolist(),
+                    "data": _plain(value),
                     "mlx": isinstance(value, mx.array),
                 }
                 for name, value in outputs.items()
@@ -265,6 +265,13 @@ def _flat(images: Any) -> list[Any]:
 
 def _dtype(value: Any) -> str | None:
     return str(value.dtype).removeprefix("mlx.core.") if hasattr(value, "dtype") else None
+
+
+def _plain(value: Any) -> Any:
+    """Numbers in lists, whatever arrays they were in."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return np.asarray(value).tolist()
 
 
 def _to_mlx(value: Any) -> Any:
