@@ -37,6 +37,9 @@ class Family:
     keep: Callable[[Any], Any] = _same
     give: Callable[[Any], Any] = _same
     join: Callable[[Sequence[Any]], Any] | None = _END_TO_END
+    calls: Callable[[Any], int] | None = None
+    """How often a model calls the seam for one request, where that is not once: what is kept is then
+    the list of what it returned."""
     granularity: Literal["image", "tile", "request"] = "image"
     """What one entry holds: an image; a tile, where only a processor could say whose it is; or all
     images of a request, where what an image becomes depends on those beside it."""
@@ -56,6 +59,20 @@ def _first(output: Any) -> Any:
 
 def _in_one(output: Any) -> Any:
     return concatenate(0)(list(output))
+
+
+def _of_each_call(outputs: Any) -> Any:
+    return [first for (first,) in outputs]
+
+
+def _in_a_list(features: Any) -> Any:
+    return [features]
+
+
+def _granite4_layers(model: Any) -> int:
+    config = model.config
+    spatial = config.spatial_target_layers if config.use_spatial_sampling else None
+    return len(config.deepstack_layer_map or ()) + len(spatial or ())
 
 
 def _with_nothing(features: Any) -> Any:
@@ -100,8 +117,26 @@ _ROWS = (
     Family("gemma3", "multi_modal_projector", ROWS),
     Family("gemma3n", "get_image_features", ROWS),
     Family("gemma4", "embed_vision", ROWS, join=concatenate(1)),
-    # The first image is all that the model reads, padded to as many tiles as the request's largest.
+    # The first image is all that the Granites read, padded to as many tiles as the request's largest.
+    Family(
+        "granite4_vision",
+        "_pack_and_unpad_image_features",
+        _NEXT,
+        "seam",
+        keep=_of_each_call,
+        give=_in_a_list,
+        calls=_granite4_layers,
+        granularity="request",
+        side_outputs="features for each of several layers",
+    ),
     Family("granite_vision", "multi_modal_projector", _NEXT, "seam", granularity="request"),
+    # Tower and resampler attend to the padding that the request's largest image brings.
+    Family(
+        "idefics2",
+        "connector",
+        Rows(pixels=("pixel_values", "pixel_attention_mask"), axis=1),
+        granularity="request",
+    ),
     Family(
         "lfm2_vl", "encode_images", Rows(companions=("spatial_shapes", "pixel_attention_mask")), keep=_in_one
     ),
@@ -212,7 +247,6 @@ _REASONS: dict[str, str] = {
     "deepseek_vl_v2": "its processor has no image processor to take the place of",
     "falcon_ocr": "its processor has no image processor to take the place of",
     "falcon_perception": "it reads the stored pixels again when it decodes a mask",
-    "granite4_vision": "only the first image is read, padded to the largest of the request",
     "jina_vlm": "its processor has no image processor to take the place of",
 }
 """Why a family is not supported, where it is more than that nobody has written its row yet."""

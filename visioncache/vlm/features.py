@@ -37,6 +37,7 @@ class FeatureSide:
         self._family = attached.family
         self._model = model
         self._module = resolve(model, self._family.seam)
+        self._calls = self._family.calls(model) if self._family.calls else None
         self._thread = threading.local()
 
     def attach(self) -> None:
@@ -83,7 +84,9 @@ class FeatureSide:
         values: list[Any] = []
         for parts in (images, videos):
             own = [self._attached.lookup.encode(part, encode) for part in parts]
-            if own:
+            if self._calls:
+                values += [one for of_all_calls in own for one in of_all_calls]
+            elif own:
                 values += [self._family.join(own)] if self._family.join else own
         if self._family.inject == "kwarg":
             return original(**inputs, cached_image_features=values[0])
@@ -160,7 +163,11 @@ class FeatureSide:
             return self._family.give(values.pop(0))
         output = original(*args, **kwargs)
         if mode == "catch":
-            raise _Caught(output)
+            values.append(output)
+            if self._calls is None:
+                raise _Caught(output)
+            if len(values) == self._calls:
+                raise _Caught(values)
         return output
 
 
