@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from visioncache.vlm.layouts import PACKED, ROWS, Beside, Layout, Packed, Padded, Rows
+from visioncache.vlm.layouts import PACKED, ROWS, Beside, Layout, Packed, Padded, Permuted, Rows
 from visioncache.vlm.trees import concatenate
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ class Family:
     images of a request, where what an image becomes depends on those beside it."""
     processor: bool = True
     """Whether mlx-vlm has a processor for it: without one nothing before the tower can be skipped."""
+    maker: str = "image_processor"
+    """What makes pixels of images: an attribute of the processor, or `name()`: a function of the
+    processor's module, called image by image."""
     entrances: tuple[str, ...] = ("get_input_embeddings",)
     """The model's methods that look at pixels, other than through one of these."""
     video: bool = False
@@ -103,6 +106,7 @@ _PACKED = (
     Family("kimi_k3", "mm_projector", Packed(companions=("grid_thws",))),
     Family("kimi_vl", "multi_modal_projector", _KIMI),
     Family("locateanything", "multi_modal_projector", _KIMI),
+    Family("deepseek_v4", "_encode_images", Permuted(), keep=_first, join=list, maker="preprocess_image()"),
     Family("mimo_v2", "_encode_vision", PACKED),
     Family("minimax_m3_vl", "patch_merge_mlp", PACKED),
     # One image; of several, its processor makes one clip, which its tower refuses.
@@ -148,6 +152,12 @@ _ROWS = (
         "seam",
         join=_first,
     ),  # upstream reads the first image alone
+    Family(
+        "falcon_ocr", "_patchify_and_project", Rows(companions=("image_grid_hw",)), maker="preprocess_image()"
+    ),
+    Family(
+        "jina_vlm", "get_image_features", Rows(pixels=("pixel_values", "image_masks")), maker="_image_proc"
+    ),
     Family("llava_bunny", "mm_projector", ROWS),
     Family("llava", "multi_modal_projector", Rows(numpy=True)),
     Family("llmjpvl", "mlp1.3", ROWS, granularity="tile", processor=False),
@@ -243,11 +253,8 @@ _KNOWN = [
 """The families of mlx-vlm 0.7.10 that accept `cached_image_features`."""
 
 _REASONS: dict[str, str] = {
-    "deepseek_v4": "its processor has no image processor to take the place of",
     "deepseek_vl_v2": "its processor has no image processor to take the place of",
-    "falcon_ocr": "its processor has no image processor to take the place of",
     "falcon_perception": "it reads the stored pixels again when it decodes a mask",
-    "jina_vlm": "its processor has no image processor to take the place of",
 }
 """Why a family is not supported, where it is more than that nobody has written its row yet."""
 

@@ -44,13 +44,13 @@ class FeatureSide:
         """Take the model's calls."""
         cls = type(self._model)
         overrides: dict[str, Any] = {
-            name: around(cls, name, partial(self._embed, inspect.signature(getattr(cls, name))))
+            name: around(cls, name, partial(self._enter, inspect.signature(getattr(cls, name))))
             for name in self._family.entrances
         }
         for name in ("encode_image", "encode_images"):
             # mlx-vlm's own cache asks for these first; it must not encode stand-ins.
             if hasattr(cls, name):
-                overrides[name] = property(_absent)
+                overrides[name] = property(partial(self._hidden, getattr(cls, name)))
         if inspect.ismethod(self._module) or inspect.isfunction(self._module):
             overrides[self._family.seam] = around(cls, self._family.seam, self._at_seam)
             self._module = None
@@ -64,6 +64,20 @@ class FeatureSide:
         restore(self._model)
         if self._module is not None:
             restore(self._module)
+
+    def _enter(self, *args: Any, **kwargs: Any) -> Any:
+        """Embed a prompt, inside of which the model may encode by whatever name it likes."""
+        outer = getattr(self._thread, "within", False)
+        self._thread.within = True
+        try:
+            return self._embed(*args, **kwargs)
+        finally:
+            self._thread.within = outer
+
+    def _hidden(self, function: Callable[..., Any], model: Any) -> Any:
+        if getattr(self._thread, "within", False):
+            return function.__get__(model)
+        raise AttributeError("to encode an image is the cache's business while it is attached")
 
     def _embed(
         self, signature: inspect.Signature, original: Callable[..., Any], *args: Any, **kwargs: Any
@@ -175,7 +189,3 @@ def _content(value: Any) -> Key:
     """The identity of one input: arrays by their content, a list of sizes as it is written."""
     is_array = hasattr(next(iter(value), value), "dtype") if isinstance(value, (list, tuple)) else True
     return Key.of(value) if is_array else Key.from_source(repr(value))
-
-
-def _absent(_: Any) -> Any:
-    raise AttributeError("encode_image is the cache's business while it is attached")

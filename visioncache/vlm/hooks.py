@@ -62,10 +62,9 @@ def _identify_image(img: Any, resize_shape: Any, image_processor: Any) -> Any:
 
 
 def _owner(image_processor: Any) -> tuple[PixelSide | None, Any]:
-    """Whose images these are, when they are to be looked up, and the image processor itself."""
+    """Whose images these are, if they are to be looked up, and what mlx-vlm would find unattached."""
     for attached in _attached.copy():
         side = attached.pixel_side
-        own = side.own(image_processor) if side is not None else None
-        if own is not None:
-            return (side if attached.active else None), own
+        if side is not None and side.owns(image_processor):
+            return (side if attached.active else None), side.image_processor
     return None, image_processor

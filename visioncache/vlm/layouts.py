@@ -68,6 +68,29 @@ class Packed(Layout):
 
 
 @dataclass(frozen=True)
+class Permuted(Packed):
+    """Packed patches whose merged tokens are reordered by a permutation, all images' in one array."""
+
+    companions: tuple[str, ...] = ("image_grid_hw", "image_permutations")
+
+    def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
+        grid, order = self.companions
+        grids = np.array(inputs[grid])
+        # A token merges a square of patches, whose side the number of tokens tells.
+        counts = next(
+            merged
+            for side in range(1, int(grids.max()) + 1)
+            if (merged := (-(-grids // side)).prod(-1)).sum() == inputs[order].size
+        )
+        ends = np.cumsum(counts).tolist()
+        packed = super().images({name: inputs[name] for name in inputs if name != order})
+        return [
+            {**image, order: inputs[order][start:end]}
+            for image, start, end in zip(packed, [0, *ends], ends, strict=False)
+        ]
+
+
+@dataclass(frozen=True)
 class Rows(Layout):
     """A batch of views `[N, ...]`; without the processor's word each row is an image of its own."""
 

@@ -17,12 +17,11 @@ import numpy as np
 from PIL import Image
 
 from visioncache.keys import Key
-from visioncache.vlm.bare import hiding, is_bare, preparing, stacked
 from visioncache.vlm.fingerprint import settings_digest
+from visioncache.vlm.makers import Maker
 from visioncache.vlm.parts import Part
+from visioncache.vlm.recall import describe, recall
 from visioncache.vlm.sources import SourceImage, open_source
-from visioncache.vlm.standin import stand_in
-from visioncache.vlm.swap import around, restore, swap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,42 +29,33 @@ if TYPE_CHECKING:
     from visioncache.vlm.attach import Attached
 
 
-_SECOND = "(second)"
-"""Stands for the second of the two things that an image processor returns."""
-
-
 class PixelSide:
     """The processor and its image processor while they are attached."""
 
     def __init__(self, attached: Attached, processor: Any) -> None:
         self._attached = attached
-        self._processor = processor
-        self._image_processor = processor.image_processor
-        self._bare = is_bare(processor)
         self._layout = attached.family.layout
+        self._maker = Maker(processor, attached.family.maker, self._layout.pixels[0])
         self._thread = threading.local()
         self._last_call: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
         """With which settings the processor called its image processor."""
 
     def attach(self) -> None:
         """Take the processor's calls."""
-        cls = type(self._image_processor)
-        calls = [name for name in ("__call__", "preprocess") if hasattr(cls, name)]
-        bare = {"image_processor": hiding(self._processor, self._thread)} if self._bare else {}
-        swap(self._image_processor, **{n: around(cls, n, self._process_images) for n in calls})
-        swap(self._processor, __call__=around(type(self._processor), "__call__", self._process), **bare)
+        self._maker.attach(self._process, self._process_images)
 
     def detach(self) -> None:
         """Give them back."""
-        restore(self._processor)
-        restore(self._image_processor)
+        self._maker.detach()
 
-    def own(self, image_processor: Any) -> Any:
-        """The image processor that is attached, if this is it or stands for it; else None."""
-        theirs = image_processor is self._image_processor or (
-            self._bare and image_processor is self._processor.image_processor
-        )
-        return self._image_processor if theirs else None
+    def owns(self, image_processor: Any) -> bool:
+        """Whether this is what mlx-vlm finds as the attached processor's image processor."""
+        return self._maker.is_seen_as(image_processor)
+
+    @property
+    def image_processor(self) -> Any:
+        """What mlx-vlm finds there when nothing is attached."""
+        return self._maker.shown
 
     def open(self, image: Any, *, transpose: bool = True) -> SourceImage:
         """What mlx-vlm's `process_image` gives the processor instead of a decoded image."""
@@ -78,15 +68,27 @@ class PixelSide:
 
     def _process(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run the processor, and remember which images the pixels that it returns stand for."""
-        if self._bare and kwargs.get("images") is not None:
+        if self._maker.is_bare and kwargs.get("images") is not None:
             token = getattr(self._attached.model.config, "image_token_index", None)
-            original = preparing(self._processor, self._thread, token)
+            original = partial(self._maker.prepare, token)
         with self._collect() as parts:
             outputs = original(*args, **kwargs)
             pixels = outputs.get(self._layout.pixels[0]) if parts else None
+            if isinstance(pixels, np.ndarray) and kwargs.get("return_tensors") == "mlx":
+                # mlx-vlm would make another object of it, which stood for nothing.
+                pixels = outputs[self._layout.pixels[0]] = mx.array(pixels)
             if pixels is not None:
+                self._complete(parts, outputs)
                 self._attached.requests.remember(pixels, parts)
         return outputs
+
+    def _complete(self, parts: list[Part], outputs: Any) -> None:
+        """Give the images that are not known what the processor itself made beside their pixels."""
+        given = {name: _to_mlx(outputs[name]) for name in self._layout.names if name in outputs}
+        if any(part.features is None and given.keys() - part.inputs for part in parts):
+            together = self._attached.family.granularity == "request"
+            for part, own in zip(parts, [given] if together else self._layout.images(given), strict=True):
+                part.inputs = {**own, **part.inputs} if part.features is None else {}
 
     @contextmanager
     def _collect(self) -> Iterator[list[Part]]:
@@ -123,16 +125,15 @@ class PixelSide:
         try:
             sources = _each(self._source, images)
             together = self._attached.family.granularity == "request" or self._layout.inseparable(images)
+            alone = not isinstance(sources, list)
+            groups = [sources] if together or alone else [[source] for source in _flat(sources)]
             outputs = [
                 self._one(partial(original, group, *args, **kwargs), group, scope, collected)
-                for group in ([sources] if together else [[source] for source in _flat(sources)])
+                for group in groups
             ]
         finally:
             self._thread.inside = False
-        joined = self._layout.join(outputs)
-        if self._bare:
-            return joined[self._layout.pixels[0]]
-        return (joined, joined.pop(_SECOND)) if _SECOND in joined else joined
+        return self._maker.fold(outputs[0] if alone else self._layout.join(outputs))
 
     def _one(
         self, process: Callable[[], Any], group: Any, scope: str, collected: list[Part]
@@ -150,16 +151,17 @@ class PixelSide:
                 # A file may have changed since it was identified: what was decoded counts.
                 part.key, _ = _identity(group, scope)
             with stages.measure("preprocess"):
-                outputs = self._stacked(_as_dict(process()))
+                outputs = self._stacked(self._maker.unfold(process()))
             part.seconds = sum(stages.totals().since(before).seconds.values())
-            part.meta = self._describe(outputs)
+            part.meta = describe(outputs, self._layout.pixels)
             part.meta["sizes"] = [list(source.size) for source in sources]
             part.inputs = {n: _to_mlx(v) for n, v in outputs.items() if n in self._layout.names}
             self._attached.thumbnails.make(part.key, _flat(group)[0])
             if not self._layout.numpy:
                 outputs.update({name: part.inputs[name] for name in self._layout.pixels})
         else:
-            outputs = self._recall(part)
+            digest = Key.from_bytes(part.key.text.encode("utf-8", "surrogatepass")).text[2:]
+            outputs = recall(part.meta, digest, as_numpy=self._layout.numpy)
             for source, size in zip(sources, part.meta.get("sizes", ()), strict=False):
                 source.known_size = source.known_size or tuple(size)
         collected.append(part)
@@ -181,38 +183,6 @@ class PixelSide:
                 outputs[name] = np.stack(outputs[name])
         return outputs
 
-    def _describe(self, outputs: dict[str, Any]) -> dict[str, Any]:
-        """What `_recall` needs: shapes of what only the vision side reads, values of the rest."""
-        pixels = self._layout.pixels
-        return {
-            "pixels": {n: [list(outputs[n].shape), _dtype(outputs[n])] for n in pixels},
-            "inputs": {
-                name: {
-                    "dtype": _dtype(value),
-                    "data": _plain(value),
-                    "mlx": isinstance(value, mx.array),
-                }
-                for name, value in outputs.items()
-                if name not in pixels
-            },
-        }
-
-    def _recall(self, part: Part) -> dict[str, Any]:
-        """The image processor's outputs for a known image, no pixel of which is read."""
-        digest = Key.from_bytes(part.key.text.encode("utf-8", "surrogatepass")).text[2:]
-        outputs: dict[str, Any] = {
-            name: self._stand_in(shape, dtype, digest) for name, (shape, dtype) in part.meta["pixels"].items()
-        }
-        for name, stored in part.meta["inputs"].items():
-            data, dtype = stored["data"], stored["dtype"]
-            array = data if dtype is None else np.array(data, dtype=dtype)
-            outputs[name] = mx.array(array) if stored["mlx"] else array
-        return outputs
-
-    def _stand_in(self, shape: list[int], dtype: str, digest: str) -> Any:
-        pixels = stand_in(shape, dtype, digest)
-        return np.array(pixels) if self._layout.numpy else pixels
-
     def _source(self, image: Any) -> Any:
         if isinstance(image, SourceImage):
             return image
@@ -223,17 +193,8 @@ class PixelSide:
 
     def _scope(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """The model's scope, and every setting that decides how pixels are made."""
-        call = settings_digest(list(args), kwargs, vars(self._image_processor))
+        call = settings_digest(list(args), kwargs, self._maker.settings)
         return f"{self._attached.scope}/{call}"
-
-
-def _as_dict(outputs: Any) -> dict[str, Any]:
-    """What an image processor returns, Gemma 4's pair of a dict and token counts or a mere list too."""
-    if isinstance(outputs, list):
-        return stacked(outputs)
-    if isinstance(outputs, tuple):
-        return {**outputs[0], _SECOND: outputs[1]}
-    return dict(outputs)
 
 
 def _identity(group: Any, scope: str) -> tuple[Key, str]:
@@ -261,17 +222,6 @@ def _flat(images: Any) -> list[Any]:
     if isinstance(images, (list, tuple)):
         return [image for group in images for image in _flat(group)]
     return [images]
-
-
-def _dtype(value: Any) -> str | None:
-    return str(value.dtype).removeprefix("mlx.core.") if hasattr(value, "dtype") else None
-
-
-def _plain(value: Any) -> Any:
-    """Numbers in lists, whatever arrays they were in."""
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return np.asarray(value).tolist()
 
 
 def _to_mlx(value: Any) -> Any:

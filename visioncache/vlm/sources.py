@@ -70,6 +70,12 @@ class SourceImage(Image.Image):
             self._read = None
         return super().load()
 
+    def convert(self, mode: str | None = None, *args: Any, **kwargs: Any) -> Any:
+        """As PIL's; an RGB copy waits for its pixels to be touched too."""
+        if mode in {None, "RGB"} and not args and not kwargs:
+            return self.resized(lambda image: image.copy(), "")
+        return super().convert(mode, *args, **kwargs)
+
     def resized(self, resize: Callable[[Image.Image], Image.Image], variant: str) -> SourceImage:
         """The image after `resize`, which runs when its pixels are touched."""
 

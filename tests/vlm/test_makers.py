@@ -1,4 +1,4 @@
-"""attach on a tiny LLaVA-Bunny, whose image processor mlx-vlm calls itself."""
+"""Processors whose images become pixels elsewhere than in an image processor that they call."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 import zoo
 from harness import embedded, prepared, same
 from mlx_vlm.models.base import BaseImageProcessor
+from mlx_vlm.models.falcon_ocr import processing_falcon_ocr
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import attach
@@ -33,6 +34,9 @@ def pictured(tiny: zoo.Tiny, image: Any, **options: Any) -> Any:
         **options,
     )
     return embedded(tiny, inputs)
+
+
+# An image processor that mlx-vlm calls past the processor: LLaVA-Bunny -----------------------------
 
 
 def test_what_the_model_is_given_is_what_mlx_vlm_prepares(tiny: zoo.Tiny) -> None:
@@ -74,3 +78,32 @@ def test_a_setting_made_while_attached_is_made_and_never_hits(tiny: zoo.Tiny) ->
     assert cache.info().misses == 2
     assert isinstance(tiny.processor.image_processor, BaseImageProcessor)
     assert same(pictured(tiny, A), changed)
+
+
+# A function of the processor's module: Falcon-OCR -------------------------------------------------
+
+
+def test_a_function_that_two_attachments_take_is_restored_by_the_last() -> None:
+    before = processing_falcon_ocr.preprocess_image
+    first, second, stranger = (zoo.build("falcon_ocr") for _ in range(3))
+    plain = prepared(stranger, [A])
+    caches = VisionFeatureCache(), VisionFeatureCache()
+    attachments = [
+        attach(tiny.model, tiny.processor, cache) for tiny, cache in zip((first, second), caches, strict=True)
+    ]
+    for tiny in (first, second):
+        embedded(tiny, prepared(tiny, [A]))
+    assert [len(cache) for cache in caches] == [1, 1]
+    assert same(prepared(stranger, [A]), plain)
+    attachments[0].detach()
+    embedded(second, prepared(second, [A]))
+    assert caches[1].info().hits == 1
+    attachments[1].detach()
+    assert processing_falcon_ocr.preprocess_image is before
+    assert not hasattr(first.processor, "image_processor")
+
+
+def test_a_processor_without_what_its_family_has_is_refused_in_one_line() -> None:
+    tiny, other = zoo.build("qwen2_5_vl"), zoo.build("falcon_ocr")
+    with pytest.raises(ValueError, match="FalconOCRProcessor has no image_processor; pass the processor"):
+        attach(tiny.model, other.processor, VisionFeatureCache())

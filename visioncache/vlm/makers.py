@@ -1,0 +1,179 @@
+"""Makers: what turns images into a model's pixels, wherever a processor keeps it.
+
+Mostly it is `processor.image_processor`, which the processor calls. It can be another attribute, or a
+function of the processor's module. Where it is of mlx-vlm's own kind, `prepare_inputs` calls it past
+the processor and copies what it returns, so that nobody could tell which images the copy stands for:
+while attached, the processor hides it and takes that call itself.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from functools import partial, reduce
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import mlx_vlm.utils
+import numpy as np
+from mlx_vlm.models.base import BaseImageProcessor
+
+from visioncache.vlm.swap import around, resolve, restore, swap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ATTRIBUTE = "image_processor"
+METHODS = ("__call__", "preprocess", "preprocess_image")
+_SECOND = "(second)"
+"""Stands for the second of a pair whose first is a dict."""
+
+
+class Maker:
+    """Where a processor's images become pixels, and the shapes that its results come in.
+
+    Args:
+        processor: the processor.
+        where: the path of an attribute of it, or `name()`: a function of its module, which it calls
+            for one image after the other.
+        pixels: the name of what comes first, where a result is not a dict.
+
+    Raises:
+        ValueError: the processor has no such thing.
+    """
+
+    def __init__(self, processor: Any, where: str, pixels: str) -> None:
+        self._processor = processor
+        self._pixels = pixels
+        self._thread = threading.local()
+        self._module, self._function = None, where.removesuffix("()")
+        if where.endswith("()"):
+            self._module = sys.modules[type(processor).__module__]
+            self.target = getattr(self._module, self._function, None)
+        else:
+            self.target = resolve(processor, where)
+        if self.target is None:
+            raise ValueError(
+                f"{type(processor).__name__} has no {where}; pass the processor that mlx_vlm.load "
+                "returned, or None to attach the model alone"
+            )
+        self.is_bare = where == ATTRIBUTE and isinstance(self.target, BaseImageProcessor)
+        """Whether mlx-vlm would call it past the processor."""
+        self.shown = self.target if where == ATTRIBUTE else None
+        """What mlx-vlm finds as the processor's image processor when nothing is attached."""
+        self._standing = self.target if self.shown is self.target and not self.is_bare else StandIn(self)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides how pixels are made, besides the call's arguments."""
+        return {} if self._module is not None else vars(self.target)
+
+    def attach(self, process: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
+        """Give the processor's calls to `process`, and the maker's to `wrapper`."""
+        if self._module is not None:
+            _Function.of(self._module, self._function).add(wrapper)
+        else:
+            cls = type(self.target)
+            swap(self.target, **{n: around(cls, n, wrapper) for n in METHODS if hasattr(cls, n)})
+        overrides: dict[str, Any] = {"__call__": around(type(self._processor), "__call__", process)}
+        if self._standing is not self.target:
+            shows = self._thread
+            overrides[ATTRIBUTE] = property(
+                lambda _: self.target if getattr(shows, "shows", False) else self._standing
+            )
+        swap(self._processor, **overrides)
+        self._wrapper = wrapper
+
+    def detach(self) -> None:
+        """Give them back."""
+        restore(self._processor)
+        if self._module is not None:
+            _Function.of(self._module, self._function).remove(self._wrapper)
+        else:
+            restore(self.target)
+
+    def is_seen_as(self, image_processor: Any) -> bool:
+        """Whether this is what mlx-vlm finds as the attached processor's image processor."""
+        return image_processor is self._standing or image_processor is self.target
+
+    def prepare(self, image_token: int | None, *, text: Any, images: Any, **_: Any) -> Any:
+        """What mlx-vlm makes of a prompt and images past the processor, where it would."""
+        self._thread.shows = True
+        try:
+            return mlx_vlm.utils.prepare_inputs(
+                self._processor, images=images, prompts=text, image_token_index=image_token
+            )
+        finally:
+            self._thread.shows = False
+
+    def unfold(self, result: Any) -> dict[str, Any]:
+        """A result as a dict: a dict, a pair of one and something, a tuple, a list or an array."""
+        if self.is_bare:  # as mlx-vlm makes one array of the list
+            return {self._pixels: mx.array(np.stack(result))}
+        if not isinstance(result, tuple):
+            return dict(result) if hasattr(result, "keys") else {self._pixels: result}
+        first, *others = result
+        if hasattr(first, "keys"):
+            return {**first, _SECOND: others[0]}
+        return {self._pixels: first, **{f"({i})": other for i, other in enumerate(others, 1)}}
+
+    def fold(self, outputs: dict[str, Any]) -> Any:
+        """The result that `unfold` made this of."""
+        others = [outputs[name] for name in outputs if name.startswith("(")]
+        if _SECOND in outputs:
+            return {n: value for n, value in outputs.items() if n != _SECOND}, *others
+        if others:
+            return outputs[self._pixels], *others
+        return outputs[self._pixels] if self.is_bare or self._module is not None else outputs
+
+
+class StandIn:
+    """What mlx-vlm finds in the place of an image processor that it must not call or never had."""
+
+    def __init__(self, maker: Maker) -> None:
+        object.__setattr__(self, "_shown", maker.shown)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "_shown"), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(object.__getattribute__(self, "_shown"), name, value)
+
+
+class _Function:
+    """A function of a module while attachments take its calls, one around the other."""
+
+    _taken: dict[tuple[str, str], _Function] = {}  # noqa: RUF012
+    _lock = threading.Lock()
+
+    def __init__(self, module: Any, name: str) -> None:
+        self._module, self._name = module, name
+        self._original = getattr(module, name)
+        self._wrappers: list[Callable[..., Any]] = []
+
+    @classmethod
+    def of(cls, module: Any, name: str) -> _Function:
+        """The one of this name."""
+        with cls._lock:
+            place = module.__name__, name
+            if place not in cls._taken:
+                cls._taken[place] = cls(module, name)
+            return cls._taken[place]
+
+    def add(self, wrapper: Callable[..., Any]) -> None:
+        """Let an attachment take the calls that its processor makes."""
+        with self._lock:
+            self._wrappers = [*self._wrappers, wrapper]
+            setattr(self._module, self._name, self)
+
+    def remove(self, wrapper: Callable[..., Any]) -> None:
+        """Stop that; the last one restores the module's own function."""
+        with self._lock:
+            self._wrappers = [other for other in self._wrappers if other != wrapper]
+            if not self._wrappers:
+                setattr(self._module, self._name, self._original)
+                self._taken.pop((self._module.__name__, self._name), None)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        take: Callable[..., Any] = reduce(lambda inner, w: partial(w, inner), self._wrappers, self._original)
+        return take(*args, **kwargs)
