@@ -44,6 +44,8 @@ def embedded(tiny: Tiny, inputs: dict[str, Any]) -> dict[str, Any]:
 
 def greedy(tiny: Tiny, images: Sequence[Any], count: int = 4, **options: Any) -> list[int]:
     """The first greedy tokens of an answer about images."""
+    if not tiny.chunked:
+        options.setdefault("prefill_step_size", None)
     inputs = prepared(tiny, images)
     ids, pixels = inputs.pop("input_ids"), inputs.pop("pixel_values", None)
     mask = inputs.pop("attention_mask", None)

@@ -111,6 +111,7 @@ _PACKED = (
     Family("minimax_m3_vl", "patch_merge_mlp", PACKED),
     # One image; of several, its processor makes one clip, which its tower refuses.
     Family("paddleocr_vl", "visual", PACKED, granularity="request"),
+    Family("zaya1_vl", "vision_tower", PACKED),
 )
 
 # A batch of views, one row or several an image, then a projector.

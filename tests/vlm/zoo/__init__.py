@@ -35,6 +35,8 @@ class Tiny:
     """How many images one prompt of this family may hold."""
     tiles: int = 1
     """How many entries an image becomes in a family whose entries are tiles."""
+    chunked: bool = True
+    """Whether mlx-vlm can prefill in chunks: not where it names an argument that the model does not have."""
 
 
 def build(family: str, seed: int = 0) -> Tiny:
