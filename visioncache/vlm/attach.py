@@ -80,7 +80,7 @@ class Attached:
         self.requests = Requests()
         self.thumbnails = Thumbnails()
         self.model = model
-        self._fingerprint = Fingerprint(model)
+        self._fingerprint = Fingerprint(model, family.projector)
         self._bypassed = 0
         self._sides: list[Any] = [FeatureSide(self, model)]
         if processor is not None:
@@ -93,7 +93,7 @@ class Attached:
     def scope(self) -> str:
         """What keys hold besides the image: family, weights, versions."""
         if self._fingerprint.changed():
-            self._fingerprint = Fingerprint(self.model)
+            self._fingerprint = Fingerprint(self.model, self.family.projector)
         return f"{self.family.name}/{self._fingerprint.digest}/{versions()}"
 
     @property

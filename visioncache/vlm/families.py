@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from visioncache.vlm.layouts import PACKED, ROWS, Beside, Layout, Packed, Padded, Permuted, Rows
+from visioncache.vlm.layouts import PACKED, ROWS, Beside, Layout, Packed, Padded, Permuted, Rows, Views
+from visioncache.vlm.tokens import Tokens
 from visioncache.vlm.trees import concatenate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from visioncache.vlm.makers import Maker
 
 
 def _same(value: Any) -> Any:
@@ -45,11 +48,13 @@ class Family:
     images of a request, where what an image becomes depends on those beside it."""
     processor: bool = True
     """Whether mlx-vlm has a processor for it: without one nothing before the tower can be skipped."""
-    maker: str = "image_processor"
-    """What makes pixels of images: an attribute of the processor, or `name()`: a function of the
-    processor's module, called image by image."""
+    maker: str | Callable[[Any, str], Maker] = "image_processor"
+    """What makes pixels of images: an attribute of the processor, `name()`: a function of the
+    processor's module, called image by image, or a class for the one processor that has neither."""
     entrances: tuple[str, ...] = ("get_input_embeddings",)
     """The model's methods that look at pixels, other than through one of these."""
+    projector: str = ""
+    """The submodule of the language model that makes the features of a family without a tower."""
     video: bool = False
     """Whether videos take the same way, as `pixel_values_videos` and `video_grid_thw`."""
     side_outputs: str = ""
@@ -117,6 +122,7 @@ _PACKED = (
 # A batch of views, one row or several an image, then a projector.
 _ROWS = (
     Family("aya_vision", "multi_modal_projector", ROWS),
+    Family("deepseek_vl_v2", "projector", Views(), maker=Tokens),
     Family("fastvlm", "mm_projector", Rows(companions=("image_sizes",))),
     Family("florence2", "_encode_image", ROWS),
     Family("gemma3", "multi_modal_projector", ROWS),
@@ -154,7 +160,11 @@ _ROWS = (
         join=_first,
     ),  # upstream reads the first image alone
     Family(
-        "falcon_ocr", "_patchify_and_project", Rows(companions=("image_grid_hw",)), maker="preprocess_image()"
+        "falcon_ocr",
+        "_patchify_and_project",
+        Rows(companions=("image_grid_hw",)),
+        maker="preprocess_image()",
+        projector="language_model.model.img_projector",
     ),
     Family(
         "jina_vlm", "get_image_features", Rows(pixels=("pixel_values", "image_masks")), maker="_image_proc"
@@ -254,7 +264,6 @@ _KNOWN = [
 """The families of mlx-vlm 0.7.10 that accept `cached_image_features`."""
 
 _REASONS: dict[str, str] = {
-    "deepseek_vl_v2": "its processor has no image processor to take the place of",
     "falcon_perception": "it reads the stored pixels again when it decodes a mask",
 }
 """Why a family is not supported, where it is more than that nobody has written its row yet."""

@@ -88,6 +88,7 @@ class FeatureSide:
         videos = self._parts(inputs, VIDEO) if self._family.video else []
         if not images and not videos:
             return original(*args, **kwargs)
+        inputs = self._family.layout.completed(inputs)
         for name in ("vision_cache", "_image_key", "cached_image_features"):
             inputs.pop(name, None)
 
@@ -154,7 +155,7 @@ class FeatureSide:
         others = {name: value for name, value in inputs.items() if name not in theirs}
         with self._seam("catch", []):
             try:
-                original(**{**others, **part.inputs})
+                original(**self._family.layout.completed({**others, **part.inputs}))
             except _Caught as caught:
                 return caught.value
         raise RuntimeError(

@@ -11,6 +11,7 @@ from blake3 import blake3
 from mlx.utils import tree_flatten
 
 from visioncache.keys import Key
+from visioncache.vlm.swap import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,9 +28,10 @@ class Fingerprint:
     array that is written into (`weight[0] = 1`) stays the same object and is not noticed.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, projector: str = "") -> None:
         self._model = model
-        self._arrays = dict(_vision_arrays(model))
+        self._projector = projector
+        self._arrays = dict(_vision_arrays(model, projector))
         hasher = blake3(max_threads=blake3.AUTO)
         for name, array in sorted(self._arrays.items()):
             content = Key.from_array(array).text if isinstance(array, mx.array) else repr(array)
@@ -40,7 +42,7 @@ class Fingerprint:
 
     def changed(self) -> bool:
         """Whether any weight of the vision side is another array than when this was taken."""
-        now = dict(_vision_arrays(self._model))
+        now = dict(_vision_arrays(self._model, self._projector))
         return now.keys() != self._arrays.keys() or any(
             now[name] is not array for name, array in self._arrays.items()
         )
@@ -57,7 +59,9 @@ def versions() -> str:
     return f"mlx-vlm {version('mlx-vlm')}"
 
 
-def _vision_arrays(model: Any) -> Iterator[tuple[str, Any]]:
+def _vision_arrays(model: Any, projector: str) -> Iterator[tuple[str, Any]]:
+    if projector:
+        yield from tree_flatten(resolve(model, projector).parameters(), prefix=f".{projector}")
     for name, child in model.items():
         if name not in LANGUAGE_SIDE:
             flat = child.parameters() if hasattr(child, "parameters") else child

@@ -75,14 +75,18 @@ class Maker:
         else:
             cls = type(self.target)
             swap(self.target, **{n: around(cls, n, wrapper) for n in METHODS if hasattr(cls, n)})
+        swap(self._processor, **self.overrides(process))
+        self._wrapper = wrapper
+
+    def overrides(self, process: Callable[..., Any]) -> dict[str, Any]:
+        """What the processor's own calls become, and what it shows as its image processor."""
         overrides: dict[str, Any] = {"__call__": around(type(self._processor), "__call__", process)}
         if self._standing is not self.target:
             shows = self._thread
             overrides[ATTRIBUTE] = property(
                 lambda _: self.target if getattr(shows, "shows", False) else self._standing
             )
-        swap(self._processor, **overrides)
-        self._wrapper = wrapper
+        return overrides
 
     def detach(self) -> None:
         """Give them back."""

@@ -35,7 +35,8 @@ class PixelSide:
     def __init__(self, attached: Attached, processor: Any) -> None:
         self._attached = attached
         self._layout = attached.family.layout
-        self._maker = Maker(processor, attached.family.maker, self._layout.pixels[0])
+        maker, pixels = attached.family.maker, self._layout.pixels[0]
+        self._maker = Maker(processor, maker, pixels) if isinstance(maker, str) else maker(processor, pixels)
         self._thread = threading.local()
         self._last_call: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
         """With which settings the processor called its image processor."""
@@ -73,10 +74,12 @@ class PixelSide:
             original = partial(self._maker.prepare, token)
         with self._collect() as parts:
             outputs = original(*args, **kwargs)
-            pixels = outputs.get(self._layout.pixels[0]) if parts else None
+            # mlx-vlm takes what a processor calls `images` for pixels.
+            name = next((n for n in (self._layout.pixels[0], "images") if n in outputs), "")
+            pixels = outputs.get(name) if parts else None
             if isinstance(pixels, np.ndarray) and kwargs.get("return_tensors") == "mlx":
                 # mlx-vlm would make another object of it, which stood for nothing.
-                pixels = outputs[self._layout.pixels[0]] = mx.array(pixels)
+                pixels = outputs[name] = mx.array(pixels)
             if pixels is not None:
                 self._complete(parts, outputs)
                 self._attached.requests.remember(pixels, parts)

@@ -42,6 +42,8 @@ def markdown_table() -> str:
 
 def _supported(family: Family) -> dict[str, Any]:
     tower = ["tower"] if family.seam in {"vision_tower", "vision_model", "visual"} else ["tower", "projector"]
+    if family.projector:
+        tower = ["projector"]
     return {
         "family": family.name,
         "supported": True,

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+def _alike(_: int) -> str:
+    return "alike"
+
+
 @dataclass(frozen=True)
 class Tiny:
     """A model, the processor that feeds it (or None), and how its prompts name images."""
@@ -33,6 +37,8 @@ class Tiny:
     """`prompt(n)` is a question about n images, with the family's own image markers."""
     max_images: int = 3
     """How many images one prompt of this family may hold."""
+    as_one_of: Callable[[int], Any] = _alike
+    """`as_one_of(n)`: how an image is seen among n of a prompt; in another way it is another entry."""
     tiles: int = 1
     """How many entries an image becomes in a family whose entries are tiles."""
     chunked: bool = True

@@ -60,7 +60,9 @@ def build() -> Tiny:
             "projector_config": {"input_dim": 32, "n_embed": 32},
         }
     )
-    return Tiny(textured(Model(config)), processor, prompt)
+    return Tiny(
+        textured(Model(config)), processor, prompt, as_one_of=lambda n: "tiled" if n <= 2 else "whole"
+    )
 
 
 def prompt(n: int) -> str:
@@ -73,6 +75,8 @@ def complete(inputs: dict[str, Any]) -> dict[str, Any]:
     mlx-vlm counts images by `pixel_values.shape[1]`, the number of views, and so reads beyond the
     end of `images_spatial_crop`: whatever lies there decides how many views are encoded.
     """
+    if "pixel_values" not in inputs:
+        return inputs
     rows = inputs["pixel_values"].shape[1] - inputs["images_spatial_crop"].shape[1]
     crops = mx.pad(inputs["images_spatial_crop"], [(0, 0), (0, rows), (0, 0)])
     return {**inputs, "images_spatial_crop": crops}
