@@ -53,6 +53,8 @@ class Family:
     processor's module, called image by image, or a class for the one processor that has neither."""
     entrances: tuple[str, ...] = ("get_input_embeddings",)
     """The model's methods that look at pixels, other than through one of these."""
+    embedder: str = ""
+    """The submodule that has these methods, where the model itself only hands its calls on."""
     projector: str = ""
     """The submodule of the language model that makes the features of a family without a tower."""
     video: bool = False
@@ -97,6 +99,15 @@ _PACKED = (
     Family("qwen2_5_vl", "vision_tower", PACKED, "seam", video=True),
     Family("qwen3_vl", "vision_tower", PACKED, "seam", video=True, side_outputs="DeepStack"),
     Family("qwen3_vl_moe", "vision_tower", PACKED, "seam", video=True, side_outputs="DeepStack"),
+    Family(
+        "qwen3_omni_moe",
+        "thinker.vision_tower",
+        PACKED,
+        "seam",
+        embedder="thinker",
+        video=True,
+        side_outputs="DeepStack",
+    ),
     Family("qwen3_5", "vision_tower", PACKED, "seam", keep=_first, give=_with_nothing, video=True),
     Family("cohere_compass", "vision_tower", PACKED, "seam", side_outputs="DeepStack"),
     Family("dots_ocr", "vision_tower", PACKED),

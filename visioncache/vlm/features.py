@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from visioncache.vlm.attach import Attached
 
 VIDEO = {"pixel_values": "pixel_values_videos", "image_grid_thw": "video_grid_thw"}
+AUDIO = "input_features"
 
 
 class _Caught(Exception):  # noqa: N818  # no error: it ends an encode at the seam
@@ -36,13 +37,14 @@ class FeatureSide:
         self._attached = attached
         self._family = attached.family
         self._model = model
+        self._embedder = resolve(model, self._family.embedder) if self._family.embedder else model
         self._module = resolve(model, self._family.seam)
         self._calls = self._family.calls(model) if self._family.calls else None
         self._thread = threading.local()
 
     def attach(self) -> None:
         """Take the model's calls."""
-        cls = type(self._model)
+        cls = type(self._embedder)
         overrides: dict[str, Any] = {
             name: around(cls, name, partial(self._enter, inspect.signature(getattr(cls, name))))
             for name in self._family.entrances
@@ -57,11 +59,15 @@ class FeatureSide:
         else:
             kind = type(self._module)
             swap(self._module, __call__=around(kind, "__call__", self._at_seam))
-        swap(self._model, **overrides)
+        swap(self._embedder, **overrides)
+        if self._embedder is not self._model:
+            swap(self._model)  # nothing to take, but it is attached
 
     def detach(self) -> None:
         """Give them back."""
         restore(self._model)
+        if self._embedder is not self._model:
+            restore(self._embedder)
         if self._module is not None:
             restore(self._module)
 
@@ -111,7 +117,7 @@ class FeatureSide:
     def _arguments(
         self, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> dict[str, Any]:
-        bound = signature.bind(self._model, *args, **kwargs).arguments
+        bound = signature.bind(self._embedder, *args, **kwargs).arguments
         extra = bound.pop("kwargs", {})
         bound.pop("self", None)
         return {**bound, **extra}
@@ -150,8 +156,8 @@ class FeatureSide:
 
     def _caught(self, original: Callable[..., Any], inputs: dict[str, Any], part: Part) -> Any:
         """What the seam returns for one image alone; the model's code after it does not run."""
-        # What belongs to the request's other images must not reach this one.
-        theirs = {*self._family.layout.names, *VIDEO, *VIDEO.values()}
+        # What belongs to the request's other images must not reach this one; sound would be encoded too.
+        theirs = {*self._family.layout.names, *VIDEO, *VIDEO.values(), AUDIO}
         others = {name: value for name, value in inputs.items() if name not in theirs}
         with self._seam("catch", []):
             try:

@@ -41,7 +41,8 @@ def markdown_table() -> str:
 
 
 def _supported(family: Family) -> dict[str, Any]:
-    tower = ["tower"] if family.seam in {"vision_tower", "vision_model", "visual"} else ["tower", "projector"]
+    seam = family.seam.rpartition(".")[2]
+    tower = ["tower"] if seam in {"vision_tower", "vision_model", "visual"} else ["tower", "projector"]
     if family.projector:
         tower = ["projector"]
     return {
