@@ -181,6 +181,7 @@ _ROWS = (
         "jina_vlm", "get_image_features", Rows(pixels=("pixel_values", "image_masks")), maker="_image_proc"
     ),
     Family("llava_bunny", "mm_projector", ROWS),
+    Family("multi_modality", "aligner", ROWS),
     Family("llava", "multi_modal_projector", Rows(numpy=True)),
     Family("llmjpvl", "mlp1.3", ROWS, granularity="tile", processor=False),
     Family("mistral3", "multi_modal_projector", _SIZED),
