@@ -125,6 +125,7 @@ _PACKED = (
     Family("deepseek_v4", "_encode_images", Permuted(), keep=_first, join=list, maker="preprocess_image()"),
     Family("mimo_v2", "_encode_vision", PACKED),
     Family("minimax_m3_vl", "patch_merge_mlp", PACKED),
+    Family("muse_glimmer", "_encode_image", PACKED, video=True),
     # One image; of several, its processor makes one clip, which its tower refuses.
     Family("paddleocr_vl", "visual", PACKED, granularity="request"),
     Family("zaya1_vl", "vision_tower", PACKED),
