@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import zoo
-from harness import embedded, greedy, prepared, same
+from harness import answers, embedded, greedy, prepared, same
 
 from visioncache import VisionFeatureCache
 from visioncache.sizes import leaves
@@ -137,6 +137,7 @@ def test_the_model_itself_answers_as_without_a_cache(tiny: zoo.Tiny) -> None:
 
 def called(tiny: zoo.Tiny, images: list[Any]) -> Any:
     """The logits of a call of the model."""
+    answers(tiny)
     inputs = prepared(tiny, images)
     ids, pixels = inputs.pop("input_ids"), inputs.pop("pixel_values")
     mask = inputs.pop("attention_mask", None)

@@ -5,7 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from visioncache.vlm.layouts import PACKED, ROWS, Beside, Layout, Packed, Padded, Permuted, Rows, Views
+from visioncache.vlm.boxes import Boxes
+from visioncache.vlm.layouts import (
+    PACKED,
+    ROWS,
+    Beside,
+    Layout,
+    Listed,
+    Packed,
+    Padded,
+    Permuted,
+    Rows,
+    Views,
+)
 from visioncache.vlm.tokens import Tokens
 from visioncache.vlm.trees import concatenate
 
@@ -185,6 +197,8 @@ _ROWS = (
     Family("multi_modality", "aligner", ROWS),
     Family("llava", "multi_modal_projector", Rows(numpy=True)),
     Family("llmjpvl", "mlp1.3", ROWS, granularity="tile", processor=False),
+    # The norm is the last of what it does to pictures; it is the last for films and sounds too, later on.
+    Family("muse_spark", "perception_emb_norm", Listed(), maker=Boxes),
     Family("mistral3", "multi_modal_projector", _SIZED),
     Family("paligemma", "multi_modal_projector", ROWS, join=_first),  # its tower returns one row
     # The language model attends to the projector's output; there is nothing to put among its tokens.

@@ -134,7 +134,7 @@ class FeatureSide:
             return known
         if not self._attached.active:
             return []
-        if is_stand_in(next(leaves(pixels))):
+        if any(map(is_stand_in, leaves(pixels))):
             raise ValueError(
                 f"{anchor} was changed on its way from the attached processor to the model; "
                 "pass on what the processor returned, or attach(model, None, cache)"

@@ -111,6 +111,17 @@ class Rows(Layout):
 
 
 @dataclass(frozen=True)
+class Listed(Layout):
+    """A list of images `[channels, height, width]` of any size, or one of them alone."""
+
+    def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
+        name = self.pixels[0]
+        pixels = inputs[name]
+        is_alone = isinstance(pixels, mx.array) and pixels.ndim == 3  # noqa: PLR2004
+        return [{name: image} for image in ([pixels] if is_alone else pixels)]
+
+
+@dataclass(frozen=True)
 class Padded(Rows):
     """Rows padded with zeros, at their ends, to the largest of the request; the model cuts that off."""
 

@@ -29,20 +29,22 @@ class Part:
 
 
 class Requests:
-    """Parts by the pixel array that stands for them, for as long as that array lives."""
+    """Parts by the pixels that stand for them, for as long as the first array of these lives."""
 
     def __init__(self) -> None:
-        self._by_id: dict[int, tuple[weakref.ref[Any], list[Part]]] = {}
+        self._by_id: dict[int, tuple[list[weakref.ref[Any]], list[Part]]] = {}
 
     def remember(self, pixels: Any, parts: list[Part]) -> None:
         """Note what `pixels`, an array or a tree of them, is made of."""
-        anchor = next(leaves(pixels))
-        name = id(anchor)
-        ref = weakref.ref(anchor, lambda _: self._by_id.pop(name, None))
-        self._by_id[name] = (ref, parts)
+        first, *others = leaves(pixels)
+        name = id(first)
+        forget = weakref.ref(first, lambda _: self._by_id.pop(name, None))
+        self._by_id[name] = ([forget, *map(weakref.ref, others)], parts)
 
     def find(self, pixels: Any) -> list[Part] | None:
-        """The parts of these very pixels; None for pixels that came from elsewhere."""
-        anchor = next(leaves(pixels), None)
-        ref, parts = self._by_id.get(id(anchor), (None, None))
-        return parts if ref is not None and ref() is anchor else None
+        """The parts of these very pixels; None for pixels that came from elsewhere, one of a list even."""
+        arrays = list(leaves(pixels))
+        refs, parts = self._by_id.get(id(arrays[0]), ([], None)) if arrays else ([], None)
+        if len(refs) != len(arrays):
+            return None
+        return parts if all(ref() is array for ref, array in zip(refs, arrays, strict=True)) else None

@@ -43,6 +43,8 @@ class Tiny:
     """How many entries an image becomes in a family whose entries are tiles."""
     chunked: bool = True
     """Whether mlx-vlm can prefill in chunks: not where it names an argument that the model does not have."""
+    metal: bool = False
+    """Whether its language model is made of Metal kernels, which run nowhere else."""
 
 
 def build(family: str, seed: int = 0) -> Tiny:
