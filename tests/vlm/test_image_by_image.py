@@ -45,7 +45,9 @@ def test_a_known_image_gives_all_but_its_pixels_again(tiny: zoo.Tiny, cache: Vis
         embedded(tiny, dict(miss))
         hit = prepared(tiny, images)
     for name in attachment.family.layout.pixels:
-        assert hit.pop(name).shape == miss.pop(name).shape
+        one, other = miss.pop(name), hit.pop(name)
+        assert one.shape == other.shape
+        assert same(one, other) == (name in attachment.family.kept)
     assert same(hit, miss)
 
 
@@ -112,6 +114,24 @@ def test_another_projection_of_falcon_never_hits(cache: VisionFeatureCache) -> N
         second = embedded(tiny, prepared(tiny, [A]))
     assert cache.info().hits == 0
     assert not same(first, second)
+
+
+def test_masks_are_made_of_the_very_pixels_after_a_hit(cache: VisionFeatureCache) -> None:
+    tiny = zoo.build("falcon_perception")
+
+    def masked() -> dict[str, Any]:
+        """What masks are made of once a token asks for one; to make them takes a minute."""
+        greedy(tiny, [A])
+        names = ("pixel_values", "input_ids", "grid_hw", "hidden_state")
+        return {name: getattr(tiny.model, f"_prefill_{name}") for name in names}
+
+    plain = masked()
+    with attach(tiny.model, tiny.processor, cache) as attachment:
+        assert same(masked(), plain)
+        before = attachment.stages.totals()
+        assert same(masked(), plain)
+        work = attachment.stages.totals().since(before).counts
+    assert (cache.info().hits, work["decode"], work["preprocess"], work["tower"]) == (1, 0, 0, 0)
 
 
 def test_what_deepseek_vl2_refuses_stays_refused(cache: VisionFeatureCache) -> None:

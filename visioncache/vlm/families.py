@@ -67,6 +67,8 @@ class Family:
     """The model's methods that look at pixels, other than through one of these."""
     embedder: str = ""
     """The submodule that has these methods, where the model itself only hands its calls on."""
+    kept: tuple[str, ...] = ()
+    """Pixels that are stored beside the features, because the model reads them again later."""
     projector: str = ""
     """The submodule of the language model that makes the features of a family without a tower."""
     video: bool = False
@@ -147,6 +149,15 @@ _PACKED = (
 _ROWS = (
     Family("aya_vision", "multi_modal_projector", ROWS),
     Family("deepseek_vl_v2", "projector", Views(), maker=Tokens),
+    Family(
+        "falcon_perception",
+        "_patchify_and_project",
+        Rows(companions=("image_grid_hw",)),
+        kept=("pixel_values",),
+        maker="preprocess_image()",
+        projector="language_model.model.img_projector",
+        side_outputs="pixels, which masks are made from",
+    ),
     Family("fastvlm", "mm_projector", Rows(companions=("image_sizes",))),
     Family("florence2", "_encode_image", ROWS),
     Family("gemma3", "multi_modal_projector", ROWS),
@@ -290,9 +301,7 @@ _KNOWN = [
 ]
 """The families of mlx-vlm 0.7.10 that accept `cached_image_features`."""
 
-_REASONS: dict[str, str] = {
-    "falcon_perception": "it reads the stored pixels again when it decodes a mask",
-}
+_REASONS: dict[str, str] = {}
 """Why a family is not supported, where it is more than that nobody has written its row yet."""
 
 UNSUPPORTED = {

@@ -100,11 +100,15 @@ class FeatureSide:
 
         def encode(part: Part) -> Any:
             with self._attached.stages.measure("tower"):
-                return owned(self._family.keep(self._caught(original, inputs, part)))
+                features = self._family.keep(self._caught(original, inputs, part))
+                kept = {name: part.inputs[name] for name in self._family.kept}
+                return owned({"features": features, **kept} if kept else features)
 
         values: list[Any] = []
         for parts in (images, videos):
             own = [self._attached.lookup.encode(part, encode) for part in parts]
+            if self._family.kept:
+                own = [value["features"] for value in own]
             if self._calls:
                 values += [one for of_all_calls in own for one in of_all_calls]
             elif own:

@@ -63,7 +63,8 @@ def _vision_arrays(model: Any, projector: str) -> Iterator[tuple[str, Any]]:
     if projector:
         yield from tree_flatten(resolve(model, projector).parameters(), prefix=f".{projector}")
     for name, child in model.items():
-        if name not in LANGUAGE_SIDE:
+        # As in MLX's own parameters(): what begins with an underscore is a model's state.
+        if name not in LANGUAGE_SIDE and not name.startswith("_"):
             flat = child.parameters() if hasattr(child, "parameters") else child
             yield from tree_flatten(flat, prefix=f".{name}") if flat is not None else ()
 

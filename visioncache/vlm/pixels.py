@@ -165,6 +165,7 @@ class PixelSide:
         else:
             digest = Key.from_bytes(part.key.text.encode("utf-8", "surrogatepass")).text[2:]
             outputs = recall(part.meta, digest, as_numpy=self._layout.numpy)
+            outputs.update({name: part.features[name] for name in self._attached.family.kept})
             for source, size in zip(sources, part.meta.get("sizes", ()), strict=False):
                 source.known_size = source.known_size or tuple(size)
         collected.append(part)
