@@ -1,80 +1,239 @@
-"""Batches: chats laid out as arrays of fixed shapes, made by worker processes ahead of the trainer."""
+"""Batches: pictures with labels for the tower, and chats laid out as arrays for the language model."""
 
 from __future__ import annotations
 
-import multiprocessing
-import queue
+import math
 import random
-import shutil
-import tempfile
-import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from demo_vlm.chats import Exchange, chat
+from demo_vlm.labels import UNKNOWN, labels_of
 from demo_vlm.model import MERGE, PATCH, make_tokenizer
-from demo_vlm.pictures import Picture, photo, plain, scene, scene_like
+from demo_vlm.pictures import PHOTOS, SCENE, Picture, close_up, photo, plain, scene, scene_like
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+SMALL = SCENE // PATCH, SCENE // PATCH
+"""Rows and columns of patches of a scene."""
+WHOLE = ((22, 22), (16, 26), (26, 16), (18, 24), (18, 26), (16, 28))
+"""Rows and columns of patches that the photographs come to."""
+PLAIN = (*WHOLE, SMALL, (28, 16), (8, 16), (16, 8), (10, 22), (22, 10), (10, 14), (14, 10))
+CHANGES = ("colour", "place", "size")
+LENGTHS = {False: 512, True: 704}
+"""Tokens of a chat about scenes, and of one about photographs."""
+CHATS = {False: 8, True: 3}
+"""Chats of a batch, of each."""
+PLACE_CLASSES = (5, 16, 16, len(CHANGES))
+"""The image's number, the feature's row and column in it, and what differs from the image before."""
 
-GRIDS = ((14, 14), (22, 22), (16, 26), (26, 16), (18, 24), (18, 26), (16, 28), (28, 16))
-"""Rows and columns of patches: of scenes, of square images, and what the photographs come to."""
-SHARES = (18, 6, 2, 2, 1, 1, 1, 1)
-"""Images of each grid for every 32 images of a batch."""
-LENGTH = 768
+
+# The tower ------------------------------------------------------------------------------------------
+
+
+def tower_batches(seed: int, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pixels `[N, H, W, 3]` and labels `[N, features, labels]`: `count` small pictures, at times some whole.
+
+    Parts of photographs stand for the whole: as near, and cheaper.
+    """
+    rng = random.Random(seed)
+    small = [scene(rng) for _ in range(count * 2 // 3)]
+    small += [plain(rng, (SCENE, SCENE)) for _ in range(count // 24)]
+    small += [close_up(rng, _pixels(rng.choice(WHOLE))) for _ in range(count - len(small))]
+    groups = [(SMALL, small)]
+    if rng.random() < 1 / 3:
+        grid = rng.choice(WHOLE)
+        groups.append((grid, [photo(rng, _pixels(grid)) for _ in range(count // 8)]))
+    return [
+        (_stack(pictures), np.stack([labels_of(p, grid[0] // MERGE, grid[1] // MERGE) for p in pictures]))
+        for grid, pictures in groups
+    ]
+
+
+def _pixels(grid: tuple[int, int]) -> tuple[int, int]:
+    return grid[1] * PATCH, grid[0] * PATCH
+
+
+def _stack(pictures: list[Picture]) -> np.ndarray:
+    return np.stack([np.asarray(picture.image) for picture in pictures])
+
+
+# Albums: the pictures of one chat -------------------------------------------------------------------
+
+
+@dataclass
+class Album:
+    """The pictures that one chat speaks of, and where their features lie among those of a round."""
+
+    pictures: list[Picture]
+    starts: list[int] = field(default_factory=list)
+
+    @property
+    def grids(self) -> list[tuple[int, int]]:
+        """Rows and columns of patches, picture by picture."""
+        return [(p.image.height // PATCH, p.image.width // PATCH) for p in self.pictures]
+
+
+def draw_album(rng: random.Random, *, large: bool) -> Album:
+    """One to five scenes and small plain pictures, or photographs, plain pictures and a scene at times."""
+    pictures: list[Picture] = []
+    for _ in range(rng.choice((1, 2, 2, 3, 3, 4) if large else (1, 2, 2, 3, 3, 4, 5))):
+        before = pictures[-1] if pictures else None
+        draw = rng.random()
+        if draw < (0.1 if large else 0.93):
+            alike = before is not None and before.kind == "scene" and rng.random() < 0.35
+            pictures.append(scene_like(before, rng) if alike else scene(rng))
+        elif draw < 0.3 or not large:
+            pictures.append(plain(rng, _pixels(rng.choice(PLAIN) if large else SMALL)))
+        else:
+            name = rng.choice(list(PHOTOS))
+            pictures.append(photo(rng, _pixels(rng.choice(WHOLE)), name))
+    return Album(pictures)
+
+
+def place(albums: list[Album]) -> list[np.ndarray]:
+    """Pixels of all pictures, one array a grid; where each picture's features will lie is noted."""
+    groups: dict[tuple[int, int], list[Picture]] = {}
+    for album in albums:
+        for picture, grid in zip(album.pictures, album.grids, strict=True):
+            groups.setdefault(grid, []).append(picture)
+    starts, end = {}, 0
+    for (rows, columns), pictures in groups.items():
+        for picture in pictures:
+            starts[id(picture)] = end
+            end += rows * columns // MERGE**2
+    for album in albums:
+        album.starts = [starts[id(picture)] for picture in album.pictures]
+    return [_stack(pictures) for pictures in groups.values()]
+
+
+# Chats ----------------------------------------------------------------------------------------------
 
 
 @dataclass
 class Batch:
-    """Images by grid, and chats that refer to them.
+    """Chats as arrays.
 
-    tokens, slots (index into the features of all images, or -1) and answers (1 where a token is
-    part of an answer): `[B, T]`; positions: `[3, B, T]`; exchanges: (chat, first token, end, kind).
+    tokens, slots (index into the features of a round, or -1) and answers (1 where a token is part of
+    an answer): `[B, T]`; positions: `[3, B, T]`; places (what `PLACE_CLASSES` says, or UNKNOWN):
+    `[B, T, 4]`; exchanges: (chat, first token of the answer, its end, kind).
     """
 
-    pixels: list[np.ndarray]
     tokens: np.ndarray
     slots: np.ndarray
     answers: np.ndarray
     positions: np.ndarray
+    places: np.ndarray
     exchanges: list[tuple[int, int, int, str]]
+
+
+@dataclass
+class Round:
+    """Pictures, and the batches of chats that speak of them; `features` is how many they come to."""
+
+    pixels: list[np.ndarray]
+    batches: list[Batch]
+
+    @property
+    def features(self) -> int:
+        """Features of all pictures."""
+        return sum(math.prod(p.shape[:3]) // (PATCH * MERGE) ** 2 for p in self.pixels)
+
+
+def draw_round(seed: int, uses: int = 3, groups: int = 8) -> Round:
+    """Draw albums, and speak of each `uses` times: chats about scenes and about photographs in turn."""
+    rng = random.Random(seed)
+    albums = {large: [draw_album(rng, large=large) for _ in range(groups * CHATS[large])] for large in CHATS}
+    pixels = place([album for group in albums.values() for album in group])
+    batches = []
+    for _ in range(uses):
+        for group in albums.values():
+            rng.shuffle(group)
+        for number in range(groups):
+            for large, chats in CHATS.items():
+                group = albums[large][number * chats : (number + 1) * chats]
+                batches.append(_make_batch(rng, group, LENGTHS[large]))
+    return Round(pixels, batches)
+
+
+def together(rounds: list[Round]) -> Round:
+    """Several rounds as one of larger batches."""
+    starts = np.cumsum([0, *(drawn.features for drawn in rounds)])
+    batches = []
+    for parts in zip(*(drawn.batches for drawn in rounds), strict=True):
+        slots = [np.where(b.slots < 0, -1, b.slots + start) for b, start in zip(parts, starts, strict=False)]
+        rows = np.cumsum([0, *(len(b.tokens) for b in parts)])
+        batches.append(
+            Batch(
+                tokens=np.concatenate([b.tokens for b in parts]),
+                slots=np.concatenate(slots),
+                answers=np.concatenate([b.answers for b in parts]),
+                positions=np.concatenate([b.positions for b in parts], axis=1),
+                places=np.concatenate([b.places for b in parts]),
+                exchanges=[
+                    (row + n, *rest) for b, row in zip(parts, rows, strict=False) for n, *rest in b.exchanges
+                ],
+            )
+        )
+    return Round([pixels for drawn in rounds for pixels in drawn.pixels], batches)
+
+
+def _make_batch(rng: random.Random, albums: list[Album], length: int) -> Batch:
+    layouts = [_lay_out(rng, album, length) for album in albums]
+    names = ("tokens", "slots", "answers", "places")
+    return Batch(
+        **{name: np.stack([getattr(layout, name) for layout in layouts]) for name in names},
+        positions=np.stack([layout.positions for layout in layouts], axis=1),
+        exchanges=[(n, *exchange) for n, layout in enumerate(layouts) for exchange in layout.exchanges],
+    )
+
+
+def _lay_out(rng: random.Random, album: Album, length: int) -> Layout:
+    layout, shown = Layout(length), 0
+
+    def room(exchange: Exchange) -> bool:
+        nonlocal shown
+        arriving = range(shown, shown + exchange.arriving)
+        if not layout.fits(exchange, [album.grids[n] for n in arriving]):
+            return False
+        layout.add(exchange, album, arriving)
+        shown += exchange.arriving
+        return True
+
+    chat(rng, album.pictures, room)
+    return layout
 
 
 class Layout:
     """One chat's tokens, one exchange after the other."""
 
-    def __init__(self, length: int = LENGTH) -> None:
+    def __init__(self, length: int) -> None:
         self.tokens = np.zeros(length, np.int32)
         self.slots = np.full(length, -1, np.int32)
         self.answers = np.zeros(length, np.float32)
         self.positions = np.zeros((3, length), np.int32)
-        self.exchanges: list[tuple[int, int]] = []
+        self.places = np.full((length, len(PLACE_CLASSES)), UNKNOWN, np.int32)
+        self.exchanges: list[tuple[int, int, str]] = []
         self._end = 0
         self._position = 0
-        self._images = 0
 
-    def fits(self, exchange: Exchange, images: list[tuple[int, tuple[int, int]]]) -> bool:
+    def fits(self, exchange: Exchange, grids: list[tuple[int, int]]) -> bool:
         """Whether an exchange and its images have room."""
-        patches = sum(rows * columns // MERGE**2 + 8 for _, (rows, columns) in images)
+        patches = sum(rows * columns // MERGE**2 + 8 for rows, columns in grids)
         text = len(ids(_before(exchange))) + len(ids(_after(exchange)))
         return self._end + patches + text <= len(self.tokens)
 
-    def add(self, exchange: Exchange, images: list[tuple[int, tuple[int, int]]]) -> None:
-        """Write an exchange; an image is where its features begin, and its grid."""
+    def add(self, exchange: Exchange, album: Album, arriving: range) -> None:
+        """Write an exchange and the pictures of the album that arrive with it."""
         self._text(ids("<|im_start|>user\n"))
-        for first, grid in images:
-            self._images += 1
-            self._text(ids(f"image {self._images}: <|vision_start|>"))
-            self._image(first, grid)
+        for number in arriving:
+            self._text(ids(f"image {number + 1}: <|vision_start|>"))
+            self._image(album, number)
             self._text(ids("<|vision_end|>"))
         self._text(ids(f"{exchange.question}<|im_end|>\n<|im_start|>assistant\n"))
         answer = ids(f"{exchange.answer}<|im_end|>")
         self.answers[self._end : self._end + len(answer)] = 1
-        self.exchanges.append((self._end, self._end + len(answer)))
+        self.exchanges.append((self._end, self._end + len(answer), exchange.kind))
         self._text(answer)
         self._text(ids("\n"))
 
@@ -85,14 +244,16 @@ class Layout:
         self._end += len(tokens)
         self._position += len(tokens)
 
-    def _image(self, first: int, grid: tuple[int, int]) -> None:
-        rows, columns = grid[0] // MERGE, grid[1] // MERGE
+    def _image(self, album: Album, number: int) -> None:
+        rows, columns = (side // MERGE for side in album.grids[number])
+        row, column = np.repeat(np.arange(rows), columns), np.tile(np.arange(columns), rows)
         span = slice(self._end, self._end + rows * columns)
         self.tokens[span] = ids("<|image_pad|>")[0]
-        self.slots[span] = first + np.arange(rows * columns)
-        self.positions[0, span] = self._position
-        self.positions[1, span] = self._position + np.repeat(np.arange(rows), columns)
-        self.positions[2, span] = self._position + np.tile(np.arange(columns), rows)
+        self.slots[span] = album.starts[number] + np.arange(rows * columns)
+        self.positions[:, span] = self._position + np.stack([0 * row, row, column])
+        self.places[span, :3] = np.stack([0 * row + number, row, column], axis=1)
+        changed = album.pictures[number].changed
+        self.places[span, 3] = CHANGES.index(changed) if changed else UNKNOWN
         self._end += rows * columns
         self._position += max(rows, columns)
 
@@ -114,148 +275,3 @@ def _before(exchange: Exchange) -> str:
 
 def _after(exchange: Exchange) -> str:
     return f"{exchange.answer}<|im_end|>\n"
-
-
-def make_batch(seed: int, scale: int, chats: int) -> Batch:
-    """A batch of `32 * scale` images and `chats` chats, the same for the same seed."""
-    rng = random.Random(seed)
-    counts = [share * scale for share in SHARES]
-    starts = np.cumsum([0, *(n * r * c // MERGE**2 for n, (r, c) in zip(counts, GRIDS, strict=True))])
-    pixels = [
-        np.zeros((n, r * PATCH, c * PATCH, 3), np.uint8) for n, (r, c) in zip(counts, GRIDS, strict=True)
-    ]
-    free = _Places(rng, counts)
-    layouts, exchanges = [], []
-    for number in range(chats):
-        places = free.take(rng.choice((1, 1, 2, 2, 3, 3, 4, 4, 5)), chats - number - 1)
-        pictures = _pictures(rng, [grid for grid, _ in places])
-        for (grid, n), picture in zip(places, pictures, strict=True):
-            pixels[grid][n] = np.asarray(picture.image)
-        images = [
-            (int(starts[grid] + n * GRIDS[grid][0] * GRIDS[grid][1] // MERGE**2), GRIDS[grid])
-            for grid, n in places
-        ]
-        layout = _lay_out(rng, pictures, images)
-        exchanges += [(number, *span, pictures[0].kind) for span in layout.exchanges]
-        layouts.append(layout)
-    stack = {n: np.stack([getattr(x, n) for x in layouts]) for n in ("tokens", "slots", "answers")}
-    positions = np.stack([layout.positions for layout in layouts], axis=1)
-    return Batch(pixels, **stack, positions=positions, exchanges=exchanges)
-
-
-class _Places:
-    """The places for images in a batch, handed out to chats: most chats stay with scenes or photos."""
-
-    def __init__(self, rng: random.Random, counts: list[int]) -> None:
-        self._rng = rng
-        places = [(grid, n) for grid, count in enumerate(counts) for n in range(count)]
-        rng.shuffle(places)
-        self._small = [place for place in places if place[0] == 0]
-        self._large = [place for place in places if place[0] > 0]
-
-    def take(self, wanted: int, others: int) -> list[tuple[int, int]]:
-        """Places for up to `wanted` images, at least one, that leave one for each of `others`."""
-        left = len(self._small) + len(self._large) - others
-        wanted = max(1, min(wanted, left)) if others else min(left, 5)
-        mixed = self._rng.random() < 0.2
-        pool = self._small if self._rng.random() < 0.55 else self._large
-        taken = []
-        for _ in range(wanted):
-            pool = self._rng.choice((self._small, self._large)) if mixed else pool
-            pool = pool or self._small or self._large
-            taken.append(pool.pop())
-        return taken
-
-
-def _pictures(rng: random.Random, grids: list[int]) -> list[Picture]:
-    pictures: list[Picture] = []
-    for grid in grids:
-        rows, columns = GRIDS[grid]
-        size = (columns * PATCH, rows * PATCH)
-        before = pictures[-1] if pictures else None
-        likely = {"scene": 1.0, "photo": 0.0, "plain": 0.1} if grid == 0 else {
-            "scene": 0.5 if grid == 1 else 0.0, "photo": 0.8, "plain": 0.2
-        }  # fmt: skip
-        now = rng.choices(list(likely), list(likely.values()))[0]
-        pair = before is not None and before.kind == "scene" and len(before.things) < 3
-        if now == "scene" and pair and rng.random() < 0.4:
-            pictures.append(scene_like(before, rng, size))
-        else:
-            pictures.append({"scene": scene, "photo": photo, "plain": plain}[now](rng, size))
-    return pictures
-
-
-def _lay_out(
-    rng: random.Random, pictures: list[Picture], images: list[tuple[int, tuple[int, int]]]
-) -> Layout:
-    layout, shown, turns = Layout(), 0, rng.randint(3, 12)
-
-    def room(exchange: Exchange) -> bool:
-        nonlocal shown
-        arriving = images[shown : shown + exchange.arriving]
-        if len(layout.exchanges) >= turns + len(images) or not layout.fits(exchange, arriving):
-            return False
-        layout.add(exchange, arriving)
-        shown += exchange.arriving
-        return True
-
-    chat(rng, pictures, room)
-    return layout
-
-
-# Worker processes -----------------------------------------------------------------------------------
-
-
-class Loader:
-    """Batches from worker processes, through files in shared memory; `stop()` ends the workers."""
-
-    def __init__(self, seed: int, scale: int, chats: int, workers: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        base = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
-        self._folder = tempfile.TemporaryDirectory(dir=base)
-        self._ready: Any = context.Queue(maxsize=2 * workers)
-        self._workers = [
-            context.Process(
-                target=_work,
-                args=(seed + n, workers, scale, chats, self._folder.name, self._ready),
-                daemon=True,
-            )
-            for n in range(workers)
-        ]
-        for worker in self._workers:
-            worker.start()
-        self._batches: queue.Queue[Batch] = queue.Queue(maxsize=4)
-        threading.Thread(target=self._load, daemon=True).start()
-
-    def __iter__(self) -> Iterator[Batch]:
-        while True:
-            yield self._batches.get()
-
-    def _load(self) -> None:
-        while True:
-            path, exchanges = self._ready.get()
-            folder = Path(path)
-            arrays = {file.stem: np.load(file) for file in folder.iterdir()}
-            shutil.rmtree(folder)
-            pixels = [arrays.pop(f"pixels{i}") for i in range(len(GRIDS))]
-            self._batches.put(Batch(pixels, **arrays, exchanges=exchanges))
-
-    def stop(self) -> None:
-        """End the workers and remove what they left."""
-        for worker in self._workers:
-            worker.terminate()
-            worker.join()
-        self._folder.cleanup()
-
-
-def _work(seed: int, step: int, scale: int, chats: int, folder: str, ready: Any) -> None:
-    while True:
-        batch = make_batch(seed, scale, chats)
-        path = f"{folder}/{seed}"
-        Path(path).mkdir()
-        arrays = {f"pixels{i}": p for i, p in enumerate(batch.pixels)}
-        arrays |= {n: getattr(batch, n) for n in ("tokens", "slots", "answers", "positions")}
-        for name, array in arrays.items():
-            np.save(f"{path}/{name}.npy", array)
-        ready.put((path, batch.exchanges))
-        seed += step

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Exchange:
-    """A question, its answer, and how many pictures arrive with it."""
+    """A question, its answer, how many pictures arrive with it, and what is scored together with it."""
 
     question: str
     answer: str
     arriving: int = 0
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Asked:
 
     question: str
     answer: str
+    kind: str
+    """The kind of picture asked about, and what was asked: `scene/colour`, `photo/what`."""
     thing: Thing | None = None
 
 
@@ -45,7 +48,7 @@ def chat(rng: random.Random, pictures: Sequence[Picture], room: Callable[[Exchan
             arriving = min(len(pictures) - shown, 1 if rng.random() < 0.75 else rng.randint(1, 3))
             last = None
         asked = _follow_up(rng, last) or _question(rng, pictures[: shown + arriving])
-        exchange = Exchange(asked.question, asked.answer, arriving)
+        exchange = Exchange(asked.question, asked.answer, arriving, asked.kind)
         if not room(exchange):
             return exchanges
         shown += arriving
@@ -77,16 +80,16 @@ def _about_scene(rng: random.Random, picture: Picture, where: str) -> Asked:
     kinds += ["digit"] * 3 if shapes["digit"] else []
     kind = rng.choice(kinds)
     if kind == "count":
-        return Asked(f"How many shapes are there{where}?", str(len(picture.things)))
+        return Asked(f"How many shapes are there{where}?", str(len(picture.things)), "scene/count")
     if kind == "count of":
         shape = rng.choice([thing.shape for thing in picture.things] + list(SHAPES[:2]))
-        return Asked(f"How many {plural(shape)} are there{where}?", str(shapes[shape]))
+        return Asked(f"How many {plural(shape)} are there{where}?", str(shapes[shape]), "scene/count")
     if kind == "shape":
         thing = rng.choice(hued)
-        return Asked(f"What shape is {thing.colour}{where}?", thing.shape, thing)
+        return Asked(f"What shape is {thing.colour}{where}?", thing.shape, "scene/shape", thing)
     if kind == "digit":
         thing = next(thing for thing in picture.things if thing.digit)
-        return Asked(f"Which digit is there{where}?", thing.digit, thing)
+        return Asked(f"Which digit is there{where}?", thing.digit, "scene/digit", thing)
     thing = rng.choice(named)
     return _about_thing(kind, thing, f"the {thing.shape}{where}")
 
@@ -98,35 +101,38 @@ def _about_thing(kind: str, thing: Thing, name: str, start: str = "") -> Asked:
         "size": (f"is {name} small or large?", thing.size),
     }
     question, answer = forms[kind]
-    return Asked(start + question if start else question[0].upper() + question[1:], answer, thing)
+    whole = start + question if start else question[0].upper() + question[1:]
+    return Asked(whole, answer, f"scene/{'follow-up' if start else kind}", thing)
 
 
 def _about_image(rng: random.Random, picture: Picture, name: str) -> Asked:
     this = "this image" if name == "this" else name
-    forms = []
+    forms: list[tuple[str, str, str]] = []
     if picture.label:
         asks = ["What is this?", "What is in this image?"] if name == "this" else [f"What is in {name}?"]
-        forms += [(rng.choice(asks), picture.label)] * 4
+        forms += [(rng.choice(asks), picture.label, "photo/what")] * 4
         animal = "yes" if picture.label in ANIMALS else "no"
-        forms += [(f"Is {this} an animal?", animal)] * 2
+        forms += [(f"Is {this} an animal?", animal, "photo/animal")] * 2
     if picture.colour:
-        forms += [(f"What colour is {this}?", picture.colour)] * 2
+        forms += [(f"What colour is {this}?", picture.colour, "plain/colour")] * 2
     if picture.aspect != "square":
-        forms.append((f"Is {this} wide or tall?", picture.aspect))
-    return Asked(*rng.choice(forms)) if forms else Asked("How many images are there?", "1")
+        forms.append((f"Is {this} wide or tall?", picture.aspect, f"{picture.kind}/aspect"))
+    return Asked(*rng.choice(forms))
 
 
 def _across(rng: random.Random, shown: Sequence[Picture]) -> Asked | None:
-    forms: list[tuple[str, str]] = [("How many images are there?", str(len(shown)))]
+    kind = shown[-1].kind
+    forms = [("How many images are there?", str(len(shown)), f"{kind}/images")]
     labels = Counter(picture.label for picture in shown)
     shapes = Counter(shape for p in shown for shape in {thing.shape for thing in p.things})
     for number, picture in enumerate(shown, 1):
         if picture.label and labels[picture.label] == 1:
-            forms += [(f"Which image shows the {picture.label}?", f"image {number}")] * 3
+            forms += [(f"Which image shows the {picture.label}?", f"image {number}", "photo/which")] * 3
         for shape in {thing.shape for thing in picture.things if shapes[thing.shape] == 1}:
-            forms.append((f"Which image shows a {shape}?", f"image {number}"))
+            forms.append((f"Which image shows a {shape}?", f"image {number}", "scene/which"))
         if picture.changed:
-            forms += [(f"What differs between image {number - 1} and image {number}?", picture.changed)] * 6
+            question = f"What differs between image {number - 1} and image {number}?"
+            forms += [(question, picture.changed, "scene/differs")] * 3
     return Asked(*rng.choice(forms))
 
 

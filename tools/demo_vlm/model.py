@@ -188,20 +188,19 @@ def _rope_2d(rows: int, columns: int, head_dim: int) -> tuple[mx.array, mx.array
     return mx.array(np.cos(both)), mx.array(np.sin(both))
 
 
-def logits_of(model: Any, batch: dict[str, Any]) -> mx.array:
-    """Logits `[B, T, vocab]` of a batch as `batches.py` makes them."""
-    features = [encode_images(model.vision_tower, p).reshape(-1, 192) for p in batch["pixels"]]
-    pool = mx.concatenate(features, axis=0)
+def read(model: Any, pool: mx.array, batch: dict[str, Any]) -> tuple[mx.array, list[mx.array]]:
+    """Logits `[B, T, vocab]` of chats over a pool of features `[N, hidden]`, and what each layer gave."""
     language = model.language_model.model
-    tokens, slots = batch["tokens"], batch["slots"]
-    x = language.embed_tokens(tokens)
-    x = mx.where((slots >= 0)[..., None], pool[mx.maximum(slots, 0)].astype(x.dtype), x)
-    rotary = language.layers[0].self_attn.rotary_emb
-    cos, sin = rotary(x, batch["positions"])
+    slots = batch["slots"]
+    x = language.embed_tokens(batch["tokens"])
+    x = mx.where((slots >= 0)[..., None], pool[mx.maximum(slots, 0)], x)
+    cos, sin = language.layers[0].self_attn.rotary_emb(x, batch["positions"])
+    states = []
     for layer in language.layers:
         x = x + _attend_causally(layer.self_attn, layer.input_layernorm(x), cos, sin)
         x = x + layer.mlp(layer.post_attention_layernorm(x))
-    return language.embed_tokens.as_linear(language.norm(x))
+        states.append(x)
+    return language.embed_tokens.as_linear(language.norm(x)), states
 
 
 def _attend_causally(attention: Any, x: mx.array, cos: mx.array, sin: mx.array) -> mx.array:
@@ -219,9 +218,8 @@ def _attend_causally(attention: Any, x: mx.array, cos: mx.array, sin: mx.array) 
     return attention.o_proj(out.transpose(0, 2, 1, 3).reshape(count, length, -1))
 
 
-def loss_of(model: Any, batch: dict[str, Any]) -> mx.array:
+def loss_of_answers(logits: mx.array, batch: dict[str, Any]) -> mx.array:
     """Mean cross-entropy of the answers' tokens."""
-    logits = logits_of(model, batch)[:, :-1].astype(mx.float32)
     answer = batch["answers"][:, 1:]
-    losses = nn.losses.cross_entropy(logits, batch["tokens"][:, 1:])
-    return (losses * answer).sum() / answer.sum()
+    losses = nn.losses.cross_entropy(logits[:, :-1], batch["tokens"][:, 1:])
+    return (losses * answer).sum() / mx.maximum(answer.sum(), 1)

@@ -46,6 +46,8 @@ PHOTOS = {
     "rocket.jpg": "rocket",
 }
 ANIMALS = {"cat", "dogs"}
+SCENE = 168
+"""Width and height of a scene: three by three cells, each of two by two of the tower's features."""
 IMAGES = Path(__file__).resolve().parents[2] / "data" / "images"
 
 
@@ -79,12 +81,12 @@ class Picture:
         return "square" if width == height else "wide" if width > height else "tall"
 
 
-def scene(rng: random.Random, size: tuple[int, int]) -> Picture:
+def scene(rng: random.Random) -> Picture:
     """One to four things in different cells of a three by three grid, on a pale ground."""
-    return draw_scene(_things(rng), size, rng)
+    return draw_scene(_things(rng), rng)
 
 
-def scene_like(before: Picture, rng: random.Random, size: tuple[int, int]) -> Picture:
+def scene_like(before: Picture, rng: random.Random) -> Picture:
     """A scene that differs from another in one property of one thing."""
     things = list(before.things)
     index = rng.randrange(len(things))
@@ -97,7 +99,7 @@ def scene_like(before: Picture, rng: random.Random, size: tuple[int, int]) -> Pi
     else:
         value = {"size": SIZES[1 - SIZES.index(thing.size)]}
     things[index] = Thing(**{**vars(thing), **value})
-    picture = draw_scene(tuple(things), size, rng)
+    picture = draw_scene(tuple(things), rng)
     return Picture(picture.image, "scene", picture.things, changed=what)
 
 
@@ -112,16 +114,15 @@ def _things(rng: random.Random) -> tuple[Thing, ...]:
     return tuple(things)
 
 
-def draw_scene(things: tuple[Thing, ...], size: tuple[int, int], rng: random.Random) -> Picture:
+def draw_scene(things: tuple[Thing, ...], rng: random.Random) -> Picture:
     """Draw things where they are, a little off the middle of their cells."""
-    image = _ground(size, rng)
+    image = _ground((SCENE, SCENE), rng)
     draw = ImageDraw.Draw(image)
-    width, height = size[0] / 3, size[1] / 3
     for thing in things:
         row, column = divmod(CELLS.index(thing.cell), 3)
-        radius = min(width, height) * (0.44 if thing.size == "large" else 0.24)
-        x = (column + 0.5 + rng.uniform(-0.06, 0.06)) * width
-        y = (row + 0.5 + rng.uniform(-0.06, 0.06)) * height
+        radius = SCENE / 3 * (0.43 if thing.size == "large" else 0.26)
+        x = (column + 0.5 + rng.uniform(-0.06, 0.06)) * SCENE / 3
+        y = (row + 0.5 + rng.uniform(-0.06, 0.06)) * SCENE / 3
         _draw_thing(draw, thing, x, y, radius)
     return Picture(image, "scene", things)
 
@@ -167,9 +168,11 @@ def plain(rng: random.Random, size: tuple[int, int]) -> Picture:
 
 @lru_cache(maxsize=32)
 def photograph(name: str) -> Image.Image:
-    """One of the shipped photographs, upright and in colour."""
+    """One of the shipped photographs, in colour, no larger than augmentation needs it."""
     with Image.open(IMAGES / name) as image:
-        return image.convert("RGB")
+        small = image.convert("RGB")
+    small.thumbnail((560, 560), Image.Resampling.LANCZOS)
+    return small
 
 
 def photo(rng: random.Random, size: tuple[int, int], name: str | None = None) -> Picture:
@@ -200,3 +203,10 @@ def photo(rng: random.Random, size: tuple[int, int], name: str | None = None) ->
         with Image.open(buffer) as again:
             image = again.convert("RGB")
     return Picture(image, "photo", label=PHOTOS[name])
+
+
+def close_up(rng: random.Random, size: tuple[int, int]) -> Picture:
+    """A part of a photograph as large as a scene, as near as the whole would be seen at `size`."""
+    whole = photo(rng, size)
+    left, top = (rng.randint(0, side - SCENE) for side in size)
+    return Picture(whole.image.crop((left, top, left + SCENE, top + SCENE)), "photo", label=whole.label)
