@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import zoo
 from harness import answers, embedded, greedy, prepared, same
+from mlx.utils import tree_map
 
 from visioncache import VisionFeatureCache
 from visioncache.sizes import leaves
@@ -170,6 +171,19 @@ def test_what_is_held_is_what_the_language_model_is_given_and_no_more(tiny: zoo.
     for array in arrays:
         assert array.shape[-1] == given.shape[-1]
         assert array.size <= given.shape[-2] * given.shape[-1]
+
+
+def test_weights_that_are_no_part_of_the_identity_change_no_feature(tiny: zoo.Tiny) -> None:
+    def encoded() -> tuple[list[Any], str]:
+        with attached(tiny) as (cache, attachment):
+            seen(tiny, [A])
+            return [cache.peek(key) for key in cache.keys()], attachment.scope
+
+    values, scope = encoded()
+    language = tiny.model.language_model
+    language.update(tree_map(lambda weight: weight * 1.5, language.parameters()))
+    values_after, scope_after = encoded()
+    assert scope_after != scope or same(values_after, values)
 
 
 def test_detach_gives_back_the_identical_objects(tiny: zoo.Tiny) -> None:
