@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import mlx.core as mx
+
 from visioncache.vlm.boxes import Boxes
 from visioncache.vlm.layouts import (
     PACKED,
     ROWS,
     Beside,
+    Counted,
     Layout,
     Listed,
     Packed,
     Padded,
     Permuted,
+    Pooled,
     Rows,
     Views,
 )
@@ -29,6 +33,10 @@ if TYPE_CHECKING:
 
 def _same(value: Any) -> Any:
     return value
+
+
+def _unchanged(_: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    return inputs
 
 
 _END_TO_END = concatenate(0)
@@ -71,6 +79,8 @@ class Family:
     """Pixels that are stored beside the features, because the model reads them again later."""
     projector: str = ""
     """The submodule of the language model that makes the features of a family without a tower."""
+    alone: Callable[[Any, dict[str, Any]], dict[str, Any]] = _unchanged
+    """What a model is given to encode one image alone, where it compares prompts with their images."""
     video: bool = False
     """Whether videos take the same way, as `pixel_values_videos` and `video_grid_thw`."""
     side_outputs: str = ""
@@ -97,6 +107,13 @@ def _granite4_layers(model: Any) -> int:
     config = model.config
     spatial = config.spatial_target_layers if config.use_spatial_sampling else None
     return len(config.deepstack_layer_map or ()) + len(spatial or ())
+
+
+def _between_ends(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """With a prompt of one image: it is counted by the two tokens that end its views."""
+    if "image_grids" not in inputs:  # a video
+        return inputs
+    return {**inputs, "input_ids": mx.array([[model.config.image_end_token_id] * 2])}
 
 
 def _with_nothing(features: Any) -> Any:
@@ -205,7 +222,21 @@ _ROWS = (
         "jina_vlm", "get_image_features", Rows(pixels=("pixel_values", "image_masks")), maker="_image_proc"
     ),
     Family("llava_bunny", "mm_projector", ROWS),
+    Family("molmo2", "vision_tower", Pooled(), alone=_between_ends),
+    Family(
+        "moondream3",
+        "vision",
+        Counted(companions=("num_crops", "crop_layouts"), numpy=True),
+        maker="create_crops()",
+    ),
     Family("multi_modality", "aligner", ROWS),
+    Family(
+        "phi4mm",
+        "apply_mm_projector",
+        Rows(pixels=("pixel_values", "pixel_attention_mask"), companions=("spatial_shapes",)),
+        keep=_first,
+        join=list,
+    ),
     Family("llava", "multi_modal_projector", Rows(numpy=True)),
     Family("llmjpvl", "mlp1.3", ROWS, granularity="tile", processor=False),
     # The norm is the last of what it does to pictures; it is the last for films and sounds too, later on.

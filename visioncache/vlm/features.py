@@ -165,7 +165,8 @@ class FeatureSide:
         others = {name: value for name, value in inputs.items() if name not in theirs}
         with self._seam("catch", []):
             try:
-                original(**self._family.layout.completed({**others, **part.inputs}))
+                inputs = self._family.layout.completed({**others, **part.inputs})
+                original(**self._family.alone(self._model, inputs))
             except _Caught as caught:
                 return caught.value
         raise RuntimeError(

@@ -16,7 +16,7 @@ from visioncache.vlm.swap import resolve
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-LANGUAGE_SIDE = ("language_model", "lm_head")
+LANGUAGE_SIDE = ("language_model", "lm_head", "text")
 """Submodules that only see features: other weights there change no feature."""
 
 

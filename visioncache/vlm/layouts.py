@@ -60,15 +60,8 @@ class Packed(Layout):
 
     def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
         pixels, (grid, *_) = self.pixels[0], self.companions
-        grids = np.array(inputs[grid])
-        ends = np.cumsum(grids.prod(-1)).tolist()
-        return [
-            {
-                pixels: inputs[pixels][start:end],
-                **{name: inputs[name][i : i + 1] for name in self.companions if name in inputs},
-            }
-            for i, (start, end) in enumerate(zip([0, *ends], ends, strict=False))
-        ]
+        own = {name: inputs[name] for name in (pixels, *self.companions) if name in inputs}
+        return _cut(own, (pixels,), np.array(inputs[grid]).prod(-1))
 
 
 @dataclass(frozen=True)
@@ -191,8 +184,44 @@ class Views(Layout):
         return {**inputs, self.companions[0]: mx.pad(tiles, [(0, 0), (0, rows), (0, 0)])}
 
 
+@dataclass(frozen=True)
+class Counted(Layout):
+    """The views of all images in one array; the first companion says how many are whose."""
+
+    def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
+        views = len(inputs[self.pixels[0]])
+        return _cut(inputs, self.pixels[:1], inputs.get(self.companions[0], [1] * views))
+
+
+@dataclass(frozen=True)
+class Pooled(Counted):
+    """Counted crops, and which of their patches each token pools; of a video's frames, all in one part."""
+
+    pixels: tuple[str, ...] = ("pixel_values", "image_token_pooling")
+    companions: tuple[str, ...] = ("image_num_crops", "image_grids", "video_token_pooling", "video_grids")
+
+    def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
+        if "image_grids" not in inputs:
+            return [inputs]
+        pooling = self.pixels[1]
+        grids = np.array(inputs["image_grids"])
+        tokens = grids[:, :2].prod(-1) + grids[:, 2:].prod(-1)
+        images = super().images({name: inputs[name] for name in inputs if name != pooling})
+        pooled = _cut({pooling: inputs[pooling]}, (pooling,), tokens)
+        return [{**image, **own} for image, own in zip(images, pooled, strict=True)]
+
+
 PACKED = Packed()
 ROWS = Rows()
+
+
+def _cut(inputs: dict[str, Any], long: Sequence[str], counts: Any) -> list[dict[str, Any]]:
+    """One dict an image: of `long` inputs as many rows as it counts, of each other its one."""
+    ends = np.cumsum(np.array(counts)).tolist()
+    return [
+        {name: value[start:end] if name in long else value[i : i + 1] for name, value in inputs.items()}
+        for i, (start, end) in enumerate(zip([0, *ends], ends, strict=False))
+    ]
 
 
 def _joined(values: list[Any], axis: int) -> Any:

@@ -25,7 +25,7 @@ def stand_in(shape: Sequence[int], dtype: str, digest: str) -> mx.array:
     if width is not None:
         pattern = mx.array((spelled.astype(width) | width(bits)).view(dtype))
     else:
-        pattern = mx.array(spelled).astype(getattr(mx, dtype))
+        pattern = mx.array(spelled).astype(getattr(mx, "bool_" if dtype == "bool" else dtype))
         if mx.issubdtype(pattern.dtype, mx.floating):
             pattern = pattern * mx.nan
     # The fewest trailing axes that hold the whole digest carry it; the others are broadcast.

@@ -59,10 +59,21 @@ def families() -> list[str]:
     return sorted(name for name in modules if name != "qwen")  # what the Qwen families share
 
 
-def byte_tokenizer(*specials: str, eos: str = "<eos>", pad: str = "<pad>", **kwargs: Any) -> Any:
-    """A byte-level tokenizer: ids 0-255 are bytes, then `pad`, `eos` and the special tokens."""
+def byte_tokenizer(
+    *specials: str,
+    eos: str = "<eos>",
+    pad: str = "<pad>",
+    numbered: dict[str, int] | None = None,
+    **kwargs: Any,
+) -> Any:
+    """A byte-level tokenizer: ids 0-255 are bytes, then `pad`, `eos` and the special tokens.
+
+    Special tokens of `numbered` have the ids that it says.
+    """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
+    vocabulary = {**{c: i for i, c in enumerate(alphabet)}, **(numbered or {})}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    specials = (*specials, *(numbered or {}))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(
