@@ -49,7 +49,7 @@ def attached_to(cache: Any) -> list[Attached]:
 
 def _identify_image(img: Any, resize_shape: Any, image_processor: Any) -> Any:
     side, own = _owner(image_processor)
-    if side is None or hasattr(img, "shape"):  # an array: nothing to decode
+    if side is None or isinstance(img, (list, tuple)) or hasattr(img, "shape"):  # left as they are
         return _process_image(img, resize_shape, own)
     image = side.open(img)
     if resize_shape is None:

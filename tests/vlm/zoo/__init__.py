@@ -47,6 +47,30 @@ class Tiny:
     """Whether its language model is made of Metal kernels, which run nowhere else."""
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What mlx-vlm takes of several prompts in one batch; a family's own is its module's `BATCH`."""
+
+    images: tuple[int, ...] = (1, 2)
+    """How many images stand in each prompt."""
+    nested: bool = False
+    """Whether each prompt's images come in a list of their own."""
+    one_size: bool = False
+    """Whether all images must be of one size."""
+    error: str = ""
+    """What mlx-vlm says to a batch, attached or not, when it can't take one (a regular expression)."""
+    generate_error: str = ""
+    """The same of `mlx_vlm.batch_generate`, which hands images over in one flat list."""
+    undefined: str = ""
+    """Why what `mlx_vlm.batch_generate` answers, or says, is another thing from run to run."""
+
+
+def batch_of(family: str) -> Batch:
+    """What mlx-vlm takes of several prompts of a family."""
+    batch: Batch = getattr(importlib.import_module(f"{__name__}.{family}"), "BATCH", Batch())
+    return batch
+
+
 def build(family: str, seed: int = 0) -> Tiny:
     """The tiny model of a family, with weights drawn from `seed`."""
     mx.random.seed(seed)

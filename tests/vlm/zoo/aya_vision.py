@@ -6,9 +6,11 @@ from mlx_vlm.models.aya_vision import Model, ModelConfig, TextConfig, VisionConf
 from mlx_vlm.models.aya_vision.processing_aya_vision import AyaVisionProcessor
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 
-from zoo import Tiny, byte_tokenizer, textured
+from zoo import Batch, Tiny, byte_tokenizer, textured
 
 SIZE, PATCH = 32, 8
+
+BATCH = Batch(error="cannot be broadcast", generate_error="cannot be broadcast")
 
 
 def build() -> Tiny:

@@ -10,9 +10,11 @@ import mlx.core as mx
 from mlx_vlm.models.deepseek_vl_v2 import Model, ModelConfig
 from mlx_vlm.models.deepseek_vl_v2.processing_deepsek_vl_v2 import DeepseekVLV2Processor
 
-from zoo import Tiny, byte_tokenizer, textured
+from zoo import Batch, Tiny, byte_tokenizer, textured
 
 SIZE, PATCH = 32, 8
+
+BATCH = Batch(images=(1, 1), undefined="it reads beyond the end of images_spatial_crop (see `complete`)")
 
 
 def build() -> Tiny:

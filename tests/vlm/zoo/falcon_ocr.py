@@ -5,9 +5,11 @@ from __future__ import annotations
 from mlx_vlm.models.falcon_ocr import Model, ModelConfig
 from mlx_vlm.models.falcon_ocr.processing_falcon_ocr import FalconOCRProcessor
 
-from zoo import Tiny, byte_tokenizer, textured
+from zoo import Batch, Tiny, byte_tokenizer, textured
 
 MARKS = ("image_cls", "image_reg_1", "image_reg_2", "image_reg_3", "image_reg_4")
+
+BATCH = Batch(one_size=True)
 
 
 def build() -> Tiny:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from mlx_vlm.models.falcon_perception import Model, ModelConfig
 from mlx_vlm.models.falcon_perception.processing_falcon_perception import FalconPerceptionProcessor
 
-from zoo import Tiny, byte_tokenizer, textured
+from zoo import Batch, Tiny, byte_tokenizer, textured
 
 MARKS = ("image_cls", "image_reg_1", "image_reg_2", "image_reg_3", "image_reg_4", "coord", "size", "seg")
+
+BATCH = Batch(one_size=True)
 
 
 def build() -> Tiny:

@@ -6,9 +6,11 @@ from mlx_vlm.models.florence2 import Model, ModelConfig, TextConfig, VisionConfi
 from mlx_vlm.models.florence2.processing_florence2 import Florence2Processor
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from zoo import Tiny, byte_tokenizer, textured
+from zoo import Batch, Tiny, byte_tokenizer, textured
 
 SIZE, TOKENS = 64, 5  # four places and their mean
+
+BATCH = Batch(generate_error="cannot be broadcast")
 
 
 def build() -> Tiny:

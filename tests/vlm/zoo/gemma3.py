@@ -6,9 +6,11 @@ from mlx_vlm.models.gemma3 import Model, ModelConfig, TextConfig, VisionConfig
 from mlx_vlm.models.gemma3.processing_gemma3 import Gemma3Processor
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 
-from zoo import Tiny, byte_tokenizer, textured
+from zoo import Batch, Tiny, byte_tokenizer, textured
 
 SIZE, PATCH, TOKENS = 32, 8, 4
+
+BATCH = Batch(nested=True, generate_error="inconsistently sized batches of images")
 
 
 def build() -> Tiny:

@@ -9,10 +9,12 @@ from mlx_vlm.models.gemma3n.processing_gemma3n import Gemma3nProcessor
 from transformers.models.gemma3n.feature_extraction_gemma3n import Gemma3nAudioFeatureExtractor
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from zoo import Tiny, byte_tokenizer, textured
+from zoo import Batch, Tiny, byte_tokenizer, textured
 
 SIZE, SIDE, WIDTH = 64, 2, 32
 STAGES = (16, 16, 16, WIDTH)
+
+BATCH = Batch(images=(1, 1))
 
 
 def build() -> Tiny:

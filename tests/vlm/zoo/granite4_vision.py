@@ -6,10 +6,12 @@ from mlx_vlm.models.granite4_vision import Model, ModelConfig, TextConfig, Visio
 from mlx_vlm.models.granite4_vision.processing_granite4_vision import Granite4VisionProcessor
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 
-from zoo import Tiny, byte_tokenizer, textured
+from zoo import Batch, Tiny, byte_tokenizer, textured
 
 SIZE, PATCH = 32, 4
 PINPOINTS = [[SIZE, 2 * SIZE], [2 * SIZE, SIZE], [2 * SIZE, 2 * SIZE]]
+
+BATCH = Batch(error="non-uniform length", generate_error="Slice indices must be integers")
 
 
 def build() -> Tiny:

@@ -6,10 +6,12 @@ from mlx_vlm.models.granite_vision import Model, ModelConfig, TextConfig, Vision
 from mlx_vlm.models.granite_vision.processing_granite_vision import GraniteVisionProcessor
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 
-from zoo import Tiny, byte_tokenizer, textured
+from zoo import Batch, Tiny, byte_tokenizer, textured
 
 SIZE, PATCH = 32, 8
 PINPOINTS = [[SIZE, 2 * SIZE], [2 * SIZE, SIZE], [2 * SIZE, 2 * SIZE]]
+
+BATCH = Batch(error="non-uniform length", generate_error="All the input array dimensions must match")
 
 
 def build() -> Tiny:

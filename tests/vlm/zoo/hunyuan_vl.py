@@ -5,10 +5,12 @@ from __future__ import annotations
 from mlx_vlm.models.hunyuan_vl import HunYuanVLImageProcessor, HunYuanVLProcessor, Model, ModelConfig
 from mlx_vlm.models.hunyuan_vl.config import TextConfig, VisionConfig
 
-from zoo import Tiny, byte_tokenizer, textured
+from zoo import Batch, Tiny, byte_tokenizer, textured
 
 PATCH = 8
 START, END, IMAGE = "<|im_start|>", "<|im_end|>", "<|image|>"
+
+BATCH = Batch(error="out of bounds", generate_error="out of bounds")
 
 
 def build() -> Tiny:

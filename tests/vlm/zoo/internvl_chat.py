@@ -11,9 +11,11 @@ from mlx_vlm.models.internvl_chat import (
     VisionConfig,
 )
 
-from zoo import Tiny, byte_tokenizer, textured
+from zoo import Batch, Tiny, byte_tokenizer, textured
 
 SIZE, PATCH = 32, 8
+
+BATCH = Batch(images=(1, 1))
 
 
 def build() -> Tiny:

@@ -7,10 +7,12 @@ from mlx_vlm.models.jina_vlm.image_processor import ImageProcessor
 from mlx_vlm.models.jina_vlm.jina_vlm import Model
 from mlx_vlm.models.jina_vlm.processing_jinavlm import JinaVLMProcessor
 
-from zoo import Tiny, byte_tokenizer, textured
+from zoo import Batch, Tiny, byte_tokenizer, textured
 
 PATCH, SIZE = 8, 48
 MARKS = ("<|image|>", "<im_patch>", "<im_start>", "<im_end>", "<im_col>")
+
+BATCH = Batch(nested=True, one_size=True, generate_error="cannot be broadcast")
 
 
 def build() -> Tiny:

@@ -6,10 +6,12 @@ from mlx_vlm.models.llava_next import Model, ModelConfig, TextConfig, VisionConf
 from mlx_vlm.models.llava_next.processing_llava_next import LlavaNextProcessor
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 
-from zoo import Tiny, byte_tokenizer, textured
+from zoo import Batch, Tiny, byte_tokenizer, textured
 
 SIZE, PATCH = 32, 8
 PINPOINTS = [[SIZE, 2 * SIZE], [2 * SIZE, SIZE], [2 * SIZE, 2 * SIZE]]
+
+BATCH = Batch(error="non-uniform length", generate_error="All the input array dimensions must match")
 
 
 def build() -> Tiny:

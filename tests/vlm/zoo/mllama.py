@@ -8,9 +8,11 @@ from mlx_vlm.models.mllama import Model, ModelConfig, TextConfig, VisionConfig
 from mlx_vlm.models.mllama.processing_mllama import MllamaProcessor
 from transformers.models.mllama.image_processing_pil_mllama import MllamaImageProcessorPil
 
-from zoo import Tiny, byte_tokenizer, textured
+from zoo import Batch, Tiny, byte_tokenizer, textured
 
 SIZE, PATCH = 64, 16
+
+BATCH = Batch(nested=True, generate_error="number of image tokens in each text")
 
 
 def build() -> Tiny:

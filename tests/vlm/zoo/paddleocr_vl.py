@@ -5,10 +5,12 @@ from __future__ import annotations
 from mlx_vlm.models.paddleocr_vl import Model, ModelConfig, TextConfig, VisionConfig
 from mlx_vlm.models.paddleocr_vl.processing_paddleocr_vl import ImageProcessor, PaddleOCRVLProcessor
 
-from zoo import Tiny, byte_tokenizer, textured
+from zoo import Batch, Tiny, byte_tokenizer, textured
 
 PATCH = 8
 WIDTH = 1024  # the projector's output, which is not configurable
+
+BATCH = Batch(error="inhomogeneous shape", generate_error="out of bounds")
 
 
 def build() -> Tiny:

@@ -13,9 +13,11 @@ from mlx_vlm.models.phi3_v import Model, ModelConfig
 from mlx_vlm.models.phi3_v.processing_phi3_v import Phi3VImageProcessor, Phi3VProcessor
 from mlx_vlm.models.phi3_v.vision import ClipVModel
 
-from zoo import Tiny, byte_tokenizer, textured
+from zoo import Batch, Tiny, byte_tokenizer, textured
 
 WIDTH = 32
+
+BATCH = Batch(error="doesn't match number of images", generate_error="doesn't match number of images")
 
 
 def build() -> Tiny:
