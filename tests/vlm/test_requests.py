@@ -1,6 +1,8 @@
-"""Families whose entries hold all images of a request."""
+"""Families whose images depend on the others of a request: on what they hold, or on their sizes."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import pytest
 import zoo
@@ -9,7 +11,10 @@ from harness import embedded, prepared, same
 from visioncache import VisionFeatureCache
 from visioncache.vlm import attach
 
-A, B, _ = zoo.photos()
+if TYPE_CHECKING:
+    from pathlib import Path
+
+A, B, C = zoo.photos()
 
 
 def test_what_a_model_refuses_to_see_together_stays_refused() -> None:
@@ -57,3 +62,30 @@ def test_prompts_whose_images_lie_beside_each_other_are_one_entry() -> None:
         work = attachment.stages.totals().counts
     assert not same(plain, other)
     assert (len(cache), work["preprocess"], work["tower"]) == (2, 2, 2)
+
+
+def test_images_of_one_size_are_encoded_once_in_a_growing_chat() -> None:
+    tiny, cache = zoo.build("idefics2"), VisionFeatureCache()
+    small, other = A.resize((48, 48)), B.resize(A.size)
+    requests = [[A], [A, other], [A, other, small], [small], [A, C], [A, small]]
+    plain = [embedded(tiny, prepared(tiny, request)) for request in requests]
+    with attach(tiny.model, tiny.processor, cache) as attachment:
+        encoded = []
+        for request, expected in zip(requests, plain, strict=True):
+            before = attachment.stages.totals()
+            given = embedded(tiny, prepared(tiny, request))["inputs_embeds"]
+            # Alone or in a batch: the same sums in another order.
+            assert abs(given - expected["inputs_embeds"]).max().item() < 1e-4
+            encoded.append(attachment.stages.totals().since(before).counts["tower"])
+    # C is higher than A, so that A is seen anew beside it.
+    assert encoded == [1, 1, 1, 1, 2, 0]
+
+
+def test_a_file_that_changed_has_another_canvas(tmp_path: Path) -> None:
+    tiny, path = zoo.build("idefics2"), tmp_path / "photo.png"
+    plain = [embedded(tiny, prepared(tiny, [image, A])) for image in (A, B)]
+    with attach(tiny.model, tiny.processor, VisionFeatureCache()):
+        for image, expected in zip((A, B), plain, strict=True):
+            image.save(path)
+            given = embedded(tiny, prepared(tiny, [str(path), A]))["inputs_embeds"]
+            assert abs(given - expected["inputs_embeds"]).max().item() < 1e-4

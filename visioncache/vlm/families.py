@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import mlx.core as mx
 
 from visioncache.vlm.boxes import Boxes
+from visioncache.vlm.canvas import Canvas
 from visioncache.vlm.layouts import (
     PACKED,
     ROWS,
@@ -194,12 +195,7 @@ _ROWS = (
     ),
     Family("granite_vision", "multi_modal_projector", _NEXT, "seam", granularity="request"),
     # Tower and resampler attend to the padding that the request's largest image brings.
-    Family(
-        "idefics2",
-        "connector",
-        Rows(pixels=("pixel_values", "pixel_attention_mask"), axis=1),
-        granularity="request",
-    ),
+    Family("idefics2", "connector", Canvas(pixels=("pixel_values", "pixel_attention_mask"))),
     Family(
         "lfm2_vl", "encode_images", Rows(companions=("spatial_shapes", "pixel_attention_mask")), keep=_in_one
     ),

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from visioncache.keys import Key
+from visioncache.vlm.canvas import Canvas, OnCanvas
 from visioncache.vlm.fingerprint import settings_digest
 from visioncache.vlm.makers import Maker
 from visioncache.vlm.parts import Part
@@ -130,32 +131,42 @@ class PixelSide:
             together = self._attached.family.granularity == "request" or self._layout.inseparable(images)
             alone = not isinstance(sources, list)
             groups = [sources] if together or alone else [[source] for source in _flat(sources)]
-            outputs = [
-                self._one(partial(original, group, *args, **kwargs), group, scope, collected)
-                for group in groups
-            ]
+
+            def process(group: Any) -> dict[str, Any]:
+                return self._processed(partial(original, group, *args, **kwargs), group)
+
+            one: Callable[[Any], dict[str, Any]] = process
+            if isinstance(self._layout, Canvas) and not together:
+                alone_key = partial(_identity_of_one, scope=scope)
+                canvas = OnCanvas(self._layout, process, alone_key, _flat(sources))
+                one, scope = canvas.process, f"{scope}/{canvas.size}"
+            outputs = [self._one(one, group, scope, collected) for group in groups]
         finally:
             self._thread.inside = False
         return self._maker.fold(outputs[0] if alone else self._layout.join(outputs))
 
+    def _processed(self, process: Callable[[], Any], group: Any) -> dict[str, Any]:
+        """What the image processor makes of images, which it may decode."""
+        stages = self._attached.stages
+        for source in _sources(group):
+            with stages.measure("decode"):
+                source.load()
+        with stages.measure("preprocess"):
+            return self._stacked(self._maker.unfold(process()))
+
     def _one(
-        self, process: Callable[[], Any], group: Any, scope: str, collected: list[Part]
+        self, process: Callable[[Any], dict[str, Any]], group: Any, scope: str, collected: list[Part]
     ) -> dict[str, Any]:
         """The inputs of one entry's images, from beside their features or from their pixels."""
         part = self._look_up(group, scope)
-        sources = [image for image in _flat(group) if isinstance(image, SourceImage)]
+        sources = _sources(group)
         if part.features is None:
-            stages = self._attached.stages
-            before = stages.totals()
-            for source in sources:
-                with stages.measure("decode"):
-                    source.load()
+            before = self._attached.stages.totals()
+            outputs = process(group)
             if sources:
                 # A file may have changed since it was identified: what was decoded counts.
                 part.key, _ = _identity(group, scope)
-            with stages.measure("preprocess"):
-                outputs = self._stacked(self._maker.unfold(process()))
-            part.seconds = sum(stages.totals().since(before).seconds.values())
+            part.seconds = sum(self._attached.stages.totals().since(before).seconds.values())
             part.meta = describe(outputs, self._layout.pixels)
             part.meta["sizes"] = [list(source.size) for source in sources]
             part.inputs = {n: _to_mlx(v) for n, v in outputs.items() if n in self._layout.names}
@@ -199,6 +210,10 @@ class PixelSide:
         """The model's scope, and every setting that decides how pixels are made."""
         call = settings_digest(list(args), kwargs, self._maker.settings)
         return f"{self._attached.scope}/{call}"
+
+
+def _sources(group: Any) -> list[SourceImage]:
+    return [image for image in _flat(group) if isinstance(image, SourceImage)]
 
 
 def _identity(group: Any, scope: str) -> tuple[Key, str]:

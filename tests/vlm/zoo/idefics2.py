@@ -52,7 +52,8 @@ def build() -> Tiny:
         size={"shortest_edge": 24, "longest_edge": 64}, do_image_splitting=False
     )
     processor = Idefics2Processor(images, tokenizer, image_seq_len=TOKENS)
-    return Tiny(textured(Model(config)), processor, prompt)
+    # A's canvas is wide and B's is high; that of both is another.
+    return Tiny(textured(Model(config)), processor, prompt, as_one_of=lambda n: min(n, 2))
 
 
 def prompt(n: int) -> str:
