@@ -1,6 +1,6 @@
-"""Boxes: Muse Spark's processor, which makes an array of each image before it makes pixels of it.
+"""Boxes: processors that make an array of each image before their image processor sees it.
 
-What it is given instead is an array already, of one object: the image, not decoded yet.
+What they are given instead is an array already, of one object: the image, not decoded yet.
 """
 
 from __future__ import annotations
@@ -19,14 +19,18 @@ if TYPE_CHECKING:
 
 
 class Boxes(Maker):
-    """`image_processor.preprocess_image`, image by image, before the images are arrays."""
+    """Muse Spark's `image_processor.preprocess_image`, image by image, before the images are arrays."""
+
+    method = "preprocess_image"
 
     def __init__(self, processor: Any, pixels: str) -> None:
         super().__init__(processor, ATTRIBUTE, pixels)
 
     def attach(self, process: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
-        def preprocess_image(original: Callable[..., Any], image: Any) -> Any:
-            return wrapper(lambda unboxed: original(_array(unboxed)), _unboxed(image))
+        def preprocess(original: Callable[..., Any], image: Any, *settings: Any) -> Any:
+            return wrapper(
+                lambda unboxed, *same: original(self.array(unboxed), *same), _unboxed(image), *settings
+            )
 
         def call(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             given = inspect.signature(original).bind(*args, **kwargs).arguments
@@ -37,22 +41,47 @@ class Boxes(Maker):
                 given["images"] = [_boxed(image) for image in alike]
             return process(original, **given)
 
-        swap(self.target, preprocess_image=around(type(self.target), "preprocess_image", preprocess_image))
+        swap(self.target, **{self.method: around(type(self.target), self.method, preprocess)})
         swap(self._processor, **self.overrides(call))
+
+    def array(self, image: Any) -> Any:
+        """What the processor itself makes of an image."""
+        return np.asarray(image.convert("RGB") if isinstance(image, Image.Image) else image)
+
+
+class FloatBoxes(Boxes):
+    """Molmo's `image_processor.preprocess`: of floats, and of settings that follow the image."""
+
+    method = "preprocess"
+    results = ("(tokens)", "image_input_idx", "image_masks")
+    """What follows the pixels."""
+
+    def array(self, image: Any) -> Any:
+        if not isinstance(image, Image.Image):
+            return image
+        return np.array(image.convert("RGB")).astype(np.float32) / 255.0
+
+    def unfold(self, result: Any) -> dict[str, Any]:
+        return dict(zip((self._pixels, *self.results), result, strict=True))
+
+    def fold(self, outputs: dict[str, Any]) -> Any:
+        return tuple(outputs[name] for name in (self._pixels, *self.results))
+
+
+class _Box(np.ndarray):
+    """An array of one image; it asks for no scaling, since what it holds is not scaled yet."""
+
+    def max(self, *_: Any, **__: Any) -> Any:
+        return 0.0
 
 
 def _boxed(image: Any) -> Any:
     if not isinstance(image, Image.Image):
         return image
-    box = np.empty(1, object)
+    box = np.empty(1, object).view(_Box)
     box[0] = image
     return box
 
 
 def _unboxed(array: Any) -> Any:
     return array[0] if array.dtype == object else array
-
-
-def _array(image: Any) -> Any:
-    """What the processor itself makes of an image."""
-    return np.asarray(image.convert("RGB") if isinstance(image, Image.Image) else image)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import mlx.core as mx
 
-from visioncache.vlm.boxes import Boxes
+from visioncache.vlm.boxes import Boxes, FloatBoxes
 from visioncache.vlm.canvas import Canvas
 from visioncache.vlm.layouts import (
     PACKED,
@@ -23,6 +23,7 @@ from visioncache.vlm.layouts import (
     Rows,
     Views,
 )
+from visioncache.vlm.places import Placed
 from visioncache.vlm.tokens import Tokens
 from visioncache.vlm.trees import concatenate
 
@@ -218,6 +219,7 @@ _ROWS = (
         "jina_vlm", "get_image_features", Rows(pixels=("pixel_values", "image_masks")), maker="_image_proc"
     ),
     Family("llava_bunny", "mm_projector", ROWS),
+    Family("molmo", "vision_tower", Placed(), keep=_first, join=concatenate(2), maker=FloatBoxes),
     Family("molmo2", "vision_tower", Pooled(), alone=_between_ends),
     Family(
         "moondream3",

@@ -101,6 +101,7 @@ class FeatureSide:
         def encode(part: Part) -> Any:
             with self._attached.stages.measure("tower"):
                 features = self._family.keep(self._caught(original, inputs, part))
+                features = self._family.layout.given(features, part.inputs)
                 kept = {name: part.inputs[name] for name in self._family.kept}
                 return owned({"features": features, **kept} if kept else features)
 

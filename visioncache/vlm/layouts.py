@@ -44,6 +44,10 @@ class Layout:
         """A request's inputs, with what the model reads and its processor does not give."""
         return inputs
 
+    def given(self, features: Any, inputs: dict[str, Any]) -> Any:  # noqa: ARG002
+        """What the language model is given of the features that a part's inputs became."""
+        return features
+
     def join(self, outputs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """What the image processor would have made of all images, from what it made of each."""
         return {
