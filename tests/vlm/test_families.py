@@ -18,6 +18,7 @@ from visioncache.vlm.swap import is_swapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 NAMES = sorted(FAMILIES)
 A, B, C = zoo.photos()
@@ -171,6 +172,21 @@ def test_what_is_held_is_what_the_language_model_is_given_and_no_more(tiny: zoo.
     for array in arrays:
         assert array.shape[-1] == given.shape[-1]
         assert array.size <= given.shape[-2] * given.shape[-1]
+
+
+def test_a_store_gives_another_kernel_the_very_bits(tiny: zoo.Tiny, tmp_path: Path) -> None:
+    def asked() -> tuple[dict[str, Any], int]:
+        cache = VisionFeatureCache(store=tmp_path)
+        with attach(tiny.model, tiny.processor, cache) as attachment:
+            given = embedded(tiny, prepared(tiny, shown(tiny)))
+        assert cache.close()
+        return given, attachment.stages.totals().counts["tower"]
+
+    miss, encoded = asked()
+    hit, again = asked()
+    assert encoded > 0
+    assert again == 0
+    assert same(miss, hit)
 
 
 def test_weights_that_are_no_part_of_the_identity_change_no_feature(tiny: zoo.Tiny) -> None:

@@ -81,6 +81,17 @@ def test_images_of_one_size_are_encoded_once_in_a_growing_chat() -> None:
     assert encoded == [1, 1, 1, 1, 2, 0]
 
 
+def test_the_quarters_of_a_split_image_share_its_canvas() -> None:
+    tiny, cache = zoo.build("idefics2"), VisionFeatureCache()
+    tiny.processor.image_processor.do_image_splitting = True
+    plain = embedded(tiny, prepared(tiny, [A, B, C]))["inputs_embeds"]
+    with attach(tiny.model, tiny.processor, cache):
+        for _ in range(2):
+            given = embedded(tiny, prepared(tiny, [A, B, C]))["inputs_embeds"]
+            assert abs(given - plain).max().item() < 1e-4
+    assert (cache.info().misses, cache.info().hits) == (3, 3)
+
+
 def test_a_file_that_changed_has_another_canvas(tmp_path: Path) -> None:
     tiny, path = zoo.build("idefics2"), tmp_path / "photo.png"
     plain = [embedded(tiny, prepared(tiny, [image, A])) for image in (A, B)]

@@ -33,7 +33,11 @@ class Canvas(Beside):
 
 
 class Sizes:
-    """The sizes that images have alone, by key, the latest few thousand."""
+    """The sizes that images have alone, by key, the latest few thousand.
+
+    They are learnt by processing an image, in this process: features from a store of another one are
+    found once the image was decoded and processed here, and are not encoded again.
+    """
 
     capacity = 4096
 
