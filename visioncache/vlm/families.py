@@ -156,8 +156,8 @@ _PACKED = (
     Family("kimi_vl", "multi_modal_projector", _KIMI),
     Family("locateanything", "multi_modal_projector", _KIMI),
     Family("deepseek_v4", "_encode_images", Permuted(), keep=_first, join=list, maker="preprocess_image()"),
-    Family("mimo_v2", "_encode_vision", PACKED),
-    Family("minimax_m3_vl", "patch_merge_mlp", PACKED),
+    Family("mimo_v2", "vision_tower", PACKED, "seam", video=True),
+    Family("minimax_m3_vl", "_compute_visual_features", PACKED, "seam", video=True),
     Family("muse_glimmer", "_encode_image", PACKED, video=True),
     # One image; of several, its processor makes one clip, which its tower refuses.
     Family("paddleocr_vl", "visual", PACKED, granularity="request"),
@@ -197,6 +197,7 @@ _ROWS = (
     Family("granite_vision", "multi_modal_projector", _NEXT, "seam", granularity="request"),
     # Tower and resampler attend to the padding that the request's largest image brings.
     Family("idefics2", "connector", Canvas(pixels=("pixel_values", "pixel_attention_mask"))),
+    Family("idefics3", "connector", Beside(pixels=("pixel_values", "pixel_attention_mask"))),
     Family(
         "lfm2_vl", "encode_images", Rows(companions=("spatial_shapes", "pixel_attention_mask")), keep=_in_one
     ),
@@ -219,6 +220,7 @@ _ROWS = (
         "jina_vlm", "get_image_features", Rows(pixels=("pixel_values", "image_masks")), maker="_image_proc"
     ),
     Family("llava_bunny", "mm_projector", ROWS),
+    Family("llava_onevision", "get_image_features", Padded(companions=("image_sizes", "batch_num_images"))),
     Family("molmo", "vision_tower", Placed(), keep=_first, join=concatenate(2), maker=FloatBoxes),
     Family("molmo2", "vision_tower", Pooled(), alone=_between_ends),
     Family(
