@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import mlx.core as mx
 import numpy as np
 import pytest
 import zoo
@@ -99,20 +98,3 @@ def test_several_prompts_share_the_list(spark: zoo.Tiny) -> None:
         for _ in range(2):
             assert same(embedded(spark, dict(spark.processor(prompts, [A, B, A]))), given)
         assert attachment.stages.totals().counts["tower"] == 2
-
-
-def test_glimmer_keeps_films_that_come_as_pixels() -> None:
-    tiny = zoo.build("muse_glimmer")
-    inputs = prepared(tiny, [A])
-    film = {"pixel_values_videos": inputs.pop("pixel_values"), "video_grid_thw": inputs.pop("image_grid_thw")}
-    ids = mx.where(
-        inputs["input_ids"] == tiny.model.config.image_token_id,
-        tiny.model.config.video_token_id,
-        inputs["input_ids"],
-    )
-    inputs = {**inputs, "input_ids": ids, **film}
-    plain = embedded(tiny, inputs)
-    with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attachment:
-        for _ in range(2):
-            assert same(embedded(tiny, inputs), plain)
-        assert attachment.stages.totals().counts["tower"] == 1

@@ -54,7 +54,9 @@ class FeatureSide:
             if hasattr(cls, name):
                 overrides[name] = property(partial(self._hidden, getattr(cls, name)))
         if inspect.ismethod(self._module) or inspect.isfunction(self._module):
-            overrides[self._family.seam] = around(cls, self._family.seam, self._at_seam)
+            seam = around(cls, self._family.seam, self._at_seam)
+            hidden = self._family.seam in overrides
+            overrides[self._family.seam] = property(partial(self._hidden, seam)) if hidden else seam
             self._module = None
         else:
             kind = type(self._module)
@@ -186,7 +188,7 @@ class FeatureSide:
 
     def _at_seam(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         mode, values = getattr(self._thread, "mode", None) or ("", [])
-        if mode == "give":
+        if mode == "give" and values:  # it may also encode what no part stands for
             return self._family.give(values.pop(0))
         output = original(*args, **kwargs)
         if mode == "catch":
