@@ -71,7 +71,11 @@ def test_a_quantised_tower_never_hits(tiny: zoo.Tiny, cache: VisionFeatureCache)
         group_size=32,
         class_predicate=lambda _, m: hasattr(m, "to_quantized") and m.weight.shape[-1] % 32 == 0,
     )
+    plain = greedy(tiny, [A])
     assert asked(tiny, cache, A) == (0, 1)
+    with attach(tiny.model, tiny.processor, cache):
+        assert greedy(tiny, [A]) == plain
+    assert asked(tiny, cache, A) == (1, 0)
 
 
 def test_an_adapter_on_the_vision_side_never_hits(tiny: zoo.Tiny, cache: VisionFeatureCache) -> None:
@@ -251,6 +255,27 @@ def test_a_url_is_its_content_unless_it_is_trusted(
     assert len(asked_for) == downloads
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_header_tells_a_size_without_decoding(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    A.save(tmp_path / "a.jpg", exif=exif)
+    source = open_source(str(tmp_path / "a.jpg"), transpose=True)
+    told = source.size
+    assert not source.decoded
+    assert source.convert("RGB").size == told
+    B.save(tmp_path / "a.jpg")
+    source.load()
+    assert source.size == told == (A.size if orientation == 1 else A.size[::-1])
+
+
+def test_a_png_is_decoded_for_its_size_as_its_orientation_may_stand_at_its_end(tmp_path: Path) -> None:
+    A.save(tmp_path / "a.png")
+    source = open_source(str(tmp_path / "a.png"), transpose=True)
+    assert source.size == A.size
+    assert source.decoded
+
+
 def test_a_source_image_is_decoded_when_its_pixels_are_touched() -> None:
     source = open_source(A, transpose=False)
     assert isinstance(source, SourceImage)
@@ -288,6 +313,15 @@ def test_two_threads_encode_an_image_once(tiny: zoo.Tiny, cache: VisionFeatureCa
             results = list(pool.map(lambda given: embedded(tiny, given), inputs))
         assert attached.stages.totals().counts["tower"] == 2
     assert all(same(result, results[0]) for result in results)
+
+
+def test_what_one_thread_prepared_another_can_embed(tiny: zoo.Tiny, cache: VisionFeatureCache) -> None:
+    """As mlx-vlm's server does; what is left lazy in one thread can't be evaluated in another."""
+    with attach(tiny.model, tiny.processor, cache), ThreadPoolExecutor(1) as pool:
+        for images in ([A, B], [A], [C, A], [A, B, C]):
+            inputs = prepared(tiny, images)
+            other = pool.submit(lambda given: mx.eval(given) or embedded(tiny, given), inputs).result()
+            assert same(other, embedded(tiny, prepared(tiny, images)))
 
 
 def test_an_eviction_between_processor_and_model_takes_nothing_away(tiny: zoo.Tiny) -> None:

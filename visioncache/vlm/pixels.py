@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import numpy as np
+from mlx.utils import tree_flatten
 from PIL import Image
 
 from visioncache.keys import Key
@@ -21,8 +22,9 @@ from visioncache.vlm.canvas import Canvas, OnCanvas
 from visioncache.vlm.fingerprint import settings_digest
 from visioncache.vlm.makers import Maker
 from visioncache.vlm.parts import Part
-from visioncache.vlm.recall import describe, recall
+from visioncache.vlm.recall import describe, dtype_of, recall
 from visioncache.vlm.sources import SourceImage, open_source
+from visioncache.vlm.standin import stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,6 +66,7 @@ class PixelSide:
         with self._attached.stages.measure("key"):
             source = open_source(image, transpose=transpose, trust_urls=self._attached.trust_urls)
         source.ask_size = self._size
+        source.measure = partial(self._attached.stages.measure, "decode")
         return source
 
     # The processor ------------------------------------------------------------------------------
@@ -83,7 +86,8 @@ class PixelSide:
                 pixels = outputs[name] = mx.array(pixels)
             if pixels is not None:
                 self._complete(parts, outputs)
-                self._attached.requests.remember(pixels, parts)
+                self._settle(parts, outputs, (name, *self._layout.pixels[1:]))
+                self._attached.requests.remember(outputs[name], parts)
         return outputs
 
     def _complete(self, parts: list[Part], outputs: Any) -> None:
@@ -93,6 +97,21 @@ class PixelSide:
             together = self._attached.family.granularity == "request"
             for part, own in zip(parts, [given] if together else self._layout.images(given), strict=True):
                 part.inputs = {**own, **part.inputs} if part.features is None else {}
+
+    def _settle(self, parts: list[Part], outputs: Any, pixels: tuple[str, ...]) -> None:
+        """Leave nothing to be computed: a server's other thread couldn't evaluate what this one began.
+
+        Pixels among which are stand-ins become one stand-in, which takes no memory.
+        """
+        kept = self._attached.family.kept
+        for name in pixels if any(part.features is not None for part in parts) else ():
+            value = outputs.get(name)
+            if isinstance(value, mx.array) and name not in kept:
+                outputs[name] = stand_in(value.shape, str(dtype_of(value)), _digest(parts))
+        names = (*pixels, *self._layout.companions)
+        made = [outputs[name] for name in names if outputs.get(name) is not None]
+        every = tree_flatten([made, [part.inputs for part in parts]])
+        mx.eval([value for _, value in every if isinstance(value, mx.array)])
 
     @contextmanager
     def _collect(self) -> Iterator[list[Part]]:
@@ -149,8 +168,7 @@ class PixelSide:
         """What the image processor makes of images, which it may decode."""
         stages = self._attached.stages
         for source in _sources(group):
-            with stages.measure("decode"):
-                source.load()
+            source.load()
         with stages.measure("preprocess"):
             return self._stacked(self._maker.unfold(process()))
 
@@ -174,8 +192,7 @@ class PixelSide:
             if not self._layout.numpy:
                 outputs.update({name: part.inputs[name] for name in self._layout.pixels})
         else:
-            digest = Key.from_bytes(part.key.text.encode("utf-8", "surrogatepass")).text[2:]
-            outputs = recall(part.meta, digest, as_numpy=self._layout.numpy)
+            outputs = recall(part.meta, _digest([part]), as_numpy=self._layout.numpy)
             outputs.update({name: part.features[name] for name in self._attached.family.kept})
             for source, size in zip(sources, part.meta.get("sizes", ()), strict=False):
                 source.known_size = source.known_size or tuple(size)
@@ -214,6 +231,12 @@ class PixelSide:
 
 def _sources(group: Any) -> list[SourceImage]:
     return [image for image in _flat(group) if isinstance(image, SourceImage)]
+
+
+def _digest(parts: list[Part]) -> str:
+    """What stand-ins for images spell."""
+    text = Key.of([part.key for part in parts]).text if len(parts) > 1 else parts[0].key.text
+    return Key.from_bytes(text.encode("utf-8", "surrogatepass")).text[2:]
 
 
 def _identity(group: Any, scope: str) -> tuple[Key, str]:

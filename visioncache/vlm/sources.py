@@ -5,16 +5,22 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+from contextlib import nullcontext
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from visioncache.keys import Key, known_file, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+_ON_ITS_SIDE = 5
+"""EXIF orientations from this one on swap width and height."""
 
 URL_TIMEOUT_S = 10
 """As in mlx-vlm's `load_image`."""
@@ -24,7 +30,7 @@ class SourceImage(Image.Image):
     """An RGB image that is decoded when its pixels are first touched.
 
     It decodes the very bytes that its key was made from, whatever happens to their file meanwhile.
-    `mode` is known without decoding; `size` is too, where `ask_size` knows it.
+    `mode` is known without decoding; `size` too, where `ask_size` knows it or a header tells it.
     """
 
     def __init__(
@@ -33,6 +39,7 @@ class SourceImage(Image.Image):
         label: str,
         read: Callable[[], tuple[Key, Image.Image]],
         variant: str = "",
+        peek: Callable[[], tuple[Key, tuple[int, int] | None]] | None = None,
     ) -> None:
         super().__init__()
         self._mode = "RGB"
@@ -44,13 +51,18 @@ class SourceImage(Image.Image):
         """What `size` is, as long as the image is not decoded."""
         self.ask_size: Callable[[SourceImage], tuple[int, int] | None] = _unknown
         """Who may know it."""
+        self.measure: Callable[[], AbstractContextManager[None]] = nullcontext
+        """Who counts and times its decoding."""
         self._read: Callable[[], tuple[Key, Image.Image]] | None = read
+        self._peek = peek
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height, pixels."""
         if self._read is not None:
             self.known_size = self.known_size or self.ask_size(self)
+            if self.known_size is None and self._peek is not None:
+                self.key, self.known_size = self._peek()
             if self.known_size is not None:
                 return self.known_size
             self.load()
@@ -64,16 +76,19 @@ class SourceImage(Image.Image):
     def load(self) -> Any:
         """Decode, if that has not happened; the key is then that of the bytes that were decoded."""
         if self._read is not None:
-            self.key, image = self._read()
+            with self.measure():
+                self.key, image = self._read()
             self._size = image.size
             self.im = image.im
-            self._read = None
+            self._read = self._peek = None
         return super().load()
 
     def convert(self, mode: str | None = None, *args: Any, **kwargs: Any) -> Any:
         """As PIL's; an RGB copy waits for its pixels to be touched too."""
         if mode in {None, "RGB"} and not args and not kwargs:
-            return self.resized(lambda image: image.copy(), "")
+            copied = self.resized(lambda image: image.copy(), "")
+            copied._peek = lambda: (self.key, self.size)  # noqa: SLF001  # one of its own
+            return copied
         return super().convert(mode, *args, **kwargs)
 
     def resized(self, resize: Callable[[Image.Image], Image.Image], variant: str) -> SourceImage:
@@ -128,16 +143,30 @@ def _from_path(path: str | Path, *, transpose: bool) -> SourceImage:
     if key is None:
         key, data = read_file(path)
 
+    @cache
+    def held() -> tuple[Key, bytes]:
+        return (key, data) if data else read_file(path)
+
     def read() -> tuple[Key, Image.Image]:
-        now, content = (key, data) if data else read_file(path)
+        now, content = held()
         return now, _decode(content, name, transpose=transpose)
 
-    return SourceImage(key, name, read, _exif(transpose))
+    def peek() -> tuple[Key, tuple[int, int] | None]:
+        now, content = held()
+        return now, _header_size(content, transpose=transpose)
+
+    return SourceImage(key, name, read, _exif(transpose), peek)
 
 
 def _from_bytes(data: bytes, label: str, *, transpose: bool) -> SourceImage:
     key = Key.from_bytes(data)
-    return SourceImage(key, label, lambda: (key, _decode(data, label, transpose=transpose)), _exif(transpose))
+    return SourceImage(
+        key,
+        label,
+        lambda: (key, _decode(data, label, transpose=transpose)),
+        _exif(transpose),
+        lambda: (key, _header_size(data, transpose=transpose)),
+    )
 
 
 def _from_url(url: str, *, transpose: bool, trusted: bool) -> SourceImage:
@@ -160,7 +189,7 @@ def _from_pil(image: Image.Image) -> SourceImage:
         source.label = label
         return source
     key = Key.from_image(image)
-    return SourceImage(key, label, lambda: (key, image.convert("RGB")))
+    return SourceImage(key, label, lambda: (key, image.convert("RGB")), peek=lambda: (key, image.size))
 
 
 def _only_opened(image: Image.Image) -> bool:
@@ -191,6 +220,20 @@ def _decode(data: bytes, label: str, *, transpose: bool) -> Image.Image:
             return upright.convert("RGB")
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise ValueError(f"Failed to load image from {label}: {error}") from error
+
+
+def _header_size(data: bytes, *, transpose: bool) -> tuple[int, int] | None:
+    """Width and height as a header tells them; None where it can't, or not without decoding."""
+    try:
+        with Image.open(BytesIO(data)) as image:
+            if not transpose:
+                return image.size
+            if "exif" not in image.info and image.format == "PNG":
+                return None  # PIL would decode it all to see whether one follows
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= _ON_ITS_SIDE
+            return image.size[::-1] if turned else image.size
+    except (UnidentifiedImageError, OSError, SyntaxError):
+        return None  # decoding says what is wrong with it
 
 
 def _data_uri(uri: str) -> bytes:

@@ -15,7 +15,7 @@ _QUIET_NAN = {"float32": (np.uint32, 0x7FC00000), "float16": (np.uint16, 0x7E00)
 
 
 def stand_in(shape: Sequence[int], dtype: str, digest: str) -> mx.array:
-    """An array of a shape and dtype that takes no memory until it is evaluated, which never happens.
+    """An array of a shape and dtype that takes no memory: the few numbers in it are broadcast.
 
     Floats are NaNs whose payload spells the image's digest: whoever hashes them (mlx-vlm's prompt
     caches do) tells images apart, and whoever computes with them gets NaN, never a wrong answer.
@@ -32,7 +32,9 @@ def stand_in(shape: Sequence[int], dtype: str, digest: str) -> mx.array:
     tail = next((i for i in range(len(shape) - 1, -1, -1) if math.prod(shape[i:]) >= 16), 0)  # noqa: PLR2004
     cell = math.prod(shape[tail:])
     spread = mx.tile(pattern, -(-cell // pattern.size))[:cell].reshape(*shape[tail:])
-    return mx.broadcast_to(spread, tuple(shape))
+    whole = mx.broadcast_to(spread, tuple(shape))
+    mx.eval(whole)  # of memory, as much as the digest; left lazy, no other thread could evaluate it
+    return whole
 
 
 def is_stand_in(array: Any) -> bool:
