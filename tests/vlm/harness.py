@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
+import numpy as np
 import pytest
 from mlx_vlm.generate import generate_step
 from mlx_vlm.utils import prepare_inputs
@@ -68,6 +69,8 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, mx.array):
         alike = one.shape == other.shape and one.dtype == other.dtype
         return alike and bool(mx.array_equal(one, other, equal_nan=True).item())
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
     if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, dict):

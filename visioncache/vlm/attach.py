@@ -94,7 +94,8 @@ class Attached:
         """What keys hold besides the image: family, weights, versions."""
         if self._fingerprint.changed():
             self._fingerprint = Fingerprint(self.model, self.family.projector)
-        return f"{self.family.name}/{self._fingerprint.digest}/{versions()}"
+        settings = [f"/{name}={getattr(self.model.config, name)}" for name in self.family.settings]
+        return f"{self.family.name}/{self._fingerprint.digest}/{versions()}{''.join(settings)}"
 
     @property
     def active(self) -> bool:

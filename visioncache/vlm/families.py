@@ -24,6 +24,7 @@ from visioncache.vlm.layouts import (
     Views,
 )
 from visioncache.vlm.places import Placed
+from visioncache.vlm.prompts import MODE, ByPrompt, Prompts
 from visioncache.vlm.tokens import Tokens
 from visioncache.vlm.trees import concatenate
 
@@ -83,6 +84,10 @@ class Family:
     """The submodule of the language model that makes the features of a family without a tower."""
     alone: Callable[[Any, dict[str, Any]], dict[str, Any]] = _unchanged
     """What a model is given to encode one image alone, where it compares prompts with their images."""
+    encode: Callable[[Any, dict[str, Any]], Any] | None = None
+    """What encodes one image's inputs by way of the seam, where the model first wants a whole prompt."""
+    settings: tuple[str, ...] = ()
+    """Of the model's configuration, what decides how it encodes."""
     video: bool = False
     """Whether videos take the same way, as `pixel_values_videos` and `video_grid_thw`."""
     side_outputs: str = ""
@@ -116,6 +121,12 @@ def _between_ends(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     if "image_grids" not in inputs:  # a video
         return inputs
     return {**inputs, "input_ids": mx.array([[model.config.image_end_token_id] * 2])}
+
+
+def _encode_crops(model: Any, inputs: dict[str, Any]) -> Any:
+    return model.get_vision_embedding(
+        inputs["pixel_values"], inputs["tgt_sizes"], downsample_mode=inputs.get(MODE)
+    )
 
 
 def _with_nothing(features: Any) -> Any:
@@ -221,6 +232,24 @@ _ROWS = (
     ),
     Family("llava_bunny", "mm_projector", ROWS),
     Family("llava_onevision", "get_image_features", Padded(companions=("image_sizes", "batch_num_images"))),
+    Family("minicpmo", "get_vision_embedding", ByPrompt(), keep=_first, maker=Prompts),
+    Family(
+        "minicpmv4_6",
+        "get_vision_embedding",
+        ByPrompt(),
+        keep=_first,
+        maker=Prompts,
+        settings=(MODE, "insert_layer_id"),
+    ),
+    Family(
+        "minicpmv4_7",
+        "get_vision_embedding",
+        ByPrompt(),
+        keep=_first,
+        maker=Prompts,
+        encode=_encode_crops,
+        settings=(MODE, "insert_layer_id"),
+    ),
     Family("molmo", "vision_tower", Placed(), keep=_first, join=concatenate(2), maker=FloatBoxes),
     Family("molmo2", "vision_tower", Pooled(), alone=_between_ends),
     Family(

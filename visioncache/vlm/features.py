@@ -115,7 +115,8 @@ class FeatureSide:
             if self._calls:
                 values += [one for of_all_calls in own for one in of_all_calls]
             elif own:
-                values += [self._family.join(own)] if self._family.join else own
+                join = self._family.join
+                values += [self._family.layout.united(own, inputs, join)] if join else own
         if self._family.inject == "kwarg":
             return original(**inputs, cached_image_features=values[0])
         with self._seam("give", values):
@@ -169,7 +170,10 @@ class FeatureSide:
         with self._seam("catch", []):
             try:
                 inputs = self._family.layout.completed({**others, **part.inputs})
-                original(**self._family.alone(self._model, inputs))
+                if self._family.encode:
+                    self._family.encode(self._model, inputs)
+                else:
+                    original(**self._family.alone(self._model, inputs))
             except _Caught as caught:
                 return caught.value
         raise RuntimeError(
@@ -201,6 +205,7 @@ class FeatureSide:
 
 
 def _content(value: Any) -> Key:
-    """The identity of one input: arrays by their content, a list of sizes as it is written."""
-    is_array = hasattr(next(iter(value), value), "dtype") if isinstance(value, (list, tuple)) else True
-    return Key.of(value) if is_array else Key.from_source(repr(value))
+    """The identity of one input: arrays by their content, sizes and settings as they are written."""
+    if isinstance(value, (list, tuple)):
+        return Key.of([_content(item) for item in value])
+    return Key.of(value) if hasattr(value, "dtype") else Key.from_source(repr(value))

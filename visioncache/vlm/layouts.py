@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,10 @@ class Layout:
     def given(self, features: Any, inputs: dict[str, Any]) -> Any:  # noqa: ARG002
         """What the language model is given of the features that a part's inputs became."""
         return features
+
+    def united(self, values: Sequence[Any], inputs: dict[str, Any], join: Callable[..., Any]) -> Any:  # noqa: ARG002
+        """The features of a request's images, of whose inputs are `inputs`, as the model takes them."""
+        return join(values)
 
     def join(self, outputs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """What the image processor would have made of all images, from what it made of each."""

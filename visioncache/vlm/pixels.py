@@ -211,8 +211,9 @@ class PixelSide:
     def _stacked(self, outputs: dict[str, Any]) -> dict[str, Any]:
         """One array where an image processor gives a list of an image's views."""
         for name in self._layout.pixels:
-            if isinstance(outputs[name], (list, tuple)):
-                outputs[name] = np.stack(outputs[name])
+            views = outputs[name]
+            if isinstance(views, (list, tuple)) and not isinstance(views[0], (list, tuple)):
+                outputs[name] = np.stack(views)
         return outputs
 
     def _source(self, image: Any) -> Any:

@@ -17,24 +17,34 @@ from visioncache.vlm.standin import stand_in
 def describe(outputs: dict[str, Any], pixels: tuple[str, ...]) -> dict[str, Any]:
     """What `recall` needs."""
     return {
-        "pixels": {name: [list(outputs[name].shape), dtype_of(outputs[name])] for name in pixels},
+        "pixels": {name: _shapes(outputs[name]) for name in pixels},
         "inputs": {name: _plain(value) for name, value in outputs.items() if name not in pixels},
     }
 
 
 def recall(meta: dict[str, Any], digest: str, *, as_numpy: bool) -> dict[str, Any]:
     """An image processor's outputs for a known image, with stand-ins that spell its digest."""
-    pixels: dict[str, Any] = {
-        name: stand_in(shape, dtype, digest) for name, (shape, dtype) in meta["pixels"].items()
-    }
-    if as_numpy:
-        pixels = {name: np.array(array) for name, array in pixels.items()}
+    pixels = {name: _stand_ins(shapes, digest, as_numpy) for name, shapes in meta["pixels"].items()}
     return {**pixels, **{name: _value(stored) for name, stored in meta["inputs"].items()}}
 
 
 def dtype_of(value: Any) -> str | None:
     """The name of an array's dtype; None for what is no array."""
     return str(value.dtype).removeprefix("mlx.core.") if hasattr(value, "dtype") else None
+
+
+def _shapes(pixels: Any) -> Any:
+    if isinstance(pixels, (list, tuple)):
+        return {"list": [_shapes(item) for item in pixels]}
+    return [list(pixels.shape), dtype_of(pixels)]
+
+
+def _stand_ins(shapes: Any, digest: str, as_numpy: bool) -> Any:
+    if isinstance(shapes, dict):
+        return [_stand_ins(item, digest, as_numpy) for item in shapes["list"]]
+    shape, dtype = shapes
+    array = stand_in(shape, dtype, digest)
+    return np.array(array) if as_numpy else array
 
 
 def _plain(value: Any) -> Any:

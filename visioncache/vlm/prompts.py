@@ -1,0 +1,91 @@
+"""Prompts: MiniCPM's processors take and give lists by prompt, an image's views in arrays of their own."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from visioncache.vlm.layouts import Layout
+from visioncache.vlm.makers import ATTRIBUTE, Maker
+from visioncache.vlm.swap import around, swap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+VIEWS = "num_patches_per_image"
+MODE = "downsample_mode"
+"""How many patches become a token; the processor counts tokens by it, and the model is told."""
+
+
+@dataclass(frozen=True)
+class ByPrompt(Layout):
+    """`[prompt][view]`, arrays of any shape, beside `[prompt]` sizes `[view, 2]`."""
+
+    companions: tuple[str, ...] = ("tgt_sizes", VIEWS, MODE)
+    numpy: bool = True
+
+    def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
+        pixels, sizes = self.pixels[0], self.companions[0]
+        images = []
+        for prompt, counts in enumerate(self._counts(inputs)):
+            for start, end in pairwise([0, *np.cumsum(counts, dtype=int).tolist()]):
+                image = {name: [inputs[name][prompt][start:end]] for name in (pixels, sizes)}
+                images.append({**image, MODE: inputs[MODE]} if MODE in inputs else image)
+        return images
+
+    def join(self, outputs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        (alone,) = outputs  # `Prompts` asks for one image after the other
+        return alone
+
+    def united(self, values: Sequence[Any], inputs: dict[str, Any], join: Callable[..., Any]) -> Any:
+        rest = iter(values)
+        counts = self._counts(inputs)
+        return [join([next(rest) for _ in own]) if own else [] for own in counts]
+
+    def _counts(self, inputs: dict[str, Any]) -> list[list[int]]:
+        """By prompt, the views of each image; where films stand between them, all in one."""
+        by_prompt = inputs[self.pixels[0]]
+        told = inputs.get(VIEWS) or [[1] * len(views) for views in by_prompt]
+        return [
+            counts if sum(counts) == len(views) else [len(views)]
+            for counts, views in zip(told, by_prompt, strict=True)
+        ]
+
+
+class Prompts(Maker):
+    """`image_processor.preprocess`, of lists of images by prompt, image by image."""
+
+    method = "preprocess"
+
+    def __init__(self, processor: Any, pixels: str) -> None:
+        super().__init__(processor, ATTRIBUTE, pixels)
+
+    def attach(self, process: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
+        def preprocess(original: Callable[..., Any], images: Sequence[Sequence[Any]]) -> dict[str, Any]:
+            def make(alone: list[Any]) -> dict[str, Any]:
+                mode = getattr(self.target, MODE, None)
+                return {**original([alone]), **({MODE: mode} if mode else {})}
+
+            made = [[wrapper(make, [image]) for image in prompt] for prompt in images]
+            return {
+                name: [_end_to_end([of_none[0], *(one[name][0] for one in own)]) for own in made]
+                for name, of_none in original([[]]).items()
+            }
+
+        def call(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            films = inspect.signature(original).bind(*args, **kwargs).arguments.get("videos")
+            # Their frames stand among the views of images: the model's side looks at what it is given.
+            return original(*args, **kwargs) if films else process(original, *args, **kwargs)
+
+        swap(self.target, **{self.method: around(type(self.target), self.method, preprocess)})
+        swap(self._processor, **self.overrides(call))
+
+
+def _end_to_end(values: list[Any]) -> Any:
+    if isinstance(values[0], np.ndarray):
+        return np.concatenate(values)
+    return [item for value in values for item in value]
