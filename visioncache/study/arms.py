@@ -16,7 +16,7 @@ from mlx_vlm.vision_cache import VisionFeatureCache as MlxVlmCache
 from visioncache.cache import VisionFeatureCache
 from visioncache.vlm.attach import attach
 from visioncache.vlm.chat import Chat
-from visioncache.vlm.families import family_of
+from visioncache.vlm.recognise import family_of
 from visioncache.vlm.stages import Stages
 from visioncache.vlm.swap import around, resolve, restore, swap
 

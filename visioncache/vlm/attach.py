@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections import OrderedDict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
@@ -10,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Self
 from PIL import Image
 
 from visioncache.vlm import hooks
-from visioncache.vlm.families import family_of
 from visioncache.vlm.features import FeatureSide
 from visioncache.vlm.fingerprint import Fingerprint, versions
 from visioncache.vlm.lookup import Lookup
 from visioncache.vlm.parts import Requests
 from visioncache.vlm.pixels import PixelSide
+from visioncache.vlm.recognise import family_of
 from visioncache.vlm.stages import Stages
 from visioncache.vlm.swap import is_swapped
 
@@ -34,7 +35,8 @@ def attach(model: Any, processor: Any, cache: VisionFeatureCache, *, trust_urls:
     it received when the image was encoded.
 
     Args:
-        model: what `mlx_vlm.load` returned, or any model of a supported family.
+        model: what `mlx_vlm.load` returned, or any model of a supported family; one that is not in
+            the table but laid out as many in it are is warned about, and checked as it is used.
         processor: its processor; None when the caller prepares `pixel_values`, whose content is then
             the identity, so that only the vision side is skipped.
         cache: where the features go.
@@ -51,6 +53,8 @@ def attach(model: Any, processor: Any, cache: VisionFeatureCache, *, trust_urls:
     for what in (model, processor):
         if what is not None and is_swapped(what):
             raise RuntimeError(f"this {type(what).__name__} is attached already; detach() it first")
+    if family.recognised:
+        warnings.warn(family.recognised, stacklevel=2)
     return Attached(model, processor, cache, family, trust_urls=trust_urls)
 
 

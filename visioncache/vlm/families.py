@@ -90,6 +90,8 @@ class Family:
     """Of the model's configuration, what decides how it encodes."""
     video: bool = False
     """Whether videos take the same way, as `pixel_values_videos` and `video_grid_thw`."""
+    recognised: str = ""
+    """What is said of a family that is not in the table: what of it is known from others."""
     side_outputs: str = ""
     """What is stored beside the features, for the table."""
 
@@ -367,15 +369,3 @@ _REASONS: dict[str, str] = {}
 UNSUPPORTED = {
     name: _REASONS.get(name, "its row is not written yet") for name in _KNOWN if name not in FAMILIES
 }
-
-
-def family_of(model: Any) -> Family:
-    """The family of a model; ValueError names what is supported when there is none."""
-    name = type(model).__module__.split(".")
-    family = FAMILIES.get(name[-2]) if len(name) > 1 else None
-    if family is None:
-        kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
-        raise ValueError(
-            f"models of type {kind!r} are not supported; `visioncache families` lists those that are"
-        )
-    return family

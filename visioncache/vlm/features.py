@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from visioncache.keys import Key
 from visioncache.sizes import leaves
 from visioncache.vlm.parts import Part
+from visioncache.vlm.recognise import confirm
 from visioncache.vlm.standin import is_stand_in
 from visioncache.vlm.swap import around, resolve, restore, swap
 from visioncache.vlm.trees import owned
@@ -104,6 +105,8 @@ class FeatureSide:
             with self._attached.stages.measure("tower"):
                 features = self._family.keep(self._caught(original, inputs, part))
                 features = self._family.layout.given(features, part.inputs)
+                if self._family.recognised:  # nothing is stored unless it is confirmed
+                    confirm(original(**inputs), inputs, partial(self._given, original, [features]))
                 kept = {name: part.inputs[name] for name in self._family.kept}
                 return owned({"features": features, **kept} if kept else features)
 
@@ -117,9 +120,13 @@ class FeatureSide:
             elif own:
                 join = self._family.join
                 values += [self._family.layout.united(own, inputs, join)] if join else own
+        return self._given(original, values, inputs)
+
+    def _given(self, original: Callable[..., Any], values: list[Any], inputs: dict[str, Any]) -> Any:
+        """What the model embeds when it is given the values."""
         if self._family.inject == "kwarg":
             return original(**inputs, cached_image_features=values[0])
-        with self._seam("give", values):
+        with self._seam("give", values.copy()):
             return original(**inputs)
 
     def _arguments(

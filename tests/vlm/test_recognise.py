@@ -1,0 +1,79 @@
+"""Models that are in no row of the table: recognised by their layout and checked, or refused in a line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import zoo
+from harness import embedded, greedy, prepared, same
+from mlx_vlm.models import llava
+from mlx_vlm.models.internvl import Model
+from zoo import internvl
+
+from visioncache import VisionFeatureCache
+from visioncache.vlm import FAMILIES, attach
+from visioncache.vlm.families import UNSUPPORTED
+
+A, B, _ = zoo.photos()
+
+
+def internvl_of(model_class: type = Model) -> zoo.Tiny:
+    assert "internvl" not in {*FAMILIES, *UNSUPPORTED}
+    return internvl.build(model_class)
+
+
+def test_a_family_laid_out_like_others_is_recognised_and_says_so() -> None:
+    tiny = internvl_of()
+    plain = greedy(tiny, [A, B])
+    cache = VisionFeatureCache()
+    with pytest.warns(
+        UserWarning, match="internvl is not in visioncache's table of families; its vision_tower"
+    ):
+        attachment = attach(tiny.model, tiny.processor, cache)
+    with attachment:
+        assert greedy(tiny, [A, B]) == plain
+        before = attachment.stages.totals()
+        assert greedy(tiny, [A, B]) == plain
+        work = attachment.stages.totals().since(before).counts
+        assert (work["decode"], work["preprocess"], work["tower"]) == (0, 0, 0)
+        assert not same(embedded(tiny, prepared(tiny, [A])), embedded(tiny, prepared(tiny, [B])))
+    assert len(cache) == 3
+    assert greedy(tiny, [A, B]) == plain
+
+
+class Peeking(Model):
+    """Reads the pixels beside its projector too."""
+
+    def get_input_embeddings(self, input_ids: Any, pixel_values: Any = None, **kwargs: Any) -> Any:
+        features = super().get_input_embeddings(input_ids, pixel_values, **kwargs)
+        if pixel_values is not None:
+            features.inputs_embeds = features.inputs_embeds + pixel_values.mean()
+        return features
+
+
+Peeking.__module__ = Model.__module__
+
+
+@pytest.mark.filterwarnings("ignore:internvl is not in")
+def test_what_is_not_as_it_was_taken_for_is_refused_before_it_is_stored() -> None:
+    tiny, cache = internvl_of(Peeking), VisionFeatureCache()
+    with attach(tiny.model, tiny.processor, cache):
+        for _ in range(2):
+            with pytest.raises(ValueError, match="depends on the pixels beside its projector; it is not"):
+                embedded(tiny, prepared(tiny, [A]))
+    assert len(cache) == 0
+
+
+def test_a_model_without_a_known_layout_is_refused_in_one_line() -> None:
+    class Odd(llava.Model):
+        """Without what a layout is known by."""
+
+        vision_tower = property(lambda _: None)
+
+    Odd.__module__ = "somewhere.else.entirely"
+    tiny = zoo.build("llava")
+    del tiny.model["multi_modal_projector"]
+    tiny.model.__class__ = Odd
+    with pytest.raises(ValueError, match="models of type 'llava' are not supported; `visioncache families`"):
+        attach(tiny.model, None, VisionFeatureCache())
