@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import mlx.core as mx
 import pandas as pd
 from tqdm import tqdm
 
@@ -33,6 +35,8 @@ class BenchResult:
     """A row a turn: session, arm, trial, turn, ttft_s, its stages, hits, encodes, bytes, answers."""
     machine: dict[str, Any] = field(default_factory=dict)
     model: str = ""
+    about: str = ""
+    """What the model is, where its name does not tell."""
 
     @property
     def tokens_equal(self) -> bool:
@@ -53,13 +57,14 @@ class BenchResult:
             misses=("misses", "sum"),
             encodes=("encodes", "sum"),
             held_bytes=("held_bytes", "last"),
+            peak_bytes=("peak_bytes", "max"),
             tokens_equal=("tokens_equal", "all"),
             correct=("correct", "mean"),
         )
         table = sums.groupby(["session", "arm"], sort=False).agg(
             {name: "median" for name in sums.columns if name != "tokens_equal"} | {"tokens_equal": "all"}
         )
-        whole = ["turns", "hits", "misses", "encodes", "held_bytes"]
+        whole = ["turns", "hits", "misses", "encodes", "held_bytes", "peak_bytes"]
         table[whole] = table[whole].astype(int)
         return table.reset_index()
 
@@ -71,9 +76,15 @@ class BenchResult:
         shown.insert(4, "of mlx-vlm", (shown["ttft_s"] / against).map(lambda r: f"{r:.2f}" if r > 0 else "-"))
         shown["ttft_s"] = shown["ttft_s"].map(lambda s: f"{s:.2f}")
         shown["held_bytes"] = shown["held_bytes"].map(format_size)
-        shown["correct"] = shown["correct"].map(lambda c: f"{c:.0%}")
+        shown["peak_bytes"] = shown["peak_bytes"].map(format_size)
+        shown["correct"] = shown["correct"].map(lambda c: "-" if pd.isna(c) else f"{c:.0%}")
         shown["tokens_equal"] = shown["tokens_equal"].map({True: "yes", False: "NO"})
-        names = {"ttft_s": "sum of TTFT (s)", "held_bytes": "held", "tokens_equal": "same tokens"}
+        names = {
+            "ttft_s": "sum of TTFT (s)",
+            "held_bytes": "held",
+            "peak_bytes": "peak",
+            "tokens_equal": "same tokens",
+        }
         return str(shown.rename(columns=names).to_string(index=False))
 
     def save(self, path: str | Path) -> Path:
@@ -81,7 +92,13 @@ class BenchResult:
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         rows = json.loads(self.turns.to_json(orient="records"))
-        content = {"format": FORMAT, "model": self.model, "machine": self.machine, "turns": rows}
+        content = {
+            "format": FORMAT,
+            "model": self.model,
+            "about": self.about,
+            "machine": self.machine,
+            "turns": rows,
+        }
         target.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         return target
 
@@ -91,7 +108,9 @@ def load_result(path: str | Path) -> BenchResult:
     content = json.loads(Path(path).read_text(encoding="utf-8"))
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{path} is not a result of `visioncache bench` (format {FORMAT})")
-    return BenchResult(pd.DataFrame(content["turns"]), content["machine"], content["model"])
+    return BenchResult(
+        pd.DataFrame(content["turns"]), content["machine"], content["model"], content.get("about", "")
+    )
 
 
 def bench(
@@ -102,6 +121,7 @@ def bench(
     arms: Sequence[str] = ARMS,
     trials: int = 1,
     max_tokens: int = 16,
+    prompt_cache: bool = False,
     name: str = "",
     progress: bool = True,
     keep: Callable[[BenchResult], object] | None = None,
@@ -117,6 +137,7 @@ def bench(
         arms: some of `ARMS`; the first is what the others' tokens are compared with.
         trials: how often each session is run under each arm.
         max_tokens: the longest answer.
+        prompt_cache: let every arm keep the keys and values of earlier turns too.
         name: what to call the model in the result.
         progress: show a bar on stderr.
         keep: called with what has been measured so far after every session run, so that an
@@ -141,12 +162,15 @@ def bench(
                 warm.add(session.name)
                 with arm_chat("none", model, processor, max_tokens=max_tokens) as start:
                     next(converse(session, start))
-            options = {"max_size": session.max_size, "max_tokens": max_tokens}
-            with arm_chat(arm, model, processor, **options) as start:
+            options = {"max_tokens": max_tokens, "prompt_cache": prompt_cache}
+            with arm_chat(arm, model, processor, max_size=session.max_size, **options) as start:
+                mx.reset_peak_memory()
                 for number, turn in enumerate(converse(session, start)):
                     tokens = expected.setdefault((session.name, number), turn.tokens)
                     row = {"session": session.name, "arm": arm, "trial": trial, "turn": number + 1}
+                    row |= {"prompt_cache": prompt_cache, "peak_bytes": mx.get_peak_memory()}
                     rows.append(row | _measured(turn, tokens, session.turns[number].expect))
+                    mx.reset_peak_memory()
                     bar.update()
             result.turns = pd.DataFrame(rows)
             if keep is not None:
@@ -189,7 +213,7 @@ def _measured(turn: Turn, tokens: list[int], expect: str | None) -> dict[str, An
         "held_bytes": turn.nbytes,
         "tokens_equal": turn.tokens == tokens,
         "answer": turn.text.strip(),
-        "correct": None if expect is None else float(grade(turn.text, expect)),
+        "correct": math.nan if expect is None else float(grade(turn.text, expect)),
     }
 
 
