@@ -48,8 +48,8 @@ def tokenizer_of(size: int, image: str, *specials: str, **kwargs: Any) -> Any:
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in named])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        eos_token="<eos>",
-        pad_token="<pad>",
+        eos_token=named[1],
+        pad_token=named[0],
         chat_template=TEMPLATE % image,
         **kwargs,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import sys
@@ -128,7 +129,7 @@ def bench(
 ) -> BenchResult:
     """Run sessions under every arm, trial by trial in turn, each arm with a fresh cache.
 
-    The first turn of each session is run once before, under no cache, and thrown away.
+    The first two turns of each session are run once before under each arm, and thrown away.
 
     Args:
         model: what `mlx_vlm.load` returned first.
@@ -153,16 +154,17 @@ def bench(
     result = BenchResult(pd.DataFrame(), describe_machine(), name)
     rows: list[dict[str, Any]] = []
     expected: dict[tuple[str, int], list[int]] = {}
-    warm: set[str] = set()
+    warm: set[tuple[str, str]] = set()
     total = sum(len(session.turns) for session, _, _ in runs)
     with tqdm(total=total, unit="turn", file=sys.stderr, disable=not progress) as bar:
         for session, trial, arm in runs:
             bar.set_description(f"{session.name}: {arm}")
-            if session.name not in warm:
-                warm.add(session.name)
-                with arm_chat("none", model, processor, max_tokens=max_tokens) as start:
-                    next(converse(session, start))
             options = {"max_tokens": max_tokens, "prompt_cache": prompt_cache}
+            if (session.name, arm) not in warm:
+                warm.add((session.name, arm))
+                with arm_chat(arm, model, processor, max_size=session.max_size, **options) as start:
+                    for _ in itertools.islice(converse(session, start), 2):
+                        pass
             with arm_chat(arm, model, processor, max_size=session.max_size, **options) as start:
                 mx.reset_peak_memory()
                 for number, turn in enumerate(converse(session, start)):
@@ -181,16 +183,16 @@ def bench(
 def converse(session: Session, start: Callable[[], Chat]) -> Iterator[Turn]:
     """Hold a session's conversations, from chats that `start` makes, turn by turn."""
     chats: list[Chat] = []
-    for number, item in enumerate(session.turns):
-        after = number if item.after is None else item.after
+    afters = [number if item.after is None else item.after for number, item in enumerate(session.turns)]
+    for number, (item, after) in enumerate(zip(session.turns, afters, strict=True)):
         if after == 0:
             chat = start()
         elif after == number:
             chat = chats[-1]
         else:
             chat = chats[after - 1]
-        # A turn that is continued from later keeps its own state: the next one goes on in a branch.
-        chat = chat if after == 0 else chat.branch()
+        # A turn that is continued from twice keeps its own state: those go on in branches of it.
+        chat = chat.branch() if after and afters.count(after) > 1 else chat
         chats.append(chat)
         try:
             turn = chat.ask(item.ask, item.images)

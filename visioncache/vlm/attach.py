@@ -16,6 +16,7 @@ from visioncache.vlm.fingerprint import Fingerprint, versions
 from visioncache.vlm.lookup import Lookup
 from visioncache.vlm.parts import Requests
 from visioncache.vlm.pixels import PixelSide
+from visioncache.vlm.placeholders import PlaceholderSide
 from visioncache.vlm.recognise import family_of
 from visioncache.vlm.stages import Stages
 from visioncache.vlm.swap import is_swapped
@@ -89,6 +90,9 @@ class Attached:
         self._sides: list[Any] = [FeatureSide(self, model)]
         if processor is not None:
             self._sides.append(PixelSide(self, processor))
+            placeholders = PlaceholderSide.of(model, processor)
+            if placeholders is not None:
+                self._sides.append(placeholders)
         for side in self._sides:
             side.attach()
         hooks.add(self)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from importlib.metadata import version
+from functools import cache
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 LANGUAGE_SIDE = ("language_model", "lm_head", "text")
 """Submodules that only see features: other weights there change no feature."""
+
+
+version = cache(metadata.version)  # which reads a file anew each time
 
 
 class Fingerprint:
