@@ -13,6 +13,7 @@ from mlx.utils import tree_map
 from visioncache import VisionFeatureCache
 from visioncache.sizes import leaves
 from visioncache.vlm import FAMILIES, attach
+from visioncache.vlm.families import KIN
 from visioncache.vlm.sources import SourceImage
 from visioncache.vlm.swap import is_swapped
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-NAMES = sorted(FAMILIES)
+NAMES = sorted({*FAMILIES, *KIN})
 A, B, C = zoo.photos()
 
 

@@ -88,6 +88,8 @@ class Family:
     """What encodes one image's inputs by way of the seam, where the model first wants a whole prompt."""
     settings: tuple[str, ...] = ()
     """Of the model's configuration, what decides how it encodes."""
+    kin: tuple[str, ...] = ()
+    """mlx-vlm's other packages whose models see as this family's do: the same code embeds their prompts."""
     video: bool = False
     """Whether videos take the same way, as `pixel_values_videos` and `video_grid_thw`."""
     recognised: str = ""
@@ -154,7 +156,16 @@ _PACKED = (
         video=True,
         side_outputs="DeepStack",
     ),
-    Family("qwen3_5", "vision_tower", PACKED, "seam", keep=_first, give=_with_nothing, video=True),
+    Family(
+        "qwen3_5",
+        "vision_tower",
+        PACKED,
+        "seam",
+        keep=_first,
+        give=_with_nothing,
+        kin=("indic_ocr", "qwen3_5_moe"),
+        video=True,
+    ),
     Family("cohere_compass", "vision_tower", PACKED, "seam", side_outputs="DeepStack"),
     Family("dots_ocr", "vision_tower", PACKED),
     Family("ernie4_5_moe_vl", "resampler_model", PACKED),
@@ -210,7 +221,9 @@ _ROWS = (
     Family("granite_vision", "multi_modal_projector", _NEXT, "seam", granularity="request"),
     # Tower and resampler attend to the padding that the request's largest image brings.
     Family("idefics2", "connector", Canvas(pixels=("pixel_values", "pixel_attention_mask"))),
-    Family("idefics3", "connector", Beside(pixels=("pixel_values", "pixel_attention_mask"))),
+    Family(
+        "idefics3", "connector", Beside(pixels=("pixel_values", "pixel_attention_mask")), kin=("smolvlm",)
+    ),
     Family(
         "lfm2_vl", "encode_images", Rows(companions=("spatial_shapes", "pixel_attention_mask")), keep=_in_one
     ),
@@ -296,6 +309,7 @@ _ROWS = (
 )
 
 FAMILIES: dict[str, Family] = {family.name: family for family in (*_PACKED, *_ROWS)}
+KIN: dict[str, Family] = {name: family for family in FAMILIES.values() for name in family.kin}
 
 
 _KNOWN = [

@@ -14,7 +14,7 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 
-from visioncache.vlm.families import FAMILIES, UNSUPPORTED, Family
+from visioncache.vlm.families import FAMILIES, KIN, UNSUPPORTED, Family
 from visioncache.vlm.layouts import ROWS
 from visioncache.vlm.standin import stand_in
 
@@ -26,14 +26,16 @@ PROJECTORS = ("multi_modal_projector", "mm_projector")
 
 
 def family_of(model: Any) -> Family:
-    """The family of a model: its row in the table, or what its layout makes it.
+    """The family of a model: its row in the table, or its kin's, or what its layout makes it.
 
     Raises:
         ValueError: it has neither; the message says why, where that is known.
     """
     package = type(model).__module__.split(".")
     name = package[-2] if len(package) > 1 else ""
-    family = FAMILIES.get(name) or (None if name in UNSUPPORTED else _recognised(model, name))
+    family = (
+        FAMILIES.get(name) or KIN.get(name) or (None if name in UNSUPPORTED else _recognised(model, name))
+    )
     if family is None:
         kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
         why = f": {UNSUPPORTED[name]}" if name in UNSUPPORTED else ""

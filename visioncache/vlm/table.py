@@ -8,11 +8,12 @@ from visioncache.vlm.families import FAMILIES, UNSUPPORTED, Family
 
 
 def family_records() -> list[dict[str, Any]]:
-    """One object a family of mlx-vlm: family, supported, granularity, skips, side_outputs, reason."""
+    """One object a family of mlx-vlm: family, kin, supported, granularity, skips, side_outputs, reason."""
     records = [_supported(family) for family in FAMILIES.values()]
     records += [
         {
             "family": name,
+            "kin": [],
             "supported": False,
             "granularity": None,
             "skips": [],
@@ -36,7 +37,8 @@ def markdown_table() -> str:
             cells = ["yes", f"per {record['granularity']}", skips, record["side_outputs"] or "-"]
         else:
             cells = ["no", "-", record["reason"], "-"]
-        lines.append(f"| `{record['family']}` | " + " | ".join(cells) + " |")
+        names = ", ".join(f"`{name}`" for name in (record["family"], *record["kin"]))
+        lines.append(f"| {names} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -47,6 +49,7 @@ def _supported(family: Family) -> dict[str, Any]:
         tower = ["projector"]
     return {
         "family": family.name,
+        "kin": list(family.kin),
         "supported": True,
         "granularity": family.granularity,
         "skips": [*(["decode", "preprocess"] if family.processor else []), *tower],

@@ -11,7 +11,11 @@ from zoo import Tiny, byte_tokenizer, textured
 SIZE, PATCH, SCALE = 32, 8, 2
 
 
-def build() -> Tiny:
+def build(
+    model_class: type = Model,
+    processor_class: type = Idefics3Processor,
+    images_class: type = Idefics3ImageProcessorPil,
+) -> Tiny:
     places = [f"<row_{row}_col_{column}>" for row in range(1, 4) for column in range(1, 4)]
     tokenizer = byte_tokenizer(
         "<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>", *places
@@ -43,9 +47,9 @@ def build() -> Tiny:
         scale_factor=SCALE,
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
     )
-    images = Idefics3ImageProcessorPil(size={"longest_edge": 2 * SIZE}, max_image_size={"longest_edge": SIZE})
-    processor = Idefics3Processor(images, tokenizer, image_seq_len=(SIZE // PATCH // SCALE) ** 2)
-    return Tiny(textured(Model(config)), processor, prompt)
+    images = images_class(size={"longest_edge": 2 * SIZE}, max_image_size={"longest_edge": SIZE})
+    processor = processor_class(images, tokenizer, image_seq_len=(SIZE // PATCH // SCALE) ** 2)
+    return Tiny(textured(model_class(config)), processor, prompt)
 
 
 def prompt(n: int) -> str:

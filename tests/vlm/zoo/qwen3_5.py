@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from mlx_vlm.models.qwen3_5 import Model, ModelConfig, TextConfig, VisionConfig
+from typing import TYPE_CHECKING, Any
+
+from mlx_vlm.models import qwen3_5
 from mlx_vlm.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 
 from zoo import Tiny, textured
 from zoo.qwen import TEXT, VISION, image_processor, prompt, tokens, video_processor
 
+if TYPE_CHECKING:
+    from types import ModuleType
+
 PATCH = 16
+SPECIFIC = ("intermediate_size", "rope_scaling", "rope_theta")
 
 
-def build() -> Tiny:
+def build(package: ModuleType = qwen3_5, **text: Any) -> Tiny:
     tokenizer, ids = tokens()
-    text = {name: value for name, value in TEXT.items() if not name.startswith("rope")}
-    config = ModelConfig(
-        text_config=TextConfig(
+    alike = {name: value for name, value in TEXT.items() if name not in SPECIFIC}
+    config = package.ModelConfig(
+        text_config=package.TextConfig(
             model_type="qwen3_5",
             vocab_size=len(tokenizer),
             head_dim=16,
@@ -31,9 +37,10 @@ def build() -> Tiny:
                 "rope_theta": 10000.0,
                 "partial_rotary_factor": 0.5,
             },
-            **text,
+            **alike,
+            **(text or {"intermediate_size": TEXT["intermediate_size"]}),
         ),
-        vision_config=VisionConfig(
+        vision_config=package.VisionConfig(
             **VISION, patch_size=PATCH, intermediate_size=64, out_hidden_size=48, num_position_embeddings=64
         ),
         model_type="qwen3_5",
@@ -43,4 +50,4 @@ def build() -> Tiny:
     processor = Qwen3VLProcessor(
         image_processor=image_processor(PATCH), tokenizer=tokenizer, video_processor=video_processor(PATCH)
     )
-    return Tiny(textured(Model(config)), processor, prompt)
+    return Tiny(textured(package.Model(config)), processor, prompt)
