@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+from visioncache.vlm.families import FAMILIES
 from visioncache.vlm.table import family_records
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,6 +17,17 @@ def test_the_readmes_table_is_the_declarations() -> None:
     spec.loader.exec_module(module)
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert module.updated(text) == text, "run tools/update_readme.py"
+
+
+def test_a_row_of_the_table_comes_from_a_row_of_declarations() -> None:
+    records = {record["family"]: record for record in family_records()}
+    for name, family in FAMILIES.items():
+        record = records[name]
+        assert record["granularity"] == family.granularity
+        assert ("decode" in record["skips"]) == family.processor
+        assert ("tower" in record["skips"]) == (not family.projector)
+        assert record["side_outputs"] == family.side_outputs
+        assert record["exact"] == list(family.proven)
 
 
 def test_each_of_the_61_families_is_supported_or_says_why_not() -> None:

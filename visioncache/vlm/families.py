@@ -94,6 +94,8 @@ class Family:
     """Whether videos take the same way, as `pixel_values_videos` and `video_grid_thw`."""
     recognised: str = ""
     """What is said of a family that is not in the table: what of it is known from others."""
+    proven: tuple[str, ...] = ("embeddings", "tokens")
+    """What the tests see to be the same with a cache as without, wherever they run."""
     side_outputs: str = ""
     """What is stored beside the features, for the table."""
 
@@ -284,7 +286,7 @@ _ROWS = (
     Family("llava", "multi_modal_projector", Rows(numpy=True)),
     Family("llmjpvl", "mlp1.3", ROWS, granularity="tile", processor=False),
     # The norm is the last of what it does to pictures; it is the last for films and sounds too, later on.
-    Family("muse_spark", "perception_emb_norm", Listed(), maker=Boxes),
+    Family("muse_spark", "perception_emb_norm", Listed(), maker=Boxes, proven=("embeddings",)),
     Family("mistral3", "multi_modal_projector", _SIZED),
     Family("paligemma", "multi_modal_projector", ROWS, join=_first),  # its tower returns one row
     # The language model attends to the projector's output; there is nothing to put among its tokens.

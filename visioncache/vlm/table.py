@@ -8,7 +8,7 @@ from visioncache.vlm.families import FAMILIES, UNSUPPORTED, Family
 
 
 def family_records() -> list[dict[str, Any]]:
-    """One object a family of mlx-vlm: family, kin, supported, granularity, skips, side_outputs, reason."""
+    """One object a family: family, kin, supported, granularity, skips, side_outputs, exact, reason."""
     records = [_supported(family) for family in FAMILIES.values()]
     records += [
         {
@@ -18,6 +18,7 @@ def family_records() -> list[dict[str, Any]]:
             "granularity": None,
             "skips": [],
             "side_outputs": "",
+            "exact": [],
             "reason": reason,
         }
         for name, reason in UNSUPPORTED.items()
@@ -28,31 +29,32 @@ def family_records() -> list[dict[str, Any]]:
 def markdown_table() -> str:
     """The same as a table in Markdown."""
     lines = [
-        "| family | supported | entry | a hit skips | kept beside features |",
-        "| --- | --- | --- | --- | --- |",
+        "| family | supported | entry | a hit skips | kept beside features | proven exact |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for record in family_records():
         if record["supported"]:
             skips = ", ".join(record["skips"])
-            cells = ["yes", f"per {record['granularity']}", skips, record["side_outputs"] or "-"]
+            kept, exact = record["side_outputs"] or "-", ", ".join(record["exact"])
+            cells = ["yes", f"per {record['granularity']}", skips, kept, exact]
         else:
-            cells = ["no", "-", record["reason"], "-"]
+            cells = ["no", "-", record["reason"], "-", "-"]
         names = ", ".join(f"`{name}`" for name in (record["family"], *record["kin"]))
         lines.append(f"| {names} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def _supported(family: Family) -> dict[str, Any]:
-    seam = family.seam.rpartition(".")[2]
-    tower = ["tower"] if seam in {"vision_tower", "vision_model", "visual"} else ["tower", "projector"]
-    if family.projector:
-        tower = ["projector"]
+    # What is stored is what the language model is given, so nothing before that runs on a hit.
+    before = ["decode", "preprocess"] if family.processor else []
+    vision = ["projector"] if family.projector else ["tower", "projector"]
     return {
         "family": family.name,
         "kin": list(family.kin),
         "supported": True,
         "granularity": family.granularity,
-        "skips": [*(["decode", "preprocess"] if family.processor else []), *tower],
+        "skips": [*before, *vision],
         "side_outputs": family.side_outputs,
+        "exact": list(family.proven),
         "reason": "",
     }
