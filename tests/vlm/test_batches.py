@@ -13,8 +13,9 @@ from mlx_vlm.utils import StoppingCriteria
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import FAMILIES, attach
+from visioncache.vlm.families import KIN
 
-NAMES = sorted(name for name, family in FAMILIES.items() if family.processor)
+NAMES = sorted(name for name, family in {**FAMILIES, **KIN}.items() if family.processor)
 A, B, C = zoo.photos()
 TURNED = A.rotate(180)
 
