@@ -29,6 +29,35 @@ def test_what_a_model_refuses_to_see_together_stays_refused() -> None:
         assert len(cache) == 0
 
 
+def test_images_in_a_list_of_several_are_cut_as_without_a_cache() -> None:
+    tiny = zoo.build("llava_onevision")
+    plain = prepared(tiny, [[A, B]], tiny.prompt(2))
+    assert not same(plain["pixel_values"], prepared(tiny, [A, B])["pixel_values"])
+    cache = VisionFeatureCache()
+    with attach(tiny.model, tiny.processor, cache):
+        embedded(tiny, prepared(tiny, [A, B]))
+        ours = prepared(tiny, [[A, B]], tiny.prompt(2))
+        assert same(ours, plain)
+        with pytest.raises(ValueError, match="broadcast"):  # mlx-vlm's own, with a cache or without
+            embedded(tiny, ours)
+    with pytest.raises(ValueError, match="broadcast"):
+        embedded(tiny, plain)
+    assert len(cache) == 2
+
+
+def test_films_of_smolvlm_are_images_frame_by_frame() -> None:
+    tiny, cache = zoo.build("smolvlm"), VisionFeatureCache()
+
+    def given() -> object:
+        return embedded(tiny, dict(tiny.processor(videos=[[A, B]], text=[tiny.prompt(2)])))
+
+    plain = given()
+    with attach(tiny.model, tiny.processor, cache) as attachment:
+        for _ in range(2):
+            assert same(given(), plain)
+        assert attachment.stages.totals().counts["tower"] == len(cache) == 2
+
+
 @pytest.mark.parametrize("family", ["granite_vision", "granite4_vision"])
 def test_the_padding_that_other_images_bring_belongs_to_the_identity(family: str) -> None:
     tiny = zoo.build(family)
@@ -43,6 +72,21 @@ def test_the_padding_that_other_images_bring_belongs_to_the_identity(family: str
             ours = [embedded(tiny, prepared(tiny, request)) for request in requests]
             assert all(map(same, plain, ours))
     assert len(cache) == len(requests)
+
+
+@pytest.mark.parametrize("family", ["idefics3", "smolvlm"])
+def test_prompts_padded_to_the_most_tiles_share_their_images(family: str) -> None:
+    tiny = zoo.build(family)
+    requests = [[[A, B], [], [C]], [[C], [A, B]], [[B], [C]], [[B]]]
+    prompts = [[tiny.prompt(len(beside)) for beside in images] for images in requests]
+    plain = [prepared(tiny, *request) for request in zip(requests, prompts, strict=True)]
+    given = [embedded(tiny, dict(inputs)) for inputs in plain]
+    with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attachment:
+        assert same(prepared(tiny, requests[0], prompts[0]), plain[0])
+        for _ in range(2):
+            for images, texts, own in zip(requests, prompts, given, strict=True):
+                assert same(embedded(tiny, prepared(tiny, images, texts)), own)
+        assert attachment.stages.totals().counts["tower"] == 3
 
 
 def test_prompts_whose_images_lie_beside_each_other_are_one_entry() -> None:

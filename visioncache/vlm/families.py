@@ -18,9 +18,11 @@ from visioncache.vlm.layouts import (
     Listed,
     Packed,
     Padded,
+    PaddedTiles,
     Permuted,
     Pooled,
     Rows,
+    Tiles,
     Views,
 )
 from visioncache.vlm.places import Placed
@@ -223,9 +225,7 @@ _ROWS = (
     Family("granite_vision", "multi_modal_projector", _NEXT, "seam", granularity="request"),
     # Tower and resampler attend to the padding that the request's largest image brings.
     Family("idefics2", "connector", Canvas(pixels=("pixel_values", "pixel_attention_mask"))),
-    Family(
-        "idefics3", "connector", Beside(pixels=("pixel_values", "pixel_attention_mask")), kin=("smolvlm",)
-    ),
+    Family("idefics3", "connector", Tiles(), kin=("smolvlm",)),
     Family(
         "lfm2_vl", "encode_images", Rows(companions=("spatial_shapes", "pixel_attention_mask")), keep=_in_one
     ),
@@ -248,7 +248,9 @@ _ROWS = (
         "jina_vlm", "get_image_features", Rows(pixels=("pixel_values", "image_masks")), maker="_image_proc"
     ),
     Family("llava_bunny", "mm_projector", ROWS),
-    Family("llava_onevision", "get_image_features", Padded(companions=("image_sizes", "batch_num_images"))),
+    Family(
+        "llava_onevision", "get_image_features", PaddedTiles(companions=("image_sizes", "batch_num_images"))
+    ),
     Family("minicpmo", "get_vision_embedding", ByPrompt(), keep=_first, maker=Prompts),
     Family(
         "minicpmv4_6",

@@ -52,8 +52,12 @@ class Layout:
         """The features of a request's images, of whose inputs are `inputs`, as the model takes them."""
         return join(values)
 
+    def gathered(self, outputs: Sequence[dict[str, Any]], images: Sequence[Any]) -> dict[str, Any]:  # noqa: ARG002
+        """What the image processor would have made of all `images`, as they were given to it."""
+        return self.join(outputs)
+
     def join(self, outputs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """What the image processor would have made of all images, from what it made of each."""
+        """The same of images of which nothing says whose they are."""
         return {
             name: _joined([output[name] for output in outputs], self.axis if name in self.pixels else 0)
             for name in outputs[0]
@@ -135,6 +139,14 @@ class Padded(Rows):
 
 
 @dataclass(frozen=True)
+class PaddedTiles(Padded):
+    """A row of tiles an image; of images that come in a list of several, none is cut into tiles."""
+
+    def inseparable(self, images: Any) -> bool:
+        return isinstance(images, list) and any(isinstance(i, (list, tuple)) and len(i) > 1 for i in images)
+
+
+@dataclass(frozen=True)
 class Beside(Layout):
     """`[prompt, image, ...]`, of one prompt: images lie beside each other in whatever belongs to them.
 
@@ -156,6 +168,27 @@ class Beside(Layout):
         if len(outputs) == 1:
             return dict(outputs[0])
         return {name: _beside([output[name] for output in outputs]) for name in outputs[0]}
+
+
+@dataclass(frozen=True)
+class Tiles(Beside):
+    """Tiles beside each other, a prompt's in a row, whose end is padded with tiles of zeros.
+
+    Lists that come with them stay lists by prompt. The model takes no notice of the padding.
+    """
+
+    pixels: tuple[str, ...] = ("pixel_values", "pixel_attention_mask")
+
+    def inseparable(self, images: Any) -> bool:  # noqa: ARG002
+        return False
+
+    def gathered(self, outputs: Sequence[dict[str, Any]], images: Sequence[Any]) -> dict[str, Any]:
+        rest = iter(outputs)
+        by_prompt = images if isinstance(images[0], (list, tuple)) else [images]
+        none = _of_no_image(outputs[0])
+        rows = [self.join([next(rest) for _ in own]) if own else none for own in by_prompt]
+        most = max(row[self.pixels[0]].shape[1] for row in rows)
+        return {name: _under_each_other([row[name] for row in rows], most) for name in none}
 
 
 @dataclass(frozen=True)
@@ -248,6 +281,20 @@ def _beside(values: list[Any]) -> Any:
     if isinstance(values[0], list):
         return [[item for value in values for item in value[0]]]
     return (mx if isinstance(values[0], mx.array) else np).concatenate(values, axis=1)
+
+
+def _of_no_image(outputs: dict[str, Any]) -> dict[str, Any]:
+    """A prompt's inputs without images: no tile, empty lists."""
+    return {name: [[]] if isinstance(value, list) else value[:, :0] for name, value in outputs.items()}
+
+
+def _under_each_other(rows: list[Any], most: int) -> Any:
+    """Rows of tiles as one array, each filled with zeros; lists as one list."""
+    if isinstance(rows[0], list):
+        return [item for row in rows for item in row]
+    pad = (mx if isinstance(rows[0], mx.array) else np).pad
+    filled = [pad(row, [(0, 0), (0, most - row.shape[1]), *[(0, 0)] * (row.ndim - 2)]) for row in rows]
+    return filled[0] if len(filled) == 1 else _joined(filled, 0)
 
 
 def _padded(rows: mx.array, sizes: Sequence[int]) -> mx.array:

@@ -150,6 +150,8 @@ class PixelSide:
             together = self._attached.family.granularity == "request" or self._layout.inseparable(images)
             alone = not isinstance(sources, list)
             groups = [sources] if together or alone else [[source] for source in _flat(sources)]
+            if not groups:
+                return original(images, *args, **kwargs)
 
             def process(group: Any) -> dict[str, Any]:
                 return self._processed(partial(original, group, *args, **kwargs), group)
@@ -162,7 +164,8 @@ class PixelSide:
             outputs = [self._one(one, group, scope, collected) for group in groups]
         finally:
             self._thread.inside = False
-        return self._maker.fold(outputs[0] if alone else self._layout.join(outputs))
+        whole = alone or together
+        return self._maker.fold(outputs[0] if whole else self._layout.gathered(outputs, sources))
 
     def _processed(self, process: Callable[[], Any], group: Any) -> dict[str, Any]:
         """What the image processor makes of images, which it may decode."""
