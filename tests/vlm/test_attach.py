@@ -14,6 +14,8 @@ import pytest
 import zoo
 from harness import embedded, greedy, prepared, same
 from mlx import nn
+from mlx.utils import tree_map
+from mlx_vlm.trainer.peft.utils import get_peft_model
 from PIL import Image
 
 from visioncache import VisionFeatureCache
@@ -92,6 +94,28 @@ def test_an_adapter_on_the_vision_side_never_hits(tiny: zoo.Tiny, cache: VisionF
 
     tiny.model.vision_tower.blocks[0].mlp.down_proj = Adapter()
     assert asked(tiny, cache, A) == (0, 1)
+
+
+def test_mlx_vlms_own_lora_on_the_vision_side_never_hits(tiny: zoo.Tiny, cache: VisionFeatureCache) -> None:
+    asked(tiny, cache, A)
+    name = "vision_tower.blocks.0.mlp.down_proj"
+    get_peft_model(tiny.model, [name], rank=2, alpha=8, dropout=0, verbose=False)
+    tiny.model.eval()
+    assert asked(tiny, cache, A) == (0, 1)
+    with attach(tiny.model, tiny.processor, cache), cache.watch() as delta:
+        adapter = tiny.model.vision_tower.blocks[0].mlp.down_proj
+        adapter.update(tree_map(lambda weight: weight + 0.5, adapter.trainable_parameters()))
+        adapted = embedded(tiny, prepared(tiny, [A]))
+    assert (delta.hits, delta.misses) == (0, 1)
+    assert same(adapted, embedded(tiny, prepared(tiny, [A])))
+
+
+def test_lora_on_the_language_side_changes_no_feature(tiny: zoo.Tiny, cache: VisionFeatureCache) -> None:
+    asked(tiny, cache, A)
+    layer = "language_model.model.layers.0.mlp.down_proj"
+    get_peft_model(tiny.model, [layer], rank=2, alpha=8, dropout=0, verbose=False)
+    tiny.model.eval()
+    assert asked(tiny, cache, A) == (1, 0)
 
 
 def test_another_setting_of_the_processor_never_hits(tiny: zoo.Tiny, cache: VisionFeatureCache) -> None:
