@@ -9,6 +9,7 @@ import mlx.core as mx
 
 from visioncache.vlm.boxes import Boxes, FloatBoxes
 from visioncache.vlm.canvas import Canvas
+from visioncache.vlm.known import KNOWN
 from visioncache.vlm.layouts import (
     PACKED,
     ROWS,
@@ -316,74 +317,9 @@ FAMILIES: dict[str, Family] = {family.name: family for family in (*_PACKED, *_RO
 KIN: dict[str, Family] = {name: family for family in FAMILIES.values() for name in family.kin}
 
 
-_KNOWN = [
-    "aya_vision",
-    "cohere_compass",
-    "deepseek_v4",
-    "deepseek_vl_v2",
-    "dots_ocr",
-    "ernie4_5_moe_vl",
-    "falcon_ocr",
-    "falcon_perception",
-    "fastvlm",
-    "florence2",
-    "gemma3",
-    "gemma3n",
-    "gemma4",
-    "gemma4_unified",
-    "glm4v",
-    "glm4v_moe",
-    "glm5_next",
-    "glm_ocr",
-    "granite4_vision",
-    "granite_vision",
-    "hunyuan_vl",
-    "idefics2",
-    "idefics3",
-    "internvl_chat",
-    "jina_vlm",
-    "kimi_k25",
-    "kimi_k3",
-    "kimi_vl",
-    "lfm2_vl",
-    "llava",
-    "llava_bunny",
-    "llava_next",
-    "llava_onevision",
-    "llmjpvl",
-    "locateanything",
-    "mimo_v2",
-    "minicpmo",
-    "minicpmv4_6",
-    "minicpmv4_7",
-    "minimax_m3_vl",
-    "mistral3",
-    "mllama",
-    "molmo",
-    "molmo2",
-    "moondream3",
-    "multi_modality",
-    "muse_glimmer",
-    "muse_spark",
-    "paddleocr_vl",
-    "paligemma",
-    "phi3_v",
-    "phi4mm",
-    "pixtral",
-    "plamo2vl",
-    "qwen2_5_vl",
-    "qwen2_vl",
-    "qwen3_5",
-    "qwen3_omni_moe",
-    "qwen3_vl",
-    "qwen3_vl_moe",
-    "zaya1_vl",
-]
-"""The families of mlx-vlm 0.7.10 that accept `cached_image_features`."""
-
 _REASONS: dict[str, str] = {}
 """Why a family is not supported, where it is more than that nobody has written its row yet."""
 
 UNSUPPORTED = {
-    name: _REASONS.get(name, "its row is not written yet") for name in _KNOWN if name not in FAMILIES
+    name: _REASONS.get(name, "its row is not written yet") for name in KNOWN if name not in FAMILIES
 }
