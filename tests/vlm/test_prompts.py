@@ -92,8 +92,11 @@ def test_a_setting_of_the_model_is_part_of_the_identity(family: str, cache: Visi
 def test_what_the_model_is_told_otherwise_does_not_reach_the_cache(cache: VisionFeatureCache) -> None:
     tiny = zoo.build("minicpmv4_6")
     plain = embedded(tiny, prepared(tiny, [A]))
-    with attach(tiny.model, tiny.processor, cache):
+    with pytest.raises(ValueError, match="does not match"):  # mlx-vlm's own
         embedded(tiny, {**prepared(tiny, [A]), "downsample_mode": "4x"})
+    with attach(tiny.model, tiny.processor, cache):
+        with pytest.raises(ValueError, match="its processor counted other tokens"):
+            embedded(tiny, {**prepared(tiny, [A]), "downsample_mode": "4x"})
         assert same(embedded(tiny, prepared(tiny, [A])), plain)
 
 

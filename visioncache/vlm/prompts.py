@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 VIEWS = "num_patches_per_image"
 MODE = "downsample_mode"
 """How many patches become a token; the processor counts tokens by it, and the model is told."""
+PATCHES_OF_A_TOKEN = {"4x": 4, "16x": 16}
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,16 @@ class ByPrompt(Layout):
     def united(self, values: Sequence[Any], inputs: dict[str, Any], join: Callable[..., Any]) -> Any:
         rest = iter(values)
         counts = self._counts(inputs)
-        return [join([next(rest) for _ in own]) if own else [] for own in counts]
+        features = [join([next(rest) for _ in own]) if own else [] for own in counts]
+        if inputs.get(MODE):
+            tokens = sum(len(of_prompt) for of_prompt in features)
+            patches = sum(int(np.prod(sizes, axis=-1).sum()) for sizes in inputs[self.companions[0]])
+            if patches != tokens * PATCHES_OF_A_TOKEN.get(inputs[MODE], 0):
+                raise ValueError(
+                    f"{MODE}={inputs[MODE]!r} reached the model, but its processor counted other tokens; "
+                    f"set image_processor.{MODE} too"
+                )
+        return features
 
     def _counts(self, inputs: dict[str, Any]) -> list[list[int]]:
         """By prompt, the views of each image; where films stand between them, all in one."""
