@@ -4,7 +4,7 @@
     python benchmarks/gpu_sessions.py --checkpoint mlx-community/Qwen2.5-VL-3B-Instruct-4bit
 
 Weights of `--model` are random, in bfloat16 (float32 on a CPU): times depend on shapes alone. Photographs
-are the shipped ones, scaled to the size and saved as JPEG files. Writes data/results/<chip>-<model>.json, a run
+are the shipped ones, scaled to the size and saved as JPEG files. Writes data/results/sessions/<chip>-<model>.json, a run
 an entry, as soon as each is done; the notebook of benchmarks and the README read that folder.
 """
 
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument(
         "--layers", type=int, help="so many layers of the language model; noted in the result"
     )
-    parser.add_argument("--out", type=Path, default=data_path("results"))
+    parser.add_argument("--out", type=Path, default=data_path("results", "sessions"))
     options = parser.parse_args()
     sizes = [_size(parser, text) for text in options.size]
     machine = describe_machine()

@@ -152,6 +152,16 @@ def test_another_version_of_mlx_vlm_never_hits(
     assert asked(tiny, cache, A) == (0, 1)
 
 
+def test_another_setting_of_the_vision_side_never_hits(
+    tiny: zoo.Tiny, cache: VisionFeatureCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked(tiny, cache, A)
+    monkeypatch.setattr(tiny.model.config.text_config, "rope_theta", 5.0)
+    assert asked(tiny, cache, A) == (1, 0)
+    monkeypatch.setattr(tiny.model.config, "vision_feature_layer", -3)
+    assert asked(tiny, cache, A) == (0, 1)
+
+
 def test_weights_that_change_while_attached_are_noticed(tiny: zoo.Tiny, cache: VisionFeatureCache) -> None:
     with attach(tiny.model, tiny.processor, cache):
         embedded(tiny, prepared(tiny, [A]))

@@ -17,11 +17,10 @@ from visioncache.vlm.swap import resolve
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+version = cache(metadata.version)  # which reads a file anew each time
+
 LANGUAGE_SIDE = ("language_model", "lm_head", "text")
 """Submodules that only see features: other weights there change no feature."""
-
-
-version = cache(metadata.version)  # which reads a file anew each time
 
 
 class Fingerprint:
@@ -42,6 +41,7 @@ class Fingerprint:
             hasher.update(f"{name}:{content};".encode())
         for line in _structure(model):
             hasher.update(line.encode())
+        hasher.update(settings_digest(_vision_settings(model)).encode())
         self.digest = hasher.hexdigest(length=16)
 
     def changed(self) -> bool:
@@ -85,6 +85,16 @@ def _structure(model: Any) -> Iterator[str]:
                 if not key.startswith("_") and isinstance(value, (bool, int, float, str, tuple))
             }
             yield f"{name}:{kind.__module__}.{kind.__qualname__}:{sorted(scalars.items())};"
+
+
+def _vision_settings(model: Any) -> dict[str, Any]:
+    """The model's config without what only the language side and the tokenizer read."""
+    return {
+        name: value
+        for name, value in vars(model.config).items()
+        if not name.startswith(("_", "text_", "language_", "llm_", "quantization", "lora"))
+        and "token" not in name
+    }
 
 
 def _plain(value: Any, depth: int = 0) -> Any:

@@ -1,0 +1,48 @@
+"""The benchmark at the sizes of real models runs here too, with a layer of the real shape."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from visioncache.study.bench import load_result
+
+if TYPE_CHECKING:
+    import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))  # not a package
+
+import gpu_sessions
+import shapes
+
+
+def test_a_run_is_added_to_its_file_in_place_of_the_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def small(_layers: int | None) -> tuple[object, object]:
+        from visioncache.study.demo import load_model
+
+        return load_model()
+
+    monkeypatch.setitem(shapes.SHAPES, "qwen2.5-vl-3b", shapes.Shape("qwen2.5-vl-3b", small))
+    command = [
+        "gpu_sessions.py",
+        "--session",
+        "scenes",
+        "--arms",
+        "none",
+        "visioncache",
+        "--out",
+        str(tmp_path),
+    ]
+    for size in ("56x56", "84x56", "56x56"):
+        monkeypatch.setattr(sys, "argv", [*command, "--size", size])
+        gpu_sessions.main()
+    (path,) = tmp_path.glob("*.json")
+    result = load_result(path)
+    runs = result.turns.groupby(["size", "prompt_cache", "arm"]).size()
+    assert len(runs) == 2 * 2 * 2
+    assert (runs == 12).all()
+    assert result.tokens_equal
+    assert result.turns["peak_bytes"].min() > 0
