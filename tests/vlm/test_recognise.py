@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import mlx.core as mx
 import pytest
 import zoo
 from harness import embedded, greedy, prepared, same
@@ -40,6 +41,35 @@ def test_a_family_laid_out_like_others_is_recognised_and_says_so() -> None:
         assert not same(embedded(tiny, prepared(tiny, [A])), embedded(tiny, prepared(tiny, [B])))
     assert len(cache) == 3
     assert greedy(tiny, [A, B]) == plain
+
+
+class Scaling(Model):
+    """Takes something with the pixels that no row of a table could know of."""
+
+    def get_input_embeddings(
+        self, input_ids: Any, pixel_values: Any = None, scales: Any = None, **kwargs: Any
+    ) -> Any:
+        if scales is not None:
+            pixel_values = pixel_values * scales[:, None, None, None]
+        return super().get_input_embeddings(input_ids, pixel_values, **kwargs)
+
+
+Scaling.__module__ = Model.__module__
+
+
+@pytest.mark.filterwarnings("ignore:internvl is not in")
+def test_whatever_stands_beside_prepared_pixels_is_part_of_their_identity() -> None:
+    tiny, cache = internvl_of(Scaling), VisionFeatureCache()
+    inputs = prepared(tiny, [A])
+    inputs["pixel_values"] = inputs["pixel_values"].reshape(-1, *inputs["pixel_values"].shape[-3:])
+    rows = len(inputs["pixel_values"])
+    scaled = [{**inputs, "scales": mx.full((rows,), scale)} for scale in (1.0, 2.0)]
+    plain = [embedded(tiny, given) for given in scaled]
+    assert not same(*plain)
+    with attach(tiny.model, None, cache):
+        for _ in range(2):
+            assert all(map(same, [embedded(tiny, given) for given in scaled], plain))
+    assert (cache.info().hits, cache.info().misses) == (2, 2)
 
 
 class Peeking(Model):

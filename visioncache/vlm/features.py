@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import mlx.core as mx
+import numpy as np
+
 from visioncache.keys import Key
 from visioncache.sizes import leaves
 from visioncache.vlm.parts import Part
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from visioncache.vlm.attach import Attached
+
+_TEXT = ("input_ids", "mask", "attention_mask")
 
 VIDEO = {"pixel_values": "pixel_values_videos", "image_grid_thw": "video_grid_thw"}
 AUDIO = "input_features"
@@ -156,6 +161,8 @@ class FeatureSide:
             )
         theirs = {names.get(n, n): n for n in layout.names}
         ours = {n: inputs[t] for t, n in theirs.items() if inputs.get(t) is not None}
+        if self._family.recognised:  # nothing says which inputs decide with the pixels: all may
+            ours.update({n: v for n, v in inputs.items() if n not in _TEXT and _is_data(v)})
         together = self._family.granularity == "request"
         return [self._prepared(part, names) for part in ([ours] if together else layout.images(ours))]
 
@@ -209,6 +216,10 @@ class FeatureSide:
             if len(values) == self._calls:
                 raise _Caught(values)
         return output
+
+
+def _is_data(value: Any) -> bool:
+    return isinstance(value, (mx.array, np.ndarray, list, tuple))
 
 
 def _content(value: Any) -> Key:

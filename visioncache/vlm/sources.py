@@ -87,9 +87,13 @@ class SourceImage(Image.Image):
         """As PIL's; an RGB copy waits for its pixels to be touched too."""
         if mode in {None, "RGB"} and not args and not kwargs:
             copied = self.resized(lambda image: image.copy(), "")
-            copied._peek = lambda: (self.key, self.size)  # noqa: SLF001  # one of its own
+            copied._peek = self._told  # noqa: SLF001  # one of its own
             return copied
         return super().convert(mode, *args, **kwargs)
+
+    def _told(self) -> tuple[Key, tuple[int, int]]:
+        size = self.size  # which may find that the file is another one now
+        return self.key, size
 
     def resized(self, resize: Callable[[Image.Image], Image.Image], variant: str) -> SourceImage:
         """The image after `resize`, which runs when its pixels are touched."""
