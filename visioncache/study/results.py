@@ -13,6 +13,10 @@ from visioncache.study.data import data_path
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from matplotlib.figure import Figure
+
+_COLOURS = {"none": "#9aa0a6", "mlx-vlm": "#c98a2b", "visioncache": "#2f6fdb", "bound": "#cfd3d8"}
+
 
 def published_results(folder: Path | None = None) -> pd.DataFrame:
     """A row a chip, model, size of photographs, session, prompt cache and arm.
@@ -44,6 +48,35 @@ def published_results(folder: Path | None = None) -> pd.DataFrame:
         everything[name] = everything["ttft_s"] / everything[name]
     measured = ["ttft_s", "of_mlx_vlm", "of_bound", "hits_of_bound", "encodes", "held_bytes", "peak_bytes"]
     return everything[[*which, "arm", *measured, "tokens_equal"]]
+
+
+def plot_results(results: pd.DataFrame, session: str = "album") -> Figure:
+    """Sums of TTFT by arm, a panel a model and size, of one session without a prompt cache.
+
+    Args:
+        results: what `published_results` gives, of one chip.
+        session: which session.
+    """
+    from matplotlib.figure import Figure
+
+    runs = results[(results["session"] == session) & ~results["prompt_cache"]]
+    panels = list(runs.groupby(["model", "size"], sort=False))
+    figure = Figure(figsize=(2.3 * len(panels), 3), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False)
+    for axis, ((model, size), rows) in zip(axes[0], panels, strict=True):
+        seconds = rows.set_index("arm")["ttft_s"].reindex(list(_COLOURS)).dropna()
+        bars = axis.barh(list(seconds.index), seconds, color=[_COLOURS[arm] for arm in seconds.index])
+        axis.bar_label(bars, fmt="%.1f", padding=2, fontsize=8)
+        axis.set_title(f"{model}\n{size}", fontsize=9)
+        axis.set_xlim(0, 1.2 * seconds.max())
+        axis.invert_yaxis()
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(labelsize=8)
+        if axis is not axes[0][0]:
+            axis.set_yticklabels([])
+    turns = f"{session}: seconds until the first token, summed over its turns"
+    figure.suptitle(f"{turns} ({', '.join(runs['chip'].unique())})", fontsize=9)
+    return figure
 
 
 def _hits_of_bound(turns: pd.DataFrame) -> dict[str, float]:

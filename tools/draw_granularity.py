@@ -1,4 +1,4 @@
-"""Draw docs/hit_rates.png, the README's chart of what granularity alone saves (notebook 05)."""
+"""Draw docs/granularity.png, the README's chart of what granularity alone saves (notebook 05)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def main() -> None:
         ax.set_title(title)
         if ax is not axes[-1]:
             ax.get_legend().remove()
-    save_plot(axes[0], Path(__file__).parents[1] / "docs" / "hit_rates.png")
+    save_plot(axes[0], Path(__file__).parents[1] / "docs" / "granularity.png")
 
 
 if __name__ == "__main__":

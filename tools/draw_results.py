@@ -1,0 +1,12 @@
+"""Draw the README's chart of published results: docs/sessions.png."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from visioncache.study.results import plot_results, published_results
+
+if __name__ == "__main__":
+    target = Path(__file__).resolve().parents[1] / "docs" / "sessions.png"
+    results = published_results()
+    plot_results(results[results["chip"].str.startswith("NVIDIA")]).savefig(target, dpi=130)
