@@ -80,6 +80,7 @@ def test_every_string_from_outside_is_text() -> None:
                 "misses": 2,
                 "encodes": 3,
                 "held_bytes": 2048,
+                "peak_bytes": 4096,
                 "tokens_equal": True,
                 "correct": 1.0,
             }

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from visioncache.study.sessions import Session
     from visioncache.vlm.chat import Chat, Turn
 
-FORMAT = 1
+FORMAT = 2
 """Of result files."""
 
 
