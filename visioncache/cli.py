@@ -61,6 +61,7 @@ def _bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arms", default=ARMS, help=f"comma-separated (default {ARMS})")
     parser.add_argument("--trials", type=int, default=3, help="runs of each session and arm (default 3)")
     parser.add_argument("--out", type=Path, default=Path("out/bench.json"), help="the result file")
+    parser.add_argument("--prompt-cache", action="store_true", help="keep earlier turns' keys and values too")
     _model_option(parser)
     parser.set_defaults(run=run_bench)
 
@@ -148,6 +149,7 @@ def _measure(
         arms=arms,
         trials=trials,
         max_tokens=options.max_tokens,
+        prompt_cache=getattr(options, "prompt_cache", False),
         name=options.model or "demo-vlm",
         keep=lambda result: result.save(out),
     )

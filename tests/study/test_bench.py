@@ -148,3 +148,17 @@ def test_accounted_bytes_are_the_bytes_that_mlx_holds(loaded: tuple[Any, Any]) -
         assert grown == pytest.approx(cache.info().nbytes, rel=0.02)
         cache.clear()
         assert mx.get_active_memory() - before <= 0.02 * grown
+
+
+def test_arms_with_a_prompt_cache_answer_as_without_and_read_less(loaded: tuple[Any, Any]) -> None:
+    model, processor = loaded
+    session = load_session("scenes")
+    arms = ["none", "visioncache"]
+    without = bench(model, processor, [session], arms=arms, progress=False).turns
+    kept = bench(model, processor, [session], arms=arms, prompt_cache=True, progress=False).turns
+    assert list(kept["answer"]) == list(without["answer"])
+    assert kept["prompt_cache"].all()
+    assert not without["prompt_cache"].any()
+    assert kept["reused_tokens"].sum() > 0 == without["reused_tokens"].sum()
+    # An image whose keys and values are kept is not encoded again, whatever the arm.
+    assert kept[kept["arm"] == "none"]["encodes"].sum() < without[without["arm"] == "none"]["encodes"].sum()

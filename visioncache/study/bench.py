@@ -207,6 +207,7 @@ def _measured(turn: Turn, tokens: list[int], expect: str | None) -> dict[str, An
     return {
         "images": turn.images,
         "prompt_tokens": turn.prompt_tokens,
+        "reused_tokens": turn.reused_tokens,
         "ttft_s": turn.ttft,
         **{f"{stage}_s": seconds for stage, seconds in turn.seconds.items()},
         "hits": turn.hits,

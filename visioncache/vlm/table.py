@@ -8,7 +8,10 @@ from visioncache.vlm.families import FAMILIES, UNSUPPORTED, Family
 
 
 def family_records() -> list[dict[str, Any]]:
-    """One object a family: family, kin, supported, granularity, skips, side_outputs, exact, reason."""
+    """One object a family: family, kin, supported, granularity, entry, skips, side_outputs, exact, reason.
+
+    Granularity is `image` or `request`; an entry may hold less than an image, a `tile` of it.
+    """
     records = [_supported(family) for family in FAMILIES.values()]
     records += [
         {
@@ -16,6 +19,7 @@ def family_records() -> list[dict[str, Any]]:
             "kin": [],
             "supported": False,
             "granularity": None,
+            "entry": None,
             "skips": [],
             "side_outputs": "",
             "exact": [],
@@ -36,7 +40,7 @@ def markdown_table() -> str:
         if record["supported"]:
             skips = ", ".join(record["skips"])
             kept, exact = record["side_outputs"] or "-", ", ".join(record["exact"])
-            cells = ["yes", f"per {record['granularity']}", skips, kept, exact]
+            cells = ["yes", f"per {record['entry']}", skips, kept, exact]
         else:
             cells = ["no", "-", record["reason"], "-", "-"]
         names = ", ".join(f"`{name}`" for name in (record["family"], *record["kin"]))
@@ -52,7 +56,8 @@ def _supported(family: Family) -> dict[str, Any]:
         "family": family.name,
         "kin": list(family.kin),
         "supported": True,
-        "granularity": family.granularity,
+        "granularity": "request" if family.granularity == "request" else "image",
+        "entry": family.granularity,
         "skips": [*before, *vision],
         "side_outputs": family.side_outputs,
         "exact": list(family.proven),
