@@ -46,8 +46,8 @@ def blas() -> str:
     if platform.system() == "Darwin":
         return "Accelerate"
     maps = Path("/proc/self/maps")
-    loaded = maps.read_text(encoding="utf-8") if maps.is_file() else ""
-    preloaded = os.environ.get("LD_PRELOAD", "")
-    if "openblas" in preloaded or "openblas" in loaded.split("libmlx")[0]:
-        return f"OpenBLAS ({Path(preloaded).name or 'system'})"
-    return "reference BLAS of the mlx wheel"
+    lines = maps.read_text(encoding="utf-8").splitlines() if maps.is_file() else []
+    loaded = {Path(line.split()[-1]) for line in lines if "openblas" in line}
+    # NumPy brings an OpenBLAS of its own, which MLX does not call.
+    system = sorted(path.name for path in loaded if "site-packages" not in path.parts)
+    return f"OpenBLAS ({system[0]})" if system else "reference BLAS of the mlx wheel"
