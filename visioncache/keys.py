@@ -17,6 +17,8 @@ _TAGS = (SOURCE_TAG, "l:", "b:", "i:", "a:", "f:", "m:", "@")
 _ACCEPTED = "a Key, str, Path, bytes-like, PIL image, numpy or mlx array, or a list of them"
 _THREADED = 1 << 20
 """From this many bytes on, hashing on several threads pays."""
+_ORIENTATION = 0x0112
+"""The EXIF tag that says which way up an image is."""
 _PID = os.getpid()
 """The process that may do so: a forked child inherits blake3's thread pool without its threads."""
 
@@ -81,12 +83,18 @@ class Key:
 
     @classmethod
     def from_image(cls, image: Any) -> Self:
-        """A PIL image: its mode, size, palette and pixels (decodes a file that was only opened)."""
+        """A PIL image: its mode, size, palette, pixels, and what else changes how these are shown.
+
+        That is a transparent colour and an EXIF orientation. A file that was only opened is decoded.
+        """
         pixels = image.tobytes()
         palette = image.palette
         colours = () if palette is None else (palette.mode.encode(), palette.tobytes())
         width, height = image.size
-        return cls("i:" + _digest(image.mode.encode(), b"%dx%d" % (width, height), *colours, pixels))
+        clear, turned = image.info.get("transparency"), image.getexif().get(_ORIENTATION, 1)
+        shown = () if clear is None and turned == 1 else (repr((clear, turned)).encode(),)
+        shape = b"%dx%d" % (width, height)
+        return cls("i:" + _digest(image.mode.encode(), shape, *colours, *shown, pixels))
 
     @classmethod
     def from_array(cls, array: Any) -> Self:

@@ -11,10 +11,14 @@ import pytest
 from mlx_vlm.generate import generate_step
 from mlx_vlm.utils import prepare_inputs
 
+from visioncache.vlm import attach
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from zoo import Tiny
+
+    from visioncache import VisionFeatureCache
 
 
 def prepared(tiny: Tiny, images: Sequence[Any], prompt: str | list[str] | None = None) -> dict[str, Any]:
@@ -56,6 +60,13 @@ def greedy(tiny: Tiny, images: Sequence[Any], count: int = 4, **options: Any) ->
         ids, tiny.model, pixels, mask, max_tokens=count, temperature=0.0, **inputs, **options
     )
     return [int(token) for token, _ in steps]
+
+
+def asked(tiny: Tiny, cache: VisionFeatureCache, *images: Any) -> tuple[int, int]:
+    """Hits and misses of one question, the model attached for it alone."""
+    with attach(tiny.model, tiny.processor, cache), cache.watch() as delta:
+        embedded(tiny, prepared(tiny, images))
+    return delta.hits, delta.misses
 
 
 def answers(tiny: Tiny) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.server
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -12,19 +9,17 @@ import mlx.core as mx
 import mlx_vlm.utils
 import pytest
 import zoo
-from harness import embedded, greedy, prepared, same
+from harness import asked, embedded, greedy, prepared, same
 from mlx import nn
-from mlx.utils import tree_map
+from mlx.utils import tree_flatten, tree_map
 from mlx_vlm.trainer.peft.utils import get_peft_model
-from PIL import Image
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import attach, fingerprint
-from visioncache.vlm.sources import SourceImage, open_source
+from visioncache.vlm.swap import is_swapped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
 A, B, C = zoo.photos()
 
@@ -37,13 +32,6 @@ def tiny() -> zoo.Tiny:
 @pytest.fixture
 def cache() -> VisionFeatureCache:
     return VisionFeatureCache()
-
-
-def asked(tiny: zoo.Tiny, cache: VisionFeatureCache, *images: Any) -> tuple[int, int]:
-    """Hits and misses of one question, the model attached for it alone."""
-    with attach(tiny.model, tiny.processor, cache), cache.watch() as delta:
-        embedded(tiny, prepared(tiny, images))
-    return delta.hits, delta.misses
 
 
 def test_the_same_model_hits_when_it_is_attached_again(tiny: zoo.Tiny, cache: VisionFeatureCache) -> None:
@@ -183,6 +171,9 @@ def test_a_value_that_is_not_what_was_stored_is_dropped_and_encoded_again(
         assert attached.stages.totals().counts["tower"] == 2
 
 
+# Between the processor and the model --------------------------------------------------------------
+
+
 def test_pixels_that_were_changed_on_their_way_are_refused(tiny: zoo.Tiny, cache: VisionFeatureCache) -> None:
     with attach(tiny.model, tiny.processor, cache):
         embedded(tiny, prepared(tiny, [A]))
@@ -192,130 +183,52 @@ def test_pixels_that_were_changed_on_their_way_are_refused(tiny: zoo.Tiny, cache
             embedded(tiny, inputs)
 
 
-# Where images come from ---------------------------------------------------------------------------
+def darken(pixels: mx.array) -> None:
+    pixels *= 0.5
 
 
-def test_a_path_that_is_overwritten_is_another_image(
-    tiny: zoo.Tiny, cache: VisionFeatureCache, tmp_path: Path
+def blacken_an_edge(pixels: mx.array) -> None:
+    pixels[..., 0] = 0
+
+
+@pytest.mark.parametrize("edit", [darken, blacken_an_edge])
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "llava"])
+def test_pixels_that_were_written_into_are_other_pixels(
+    family: str, edit: Callable[[mx.array], None], cache: VisionFeatureCache
 ) -> None:
-    path = tmp_path / "picture.png"
+    tiny = zoo.build(family)
+
+    def of_edited() -> dict[str, Any]:
+        inputs = prepared(tiny, [A])
+        edit(inputs["pixel_values"])
+        return embedded(tiny, inputs)
+
+    plain, edited = embedded(tiny, prepared(tiny, [A])), of_edited()
     with attach(tiny.model, tiny.processor, cache):
-        A.save(path)
-        first = greedy(tiny, [str(path)])
-        B.save(path)
-        second = greedy(tiny, [str(path)])
-    assert cache.info().misses == 2
-    assert (first, second) == (greedy(tiny, [A]), greedy(tiny, [B]))
+        assert same(of_edited(), edited)
+        assert same(embedded(tiny, prepared(tiny, [A])), plain)
+        with pytest.raises(ValueError, match="changed on its way"):  # known now: they are stand-ins
+            of_edited()
 
 
-def test_a_copy_under_another_name_is_the_same_image(
-    tiny: zoo.Tiny, cache: VisionFeatureCache, tmp_path: Path
+def test_inputs_prepared_for_other_weights_are_not_taken_for_these(
+    tiny: zoo.Tiny, cache: VisionFeatureCache
 ) -> None:
-    for name in ("one.png", "two.png"):
-        A.save(tmp_path / name)
-    assert asked(tiny, cache, str(tmp_path / "one.png")) == (0, 1)
-    assert asked(tiny, cache, str(tmp_path / "two.png")) == (1, 0)
-
-
-def test_the_bytes_that_were_identified_are_the_bytes_that_are_decoded(tmp_path: Path) -> None:
-    path = tmp_path / "picture.png"
-    A.save(path)
-    source = open_source(str(path), transpose=True)
-    B.save(path)
-    assert source.convert("RGB").tobytes() == A.tobytes()
-
-
-def test_a_rotated_photo_is_turned_as_mlx_vlm_turns_it(
-    tiny: zoo.Tiny, cache: VisionFeatureCache, tmp_path: Path
-) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    B.save(tmp_path / "turned.jpg", exif=exif, quality=95)
-    path = str(tmp_path / "turned.jpg")
-    by_path, by_picture = (embedded(tiny, prepared(tiny, [image])) for image in (path, Image.open(path)))
-    assert not same(by_path, by_picture)
+    mine, theirs = (tree_flatten(zoo.build("qwen2_5_vl", seed=seed).model.parameters()) for seed in (0, 1))
     with attach(tiny.model, tiny.processor, cache):
-        assert same(embedded(tiny, prepared(tiny, [path])), by_path)
-        assert same(embedded(tiny, prepared(tiny, [Image.open(path)])), by_picture)
-    assert cache.info().misses == 2
-
-
-def test_a_picture_that_was_only_opened_is_not_decoded_on_a_hit(
-    tiny: zoo.Tiny, cache: VisionFeatureCache, tmp_path: Path
-) -> None:
-    A.save(tmp_path / "a.png")
-    asked(tiny, cache, Image.open(tmp_path / "a.png"))
-    opened = Image.open(tmp_path / "a.png")
-    assert asked(tiny, cache, opened) == (1, 0)
-    assert opened.tile, "its pixels were read"
-
-
-def test_a_picture_in_memory_is_identified_by_its_pixels(tiny: zoo.Tiny, cache: VisionFeatureCache) -> None:
-    grey = A.convert("L")
-    assert asked(tiny, cache, A) == (0, 1)
-    assert asked(tiny, cache, A.copy()) == (1, 0)
-    assert asked(tiny, cache, grey) == (0, 1)
-
-
-@contextlib.contextmanager
-def served(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    asked_for: list[str] = []
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args, directory=str(folder))
-
-        def log_message(self, *_: Any) -> None:
-            asked_for.append(self.path)
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", asked_for
-        server.shutdown()
-
-
-@pytest.mark.parametrize(("trusted", "downloads"), [(False, 2), (True, 1)])
-def test_a_url_is_its_content_unless_it_is_trusted(
-    tiny: zoo.Tiny, cache: VisionFeatureCache, tmp_path: Path, *, trusted: bool, downloads: int
-) -> None:
-    A.save(tmp_path / "a.png")
-    with (
-        served(tmp_path) as (url, asked_for),
-        attach(tiny.model, tiny.processor, cache, trust_urls=trusted),
-    ):
-        for _ in range(2):
-            embedded(tiny, prepared(tiny, [f"{url}/a.png"]))
-    assert (cache.info().hits, cache.info().misses) == (1, 1)
-    assert len(asked_for) == downloads
-
-
-@pytest.mark.parametrize("orientation", [1, 6])
-def test_a_header_tells_a_size_without_decoding(tmp_path: Path, orientation: int) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    A.save(tmp_path / "a.jpg", exif=exif)
-    source = open_source(str(tmp_path / "a.jpg"), transpose=True)
-    told = source.size
-    assert not source.decoded
-    assert source.convert("RGB").size == told
-    B.save(tmp_path / "a.jpg")
-    source.load()
-    assert source.size == told == (A.size if orientation == 1 else A.size[::-1])
-
-
-def test_a_png_is_decoded_for_its_size_as_its_orientation_may_stand_at_its_end(tmp_path: Path) -> None:
-    A.save(tmp_path / "a.png")
-    source = open_source(str(tmp_path / "a.png"), transpose=True)
-    assert source.size == A.size
-    assert source.decoded
-
-
-def test_a_source_image_is_decoded_when_its_pixels_are_touched() -> None:
-    source = open_source(A, transpose=False)
-    assert isinstance(source, SourceImage)
-    assert not source.decoded
-    assert source.resize((8, 8)).size == (8, 8)
-    assert source.decoded
+        tiny.model.load_weights(mine)
+        inputs = prepared(tiny, [A])
+        first = embedded(tiny, inputs)
+        known = prepared(tiny, [A])
+        tiny.model.load_weights(theirs)
+        second = embedded(tiny, inputs)
+        with pytest.raises(ValueError, match="prepare it again"):
+            embedded(tiny, known)
+        tiny.model.load_weights(mine)
+        assert same(embedded(tiny, prepared(tiny, [A])), first)
+    tiny.model.load_weights(theirs)
+    assert same(second, embedded(tiny, prepared(tiny, [A])))
+    assert not same(first, second)
 
 
 # Faults and threads -------------------------------------------------------------------------------
@@ -394,6 +307,53 @@ def test_mlx_vlms_own_cache_beside_ours_changes_nothing(tiny: zoo.Tiny, cache: V
 def test_an_unsupported_model_is_named() -> None:
     with pytest.raises(ValueError, match="'Linear' are not supported"):
         attach(nn.Linear(2, 2), None, VisionFeatureCache())
+
+
+def test_models_that_share_a_tower_are_attached_one_at_a_time(
+    tiny: zoo.Tiny, cache: VisionFeatureCache
+) -> None:
+    other = zoo.build("qwen2_5_vl", seed=1)
+    other.model.vision_tower = tiny.model.vision_tower
+    with attach(tiny.model, tiny.processor, cache):
+        with pytest.raises(RuntimeError, match="another model"):
+            attach(other.model, other.processor, VisionFeatureCache())
+        assert not is_swapped(other.model)
+        embedded(tiny, prepared(tiny, [A]))
+    assert asked(other, VisionFeatureCache(), A) == (0, 1)
+
+
+def test_an_attach_that_fails_half_way_leaves_nothing_attached(
+    tiny: zoo.Tiny, cache: VisionFeatureCache
+) -> None:
+    class Slotted:
+        __slots__ = ("image_processor", "tokenizer")
+
+        def __call__(self, **_: Any) -> None:
+            raise NotImplementedError
+
+    odd = Slotted()
+    odd.image_processor, odd.tokenizer = tiny.processor.image_processor, tiny.processor.tokenizer
+    with pytest.raises(TypeError, match="layout"):
+        attach(tiny.model, odd, cache)
+    assert not any(map(is_swapped, (tiny.model, tiny.model.vision_tower, odd.image_processor)))
+    assert asked(tiny, cache, A) == (0, 1)
+
+
+def test_what_somebody_put_in_the_place_of_mlx_vlms_function_is_called_and_kept(
+    tiny: zoo.Tiny, cache: VisionFeatureCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    original = mlx_vlm.utils.process_image
+
+    def theirs(image: Any, *args: Any) -> Any:
+        seen.append(image)
+        return original(image, *args)
+
+    monkeypatch.setattr(mlx_vlm.utils, "process_image", theirs)
+    with attach(tiny.model, tiny.processor, cache):
+        prepared(zoo.build("qwen2_5_vl", seed=1), [A])
+        assert seen == [A]
+    assert mlx_vlm.utils.process_image is theirs
 
 
 def test_detach_restores_mlx_vlms_own_function(tiny: zoo.Tiny, cache: VisionFeatureCache) -> None:

@@ -144,3 +144,22 @@ def test_the_server(files: list[str]) -> None:
         ask()  # loads the model, in the server's own thread
         model, processor, _ = get_cached_model(str(MODEL))
         assert_same_answers(model, processor, ask, 2)
+
+
+def test_a_model_that_is_not_attached_refuses_what_was_prepared_for_one_that_is(
+    loaded: tuple[Any, Any], files: list[str]
+) -> None:
+    model, processor = loaded
+    other, _ = mlx_vlm.load(str(MODEL))
+    prompt = prompt_of(loaded, 1)
+
+    def ask(model: Any) -> str:
+        return str(mlx_vlm.generate(model, processor, prompt, image=files[:1], **GREEDY).text)
+
+    plain = ask(other)
+    with attach(model, processor, VisionFeatureCache()):
+        assert ask(other) == plain
+        assert ask(model) == plain
+        with pytest.raises(ValueError, match="a processor of its own"):
+            ask(other)
+    assert ask(other) == plain

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from harness import prepared
 from visioncache import VisionFeatureCache
 from visioncache.vlm import FAMILIES, attach, placeholders
 from visioncache.vlm.swap import is_swapped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 IMAGE = "<image>"
 TEXTS = [
@@ -33,10 +37,11 @@ def tokenizer() -> Any:
     return made
 
 
-def attached(tokenizer: Any) -> placeholders.PlaceholderSide:
-    side = placeholders.PlaceholderSide(tokenizer, Config.image_token_index)
-    side.attach()
-    return side
+@contextmanager
+def attached(tokenizer: Any) -> Iterator[None]:
+    with ExitStack() as undo:
+        placeholders.PlaceholderSide(tokenizer, Config.image_token_index).attach(undo)
+        yield
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -45,24 +50,22 @@ def test_ids_are_those_of_the_tokenizer_itself(tokenizer: Any, text: str, tensor
     given: list[Any] = [text, [text]] if tensors is None else [[text]]
     for asked in given:
         plain = tokenizer(asked, return_tensors=tensors, padding=True)
-        side = attached(tokenizer)
-        for _ in range(2):  # the first is compared, the second is short
-            short = tokenizer(asked, return_tensors=tensors, padding=True)
-            assert short.keys() == plain.keys()
-            assert all(np.array_equal(short[name], plain[name]) for name in plain)
-            assert type(short["input_ids"]) is type(plain["input_ids"])
-        side.detach()
+        with attached(tokenizer):
+            for _ in range(2):  # the first is compared, the second is short
+                short = tokenizer(asked, return_tensors=tensors, padding=True)
+                assert short.keys() == plain.keys()
+                assert all(np.array_equal(short[name], plain[name]) for name in plain)
+                assert type(short["input_ids"]) is type(plain["input_ids"])
         assert not is_swapped(tokenizer)
 
 
 def test_what_a_run_cannot_stand_for_is_tokenized_whole(tokenizer: Any) -> None:
     plain = tokenizer(TEXTS[0], truncation=True, max_length=50)
     offsets = tokenizer(TEXTS[0], return_offsets_mapping=True)
-    side = attached(tokenizer)
-    tokenizer(TEXTS[0])
-    assert tokenizer(TEXTS[0], truncation=True, max_length=50) == plain
-    assert tokenizer(TEXTS[0], return_offsets_mapping=True) == offsets
-    side.detach()
+    with attached(tokenizer):
+        tokenizer(TEXTS[0])
+        assert tokenizer(TEXTS[0], truncation=True, max_length=50) == plain
+        assert tokenizer(TEXTS[0], return_offsets_mapping=True) == offsets
 
 
 def test_a_tokenizer_that_counts_differently_is_left_alone(tokenizer: Any) -> None:
@@ -76,10 +79,9 @@ def test_a_tokenizer_that_counts_differently_is_left_alone(tokenizer: Any) -> No
 
     tokenizer.__class__ = Odd
     plain = tokenizer([TEXTS[0]])
-    side = attached(tokenizer)
-    for _ in range(3):
-        assert tokenizer([TEXTS[0]])["input_ids"] == plain["input_ids"]
-    side.detach()
+    with attached(tokenizer):
+        for _ in range(3):
+            assert tokenizer([TEXTS[0]])["input_ids"] == plain["input_ids"]
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))

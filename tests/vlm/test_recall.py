@@ -10,7 +10,7 @@ import pytest
 from harness import same
 
 from visioncache.vlm.recall import describe, recall
-from visioncache.vlm.standin import is_stand_in
+from visioncache.vlm.standin import is_stand_in, stand_in
 
 DIGEST = bytes(range(16)).hex()
 
@@ -53,3 +53,15 @@ def test_a_stand_in_takes_no_memory_however_large_it_seems() -> None:
     mx.eval(pixels)
     assert pixels.nbytes == 4096 * 1176 * 4
     assert mx.get_active_memory() - before < 16 * 1024
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_stand_ins_of_two_images_differ_in_every_dtype(dtype: str) -> None:
+    bits = {2: mx.uint16, 4: mx.uint32}
+    one, again, other = (stand_in((3, 64), dtype, digest) for digest in (DIGEST, DIGEST, DIGEST[::-1]))
+    spelled, same_spelled, other_spelled = (
+        array.view(bits[array.itemsize]).tolist() for array in (one, again, other)
+    )
+    assert spelled == same_spelled
+    assert spelled != other_spelled
+    assert bool(mx.isnan(one).all().item())

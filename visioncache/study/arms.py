@@ -18,7 +18,7 @@ from visioncache.vlm.attach import attach
 from visioncache.vlm.chat import Chat
 from visioncache.vlm.recognise import family_of
 from visioncache.vlm.stages import Stages
-from visioncache.vlm.swap import around, resolve, restore, swap
+from visioncache.vlm.swap import around, resolve, swapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,16 +56,6 @@ class BoundChat(Chat):
 
 
 @contextmanager
-def swapped(target: Any, **overrides: Any) -> Iterator[None]:
-    """Override methods of one object inside the block."""
-    swap(target, **overrides)
-    try:
-        yield
-    finally:
-        restore(target)
-
-
-@contextmanager
 def observed(model: Any, processor: Any, stages: Stages) -> Iterator[None]:
     """Count and time decode, preprocess, key and tower of mlx-vlm itself inside the block."""
     family = family_of(model)
@@ -92,17 +82,14 @@ def observed(model: Any, processor: Any, stages: Stages) -> Iterator[None]:
     originals = mlx_vlm.utils.process_image, dispatch.processed_image_key
     mlx_vlm.utils.process_image = partial(timed, "decode", originals[0])
     dispatch.processed_image_key = partial(timed, "key", originals[1])
-    swap(
-        image_processor,
-        __call__=around(type(image_processor), "__call__", processed),
-    )
-    swap(tower, __call__=around(type(tower), "__call__", encoded))
     try:
-        yield
+        with (
+            swapped(image_processor, __call__=around(type(image_processor), "__call__", processed)),
+            swapped(tower, __call__=around(type(tower), "__call__", encoded)),
+        ):
+            yield
     finally:
         mlx_vlm.utils.process_image, dispatch.processed_image_key = originals
-        restore(image_processor)
-        restore(tower)
 
 
 @contextmanager

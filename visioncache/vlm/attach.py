@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections import OrderedDict
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from PIL import Image
@@ -34,6 +34,11 @@ def attach(model: Any, processor: Any, cache: VisionFeatureCache, *, trust_urls:
     `mlx_vlm.generate`, `stream_generate` and the model itself are called as before. On a hit
     nothing is decoded, preprocessed or encoded, and the language model receives, bit for bit, what
     it received when the image was encoded.
+
+    Until `detach`, what the processor prepares is for this model: where an image is known, its pixels
+    are stand-ins, NaNs to anybody else. Other weights, other settings, an adapter or a quantisation
+    are noticed at the next request. What is written into a weight in place (`layer.weight += delta`)
+    is not: attach anew after that.
 
     Args:
         model: what `mlx_vlm.load` returned, or any model of a supported family; one that is not in
@@ -87,15 +92,16 @@ class Attached:
         self.model = model
         self._fingerprint = Fingerprint(model, family.projector)
         self._bypassed = 0
-        self._sides: list[Any] = [FeatureSide(self, model)]
-        if processor is not None:
-            self._sides.append(PixelSide(self, processor))
-            placeholders = PlaceholderSide.of(model, processor)
-            if placeholders is not None:
-                self._sides.append(placeholders)
-        for side in self._sides:
-            side.attach()
-        hooks.add(self)
+        self.pixel_side = None if processor is None else PixelSide(self, processor)
+        """The processor's side, when a processor is attached."""
+        tokenizer = None if processor is None else PlaceholderSide.of(model, processor)
+        with ExitStack() as undo:  # what goes wrong half-way leaves nothing attached
+            for side in (FeatureSide(self, model), self.pixel_side, tokenizer):
+                if side is not None:
+                    side.attach(undo)
+            hooks.add(self)
+            undo.callback(hooks.remove, self)
+            self._undo = undo.pop_all()
 
     @property
     def scope(self) -> str:
@@ -109,11 +115,6 @@ class Attached:
     def active(self) -> bool:
         """Whether images are looked up: not while bypassed, nor while the model trains."""
         return not self._bypassed and not self.model.training
-
-    @property
-    def pixel_side(self) -> PixelSide | None:
-        """The processor's side, when a processor is attached."""
-        return self._sides[1] if len(self._sides) > 1 else None
 
     def thumbnail(self, key: Key) -> Image.Image | None:
         """A picture of an image, at most 96 pixels wide and high, if it was decoded here."""
@@ -130,9 +131,7 @@ class Attached:
 
     def detach(self) -> None:
         """Restore the model and the processor exactly; doing it twice does no harm."""
-        hooks.remove(self)
-        while self._sides:
-            self._sides.pop().detach()
+        self._undo.close()
 
     def __enter__(self) -> Self:
         return self
@@ -141,7 +140,7 @@ class Attached:
         self.detach()
 
     def __repr__(self) -> str:
-        state = f"attached to {self.cache!r}" if self._sides else "detached"
+        state = f"attached to {self.cache!r}" if hooks.is_attached(self) else "detached"
         return f"Attached({self.family.name}, {state})"
 
 

@@ -12,10 +12,11 @@ import numpy as np
 from PIL import Image
 
 from visioncache.vlm.makers import ATTRIBUTE, Maker
-from visioncache.vlm.swap import around, swap
+from visioncache.vlm.swap import around, swapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import ExitStack
 
 
 class Boxes(Maker):
@@ -26,7 +27,7 @@ class Boxes(Maker):
     def __init__(self, processor: Any, pixels: str) -> None:
         super().__init__(processor, ATTRIBUTE, pixels)
 
-    def attach(self, process: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
+    def attach(self, undo: ExitStack, process: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
         def preprocess(original: Callable[..., Any], image: Any, *settings: Any) -> Any:
             return wrapper(
                 lambda unboxed, *same: original(self.array(unboxed), *same), _unboxed(image), *settings
@@ -41,8 +42,10 @@ class Boxes(Maker):
                 given["images"] = [_boxed(image) for image in alike]
             return process(original, **given)
 
-        swap(self.target, **{self.method: around(type(self.target), self.method, preprocess)})
-        swap(self._processor, **self.overrides(call))
+        undo.enter_context(
+            swapped(self.target, **{self.method: around(type(self.target), self.method, preprocess)})
+        )
+        undo.enter_context(swapped(self._processor, **self.overrides(call)))
 
     def array(self, image: Any) -> Any:
         """What the processor itself makes of an image."""

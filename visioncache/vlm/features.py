@@ -16,11 +16,12 @@ from visioncache.sizes import leaves
 from visioncache.vlm.parts import Part
 from visioncache.vlm.recognise import confirm
 from visioncache.vlm.standin import is_stand_in
-from visioncache.vlm.swap import around, resolve, restore, swap
+from visioncache.vlm.swap import around, is_swapped, resolve, swapped
 from visioncache.vlm.trees import owned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import ExitStack
 
     from visioncache.vlm.attach import Attached
 
@@ -48,8 +49,13 @@ class FeatureSide:
         self._calls = self._family.calls(model) if self._family.calls else None
         self._thread = threading.local()
 
-    def attach(self) -> None:
-        """Take the model's calls."""
+    def attach(self, undo: ExitStack) -> None:
+        """Take the model's calls, until `undo`; RuntimeError where another model's share them."""
+        for shared in (self._embedder, self._module):
+            if is_swapped(shared):
+                raise RuntimeError(
+                    f"another model that is attached shares this {type(shared).__name__}; detach() that first"
+                )
         cls = type(self._embedder)
         overrides: dict[str, Any] = {
             name: around(cls, name, partial(self._enter, inspect.signature(getattr(cls, name))))
@@ -63,21 +69,12 @@ class FeatureSide:
             seam = around(cls, self._family.seam, self._at_seam)
             hidden = self._family.seam in overrides
             overrides[self._family.seam] = property(partial(self._hidden, seam)) if hidden else seam
-            self._module = None
         else:
-            kind = type(self._module)
-            swap(self._module, __call__=around(kind, "__call__", self._at_seam))
-        swap(self._embedder, **overrides)
+            seam = around(type(self._module), "__call__", self._at_seam)
+            undo.enter_context(swapped(self._module, __call__=seam))
+        undo.enter_context(swapped(self._embedder, **overrides))
         if self._embedder is not self._model:
-            swap(self._model)  # nothing to take, but it is attached
-
-    def detach(self) -> None:
-        """Give them back."""
-        restore(self._model)
-        if self._embedder is not self._model:
-            restore(self._embedder)
-        if self._module is not None:
-            restore(self._module)
+            undo.enter_context(swapped(self._model))  # nothing to take, but it is attached
 
     def _enter(self, *args: Any, **kwargs: Any) -> Any:
         """Embed a prompt, inside of which the model may encode by whatever name it likes."""
@@ -113,7 +110,10 @@ class FeatureSide:
                 if self._family.recognised:  # nothing is stored unless it is confirmed
                     confirm(original(**inputs), inputs, partial(self._given, original, [features]))
                 kept = {name: part.inputs[name] for name in self._family.kept}
-                return owned({"features": features, **kept} if kept else features)
+                value = owned({"features": features, **kept} if kept else features)
+                if not self._current([part]):
+                    raise RuntimeError("the model was changed while it encoded an image; ask again")
+                return value
 
         values: list[Any] = []
         for parts in (images, videos):
@@ -150,21 +150,30 @@ class FeatureSide:
         if pixels is None:
             return []
         known = self._attached.requests.find(pixels)
-        if known is not None:
+        if known is not None and self._current(known):
             return known
-        if not self._attached.active:
-            return []
         if any(map(is_stand_in, leaves(pixels))):
+            if known is not None:
+                raise ValueError(
+                    f"the model is another one than when {anchor} was prepared for it; prepare it again"
+                )
             raise ValueError(
                 f"{anchor} was changed on its way from the attached processor to the model; "
                 "pass on what the processor returned, or attach(model, None, cache)"
             )
+        if not self._attached.active:
+            return []
         theirs = {names.get(n, n): n for n in layout.names}
         ours = {n: inputs[t] for t, n in theirs.items() if inputs.get(t) is not None}
         if self._family.recognised:  # nothing says which inputs decide with the pixels: all may
             ours.update({n: v for n, v in inputs.items() if n not in _TEXT and _is_data(v)})
         together = self._family.granularity == "request"
         return [self._prepared(part, names) for part in ([ours] if together else layout.images(ours))]
+
+    def _current(self, parts: list[Part]) -> bool:
+        """Whether the model still is what it was when these were looked up."""
+        scope = f"{self._attached.scope}/"
+        return all((part.key.scope or "").startswith(scope) for part in parts)
 
     def _prepared(self, image: dict[str, Any], names: dict[str, str]) -> Part:
         """A part whose identity is the content of inputs that somebody else prepared."""

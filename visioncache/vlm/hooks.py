@@ -1,7 +1,8 @@
-"""Hooks: mlx-vlm's `process_image`, while at least one processor is attached.
+"""Hooks: two functions of mlx-vlm's, while at least one processor is attached.
 
-mlx-vlm opens and decodes a path before it asks any processor; an attached one gets an image that
-is only identified instead.
+`process_image` opens and decodes a path before it asks any processor; an attached one gets an image
+that is only identified instead. `generate_step` is where a model that is not attached would receive
+what an attached processor prepared for another.
 """
 
 from __future__ import annotations
@@ -10,31 +11,48 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import mlx_vlm.utils
+from mlx_vlm.generate import dispatch
 from mlx_vlm.models.base import BaseImageProcessor
 
+from visioncache.sizes import leaves
+from visioncache.vlm.standin import is_stand_in
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from visioncache.vlm.attach import Attached
     from visioncache.vlm.pixels import PixelSide
 
 _attached: list[Attached] = []
 _lock = threading.Lock()
-_process_image = mlx_vlm.utils.process_image
+_theirs: dict[str, Callable[..., Any]] = {}
+"""What was there when the first attachment came: mlx-vlm's own, or what somebody put in its place."""
 
 
 def add(attached: Attached) -> None:
     """Let an attachment's processor receive images that are only identified."""
     with _lock:
+        if not _attached:
+            for module, name, ours in _HOOKS:
+                _theirs[name] = getattr(module, name)
+                setattr(module, name, ours)
         _attached.append(attached)
-        mlx_vlm.utils.process_image = _identify_image
 
 
 def remove(attached: Attached) -> None:
-    """Stop that; the last one restores mlx-vlm's own function."""
+    """Stop that; the last one puts back what was there, unless it was replaced meanwhile."""
     with _lock:
         if attached in _attached:
             _attached.remove(attached)
         if not _attached:
-            mlx_vlm.utils.process_image = _process_image
+            for module, name, ours in _HOOKS:
+                if getattr(module, name) is ours:
+                    setattr(module, name, _theirs[name])
+
+
+def is_attached(attached: Attached) -> bool:
+    """Whether an attachment has not ended."""
+    return attached in _attached
 
 
 def find(model: Any, cache: Any) -> Attached | None:
@@ -50,15 +68,26 @@ def attached_to(cache: Any) -> list[Attached]:
 def _identify_image(img: Any, resize_shape: Any, image_processor: Any) -> Any:
     side, own = _owner(image_processor)
     if side is None or isinstance(img, (list, tuple)) or hasattr(img, "shape"):  # left as they are
-        return _process_image(img, resize_shape, own)
+        return _theirs["process_image"](img, resize_shape, own)
     image = side.open(img)
     if resize_shape is None:
         return image
     if isinstance(own, BaseImageProcessor):  # mlx-vlm warns, and resizes nothing
-        return _process_image(image, resize_shape, own)
+        return _theirs["process_image"](image, resize_shape, own)
     return image.resized(
         lambda decoded: mlx_vlm.utils.resize_image(decoded, resize_shape), f"/resize{resize_shape}"
     )
+
+
+def _refuse_stand_ins(input_ids: Any, model: Any, pixel_values: Any, *args: Any, **kwargs: Any) -> Any:
+    if not any(attached.model is model for attached in _attached) and any(
+        map(is_stand_in, leaves(pixel_values))
+    ):
+        raise ValueError(
+            "these pixels are stand-ins, prepared by the processor of a model that is attached; "
+            "give this model a processor of its own, or detach() the other"
+        )
+    return _theirs["generate_step"](input_ids, model, pixel_values, *args, **kwargs)
 
 
 def _owner(image_processor: Any) -> tuple[PixelSide | None, Any]:
@@ -68,3 +97,9 @@ def _owner(image_processor: Any) -> tuple[PixelSide | None, Any]:
         if side is not None and side.owns(image_processor):
             return (side if attached.active else None), side.image_processor
     return None, image_processor
+
+
+_HOOKS = (
+    (mlx_vlm.utils, "process_image", _identify_image),
+    (dispatch, "generate_step", _refuse_stand_ins),
+)

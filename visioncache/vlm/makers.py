@@ -18,10 +18,11 @@ import mlx_vlm.utils
 import numpy as np
 from mlx_vlm.models.base import BaseImageProcessor
 
-from visioncache.vlm.swap import around, resolve, restore, swap
+from visioncache.vlm.swap import around, resolve, swapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import ExitStack
 
 ATTRIBUTE = "image_processor"
 METHODS = ("__call__", "preprocess", "preprocess_image")
@@ -68,15 +69,17 @@ class Maker:
         """What decides how pixels are made, besides the call's arguments."""
         return {} if self._module is not None else vars(self.target)
 
-    def attach(self, process: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
-        """Give the processor's calls to `process`, and the maker's to `wrapper`."""
+    def attach(self, undo: ExitStack, process: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
+        """Give the processor's calls to `process`, and the maker's to `wrapper`, until `undo`."""
         if self._module is not None:
-            _Function.of(self._module, self._function).add(wrapper)
+            function = _Function.of(self._module, self._function)
+            function.add(wrapper)
+            undo.callback(function.remove, wrapper)
         else:
             cls = type(self.target)
-            swap(self.target, **{n: around(cls, n, wrapper) for n in METHODS if hasattr(cls, n)})
-        swap(self._processor, **self.overrides(process))
-        self._wrapper = wrapper
+            methods = {n: around(cls, n, wrapper) for n in METHODS if hasattr(cls, n)}
+            undo.enter_context(swapped(self.target, **methods))
+        undo.enter_context(swapped(self._processor, **self.overrides(process)))
 
     def overrides(self, process: Callable[..., Any]) -> dict[str, Any]:
         """What the processor's own calls become, and what it shows as its image processor."""
@@ -87,14 +90,6 @@ class Maker:
                 lambda _: self.target if getattr(shows, "shows", False) else self._standing
             )
         return overrides
-
-    def detach(self) -> None:
-        """Give them back."""
-        restore(self._processor)
-        if self._module is not None:
-            _Function.of(self._module, self._function).remove(self._wrapper)
-        else:
-            restore(self.target)
 
     def is_seen_as(self, image_processor: Any) -> bool:
         """Whether this is what mlx-vlm finds as the attached processor's image processor."""

@@ -6,10 +6,14 @@ import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import mlx.core as mx
+import numpy as np
+
+from visioncache.keys import Key
 from visioncache.sizes import leaves
 
 if TYPE_CHECKING:
-    from visioncache.keys import Key
+    from collections.abc import Callable
 
 
 @dataclass
@@ -32,19 +36,49 @@ class Requests:
     """Parts by the pixels that stand for them, for as long as the first array of these lives."""
 
     def __init__(self) -> None:
-        self._by_id: dict[int, tuple[list[weakref.ref[Any]], list[Part]]] = {}
+        self._by_id: dict[int, tuple[list[_Seen], list[Part]]] = {}
 
     def remember(self, pixels: Any, parts: list[Part]) -> None:
         """Note what `pixels`, an array or a tree of them, is made of."""
         first, *others = leaves(pixels)
         name = id(first)
-        forget = weakref.ref(first, lambda _: self._by_id.pop(name, None))
-        self._by_id[name] = ([forget, *map(weakref.ref, others)], parts)
+        seen = [_Seen(first, lambda _: self._by_id.pop(name, None)), *map(_Seen, others)]
+        self._by_id[name] = (seen, parts)
 
     def find(self, pixels: Any) -> list[Part] | None:
-        """The parts of these very pixels; None for pixels that came from elsewhere, one of a list even."""
+        """The parts of these very pixels.
+
+        None for pixels that came from elsewhere, one of a list even, or were written into since.
+        """
         arrays = list(leaves(pixels))
-        refs, parts = self._by_id.get(id(arrays[0]), ([], None)) if arrays else ([], None)
-        if len(refs) != len(arrays):
+        seen, parts = self._by_id.get(id(arrays[0]), ([], None)) if arrays else ([], None)
+        if len(seen) != len(arrays):
             return None
-        return parts if all(ref() is array for ref, array in zip(refs, arrays, strict=True)) else None
+        return parts if all(one.still(array) for one, array in zip(seen, arrays, strict=True)) else None
+
+
+class _Seen:
+    """An array as it was: which object, with what in it."""
+
+    def __init__(self, array: Any, forget: Callable[[Any], object] | None = None) -> None:
+        self._ref = weakref.ref(array, forget)
+        self._content = _content(array)
+        # Holds the buffer: writing into the array gives that another one, never this one again.
+        self._alias = alias(array)
+
+    def still(self, array: Any) -> bool:
+        """Whether this is the array, and nobody wrote into it."""
+        return self._ref() is array and _content(array) == self._content
+
+
+def alias(array: Any) -> Any:
+    """Another array on an mlx array's buffer, which what is written into that one never reaches."""
+    return array[...] if isinstance(array, mx.array) else array
+
+
+def _content(array: Any) -> Any:
+    """What tells that an array was written into: an mlx array's address, the bytes of one of numpy's."""
+    if not isinstance(array, mx.array):
+        return Key.from_array(array)
+    plain = array.view(mx.uint16) if array.dtype == mx.bfloat16 else array
+    return np.asarray(plain).__array_interface__["data"][0]

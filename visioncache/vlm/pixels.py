@@ -16,18 +16,20 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 from PIL import Image
+from transformers.image_processing_utils import BaseImageProcessor
 
 from visioncache.keys import Key
 from visioncache.vlm.canvas import Canvas, OnCanvas
 from visioncache.vlm.fingerprint import settings_digest
 from visioncache.vlm.makers import Maker
-from visioncache.vlm.parts import Part
+from visioncache.vlm.parts import Part, alias
 from visioncache.vlm.recall import describe, dtype_of, recall
 from visioncache.vlm.sources import SourceImage, open_source
 from visioncache.vlm.standin import stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import ExitStack
 
     from visioncache.vlm.attach import Attached
 
@@ -41,16 +43,10 @@ class PixelSide:
         maker, pixels = attached.family.maker, self._layout.pixels[0]
         self._maker = Maker(processor, maker, pixels) if isinstance(maker, str) else maker(processor, pixels)
         self._thread = threading.local()
-        self._last_call: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
-        """With which settings the processor called its image processor."""
 
-    def attach(self) -> None:
-        """Take the processor's calls."""
-        self._maker.attach(self._process, self._process_images)
-
-    def detach(self) -> None:
-        """Give them back."""
-        self._maker.detach()
+    def attach(self, undo: ExitStack) -> None:
+        """Take the processor's calls, until `undo`."""
+        self._maker.attach(undo, self._process, self._process_images)
 
     def owns(self, image_processor: Any) -> bool:
         """Whether this is what mlx-vlm finds as the attached processor's image processor."""
@@ -133,7 +129,8 @@ class PixelSide:
         """The size of a known image, when the processor asks for it before it has it processed."""
         if self._collected() is None or self._attached.family.granularity == "request":
             return None
-        part = self._look_up(image, self._scope(*self._last_call))
+        # With the settings of this thread's last call: a size is the same with all of them.
+        part = self._look_up(image, self._scope(*getattr(self._thread, "last_call", ((), {}))))
         self._thread.asked[part.key.text] = part
         sizes = part.meta.get("sizes") if part.features is not None else None
         return tuple(sizes[0]) if sizes else None
@@ -142,11 +139,13 @@ class PixelSide:
         collected = self._collected()
         if collected is None:
             return original(images, *args, **kwargs)
-        self._last_call = args, kwargs
+        self._thread.last_call = args, kwargs
         scope = self._scope(args, kwargs)
         self._thread.inside = True
         try:
             sources = _each(self._source, images)
+            if not all(map(_is_image, _flat(sources))):
+                return self._foreign(collected, partial(original, images, *args, **kwargs))
             together = self._attached.family.granularity == "request" or self._layout.inseparable(images)
             alone = not isinstance(sources, list)
             groups = [sources] if together or alone else [[source] for source in _flat(sources)]
@@ -166,6 +165,13 @@ class PixelSide:
             self._thread.inside = False
         whole = alone or together
         return self._maker.fold(outputs[0] if whole else self._layout.gathered(outputs, sources))
+
+    def _foreign(self, collected: list[Part], process: Callable[[], Any]) -> Any:
+        """Process images that have no identity, and leave the rest of this call alone too."""
+        if collected:
+            raise TypeError("an image can't be identified: give a path, a PIL image or an array of numbers")
+        self._thread.parts = None
+        return process()
 
     def _processed(self, process: Callable[[], Any], group: Any) -> dict[str, Any]:
         """What the image processor makes of images, which it may decode."""
@@ -193,7 +199,7 @@ class PixelSide:
             part.inputs = {n: _to_mlx(v) for n, v in outputs.items() if n in self._layout.names}
             self._attached.thumbnails.make(part.key, _flat(group)[0])
             if not self._layout.numpy:
-                outputs.update({name: part.inputs[name] for name in self._layout.pixels})
+                outputs.update({name: _to_mlx(part.inputs[name]) for name in self._layout.pixels})
         else:
             outputs = recall(part.meta, _digest([part]), as_numpy=self._layout.numpy)
             outputs.update({name: part.features[name] for name in self._attached.family.kept})
@@ -220,17 +226,24 @@ class PixelSide:
         return outputs
 
     def _source(self, image: Any) -> Any:
-        if isinstance(image, SourceImage):
-            return image
-        if isinstance(image, (str, Path, Image.Image)):
-            # Handed to the processor itself, which does not turn images upright.
+        if isinstance(image, (str, Path)):
+            # Handed to the processor itself; those of transformers open it, and turn it upright.
+            return self.open(image, transpose=isinstance(self.image_processor, BaseImageProcessor))
+        if isinstance(image, Image.Image) and image.mode == "RGB":
             return self.open(image, transpose=False)
-        return image
+        return image  # of another mode: the processor itself decides what becomes of it
 
     def _scope(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """The model's scope, and every setting that decides how pixels are made."""
         call = settings_digest(list(args), kwargs, self._maker.settings)
         return f"{self._attached.scope}/{call}"
+
+
+def _is_image(source: Any) -> bool:
+    """Whether an image has an identity: not lists of numbers, masked arrays or arrays of objects."""
+    if hasattr(source, "dtype"):
+        return str(source.dtype) != "object" and not isinstance(source, np.ma.MaskedArray)
+    return isinstance(source, (Image.Image, bytes))
 
 
 def _sources(group: Any) -> list[SourceImage]:
@@ -271,4 +284,7 @@ def _flat(images: Any) -> list[Any]:
 
 
 def _to_mlx(value: Any) -> Any:
-    return mx.array(value) if isinstance(value, np.ndarray) else value
+    """The same numbers for MLX, in an array that nobody else can write into."""
+    if isinstance(value, list):
+        return [alias(item) for item in value]
+    return mx.array(value) if isinstance(value, np.ndarray) else alias(value)

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import BatchEncoding
 
-from visioncache.vlm.swap import around, is_swapped, restore, swap
+from visioncache.vlm.swap import around, is_swapped, swapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import ExitStack
 
 FEW = 64
 """Shorter runs are tokenized as they are."""
@@ -50,13 +51,10 @@ class PlaceholderSide:
             return None
         return cls(tokenizer, token)
 
-    def attach(self) -> None:
-        """Take the tokenizer's calls."""
-        swap(self._tokenizer, __call__=around(type(self._tokenizer), "__call__", self._tokenize))
-
-    def detach(self) -> None:
-        """Give them back."""
-        restore(self._tokenizer)
+    def attach(self, undo: ExitStack) -> None:
+        """Take the tokenizer's calls, until `undo`."""
+        tokenize = around(type(self._tokenizer), "__call__", self._tokenize)
+        undo.enter_context(swapped(self._tokenizer, __call__=tokenize))
 
     def _tokenize(self, original: Callable[..., Any], text: Any = None, *args: Any, **kwargs: Any) -> Any:
         one = text[0] if isinstance(text, list) and len(text) == 1 else text

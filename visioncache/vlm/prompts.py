@@ -11,10 +11,11 @@ import numpy as np
 
 from visioncache.vlm.layouts import Layout
 from visioncache.vlm.makers import ATTRIBUTE, Maker
-from visioncache.vlm.swap import around, swap
+from visioncache.vlm.swap import around, swapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import ExitStack
 
 VIEWS = "num_patches_per_image"
 MODE = "downsample_mode"
@@ -74,7 +75,7 @@ class Prompts(Maker):
     def __init__(self, processor: Any, pixels: str) -> None:
         super().__init__(processor, ATTRIBUTE, pixels)
 
-    def attach(self, process: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
+    def attach(self, undo: ExitStack, process: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
         def preprocess(original: Callable[..., Any], images: Sequence[Sequence[Any]]) -> dict[str, Any]:
             def make(alone: list[Any]) -> dict[str, Any]:
                 mode = getattr(self.target, MODE, None)
@@ -91,8 +92,10 @@ class Prompts(Maker):
             # Their frames stand among the views of images: the model's side looks at what it is given.
             return original(*args, **kwargs) if films else process(original, *args, **kwargs)
 
-        swap(self.target, **{self.method: around(type(self.target), self.method, preprocess)})
-        swap(self._processor, **self.overrides(call))
+        undo.enter_context(
+            swapped(self.target, **{self.method: around(type(self.target), self.method, preprocess)})
+        )
+        undo.enter_context(swapped(self._processor, **self.overrides(call)))
 
 
 def _end_to_end(values: list[Any]) -> Any:

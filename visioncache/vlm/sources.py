@@ -41,6 +41,7 @@ class SourceImage(Image.Image):
         variant: str = "",
         peek: Callable[[], tuple[Key, tuple[int, int] | None]] | None = None,
     ) -> None:
+        self._read: Callable[[], tuple[Key, Image.Image]] | None = None
         super().__init__()
         self._mode = "RGB"
         self.key = key
@@ -53,7 +54,7 @@ class SourceImage(Image.Image):
         """Who may know it."""
         self.measure: Callable[[], AbstractContextManager[None]] = nullcontext
         """Who counts and times its decoding."""
-        self._read: Callable[[], tuple[Key, Image.Image]] | None = read
+        self._read = read
         self._peek = peek
 
     @property
@@ -73,11 +74,23 @@ class SourceImage(Image.Image):
         """Whether the pixels are there."""
         return self._read is None
 
+    @property
+    def info(self) -> dict[str | tuple[int, int], Any]:
+        """What the decoded image says besides its pixels: processors ask it for a transparent colour."""
+        if self._read is not None:
+            self.load()
+        return self._info
+
+    @info.setter
+    def info(self, info: dict[str | tuple[int, int], Any]) -> None:
+        self._info = info
+
     def load(self) -> Any:
         """Decode, if that has not happened; the key is then that of the bytes that were decoded."""
         if self._read is not None:
             with self.measure():
                 self.key, image = self._read()
+            self._info = image.info.copy()
             self._size = image.size
             self.im = image.im
             self._read = self._peek = None
@@ -193,7 +206,12 @@ def _from_pil(image: Image.Image) -> SourceImage:
         source.label = label
         return source
     key = Key.from_image(image)
-    return SourceImage(key, label, lambda: (key, image.convert("RGB")), peek=lambda: (key, image.size))
+
+    def read() -> tuple[Key, Image.Image]:
+        now = image.copy()  # which nobody draws on while it is identified and decoded
+        return Key.from_image(now), now.convert("RGB")
+
+    return SourceImage(key, label, read, peek=lambda: (key, image.size))
 
 
 def _only_opened(image: Image.Image) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ORIGINAL = "__visioncache_original__"
 """On a swapped object's class: the class that it had."""
@@ -23,6 +24,16 @@ def swap(target: Any, **overrides: Any) -> None:
 def restore(target: Any) -> None:
     """Give a swapped object its own class back."""
     target.__class__ = getattr(type(target), ORIGINAL)
+
+
+@contextmanager
+def swapped(target: Any, **overrides: Any) -> Iterator[None]:
+    """Override methods of one object inside the block."""
+    swap(target, **overrides)
+    try:
+        yield
+    finally:
+        restore(target)
 
 
 def is_swapped(target: Any) -> bool:

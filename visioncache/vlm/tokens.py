@@ -10,10 +10,11 @@ import mlx.core as mx
 import numpy as np
 
 from visioncache.vlm.makers import Maker
-from visioncache.vlm.swap import restore, swap
+from visioncache.vlm.swap import swapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import ExitStack
 
     Lists = tuple[list[Any], ...]
     """Tokens, views, whether a token is an image's, tiles across and down, counts of tokens."""
@@ -32,11 +33,9 @@ class Tokens(Maker):
         names = ("candidate_resolutions", "image_size", "patch_size", "downsample_ratio", "image_transform")
         return {name: getattr(self._processor, name) for name in names}
 
-    def attach(self, process: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
-        swap(self._processor, **self.overrides(process), tokenize_with_images=self._tokenizing(wrapper))
-
-    def detach(self) -> None:
-        restore(self._processor)
+    def attach(self, undo: ExitStack, process: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
+        overrides = {**self.overrides(process), "tokenize_with_images": self._tokenizing(wrapper)}
+        undo.enter_context(swapped(self._processor, **overrides))
 
     def _tokenizing(self, wrapper: Callable[..., Any]) -> Callable[..., Lists]:
         processor = self._processor
