@@ -211,6 +211,23 @@ def test_pixels_that_were_written_into_are_other_pixels(
             of_edited()
 
 
+def test_a_mask_that_was_changed_on_its_way_counts(cache: VisionFeatureCache) -> None:
+    tiny = zoo.build("idefics3")
+
+    def of_masked() -> dict[str, Any]:
+        inputs = prepared(tiny, [A])
+        inputs["pixel_attention_mask"][..., :20] = False
+        return embedded(tiny, inputs)
+
+    plain, masked = embedded(tiny, prepared(tiny, [A])), of_masked()
+    assert not same(plain, masked)
+    with attach(tiny.model, tiny.processor, cache):
+        assert same(of_masked(), masked)
+        assert same(embedded(tiny, prepared(tiny, [A])), plain)
+        with pytest.raises(ValueError, match="changed on its way"):
+            of_masked()
+
+
 def test_inputs_prepared_for_other_weights_are_not_taken_for_these(
     tiny: zoo.Tiny, cache: VisionFeatureCache
 ) -> None:

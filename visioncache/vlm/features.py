@@ -149,7 +149,7 @@ class FeatureSide:
         pixels = inputs.get(anchor)
         if pixels is None:
             return []
-        known = self._attached.requests.find(pixels)
+        known = self._attached.requests.find(pixels, layout.completed(inputs))
         if known is not None and self._current(known):
             return known
         if any(map(is_stand_in, leaves(pixels))):

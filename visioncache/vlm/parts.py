@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import numpy as np
+from mlx.utils import tree_map
 
 from visioncache.keys import Key
 from visioncache.sizes import leaves
@@ -36,25 +37,28 @@ class Requests:
     """Parts by the pixels that stand for them, for as long as the first array of these lives."""
 
     def __init__(self) -> None:
-        self._by_id: dict[int, tuple[list[_Seen], list[Part]]] = {}
+        self._by_id: dict[int, tuple[list[_Seen], dict[str, Any], list[Part]]] = {}
 
-    def remember(self, pixels: Any, parts: list[Part]) -> None:
-        """Note what `pixels`, an array or a tree of them, is made of."""
+    def remember(self, pixels: Any, beside: dict[str, Any], parts: list[Part]) -> None:
+        """Note what `pixels`, an array or a tree of them, is made of, and what came with it."""
         first, *others = leaves(pixels)
         name = id(first)
         seen = [_Seen(first, lambda _: self._by_id.pop(name, None)), *map(_Seen, others)]
-        self._by_id[name] = (seen, parts)
+        self._by_id[name] = (seen, tree_map(_copied, beside), parts)
 
-    def find(self, pixels: Any) -> list[Part] | None:
+    def find(self, pixels: Any, inputs: dict[str, Any]) -> list[Part] | None:
         """The parts of these very pixels.
 
-        None for pixels that came from elsewhere, one of a list even, or were written into since.
+        None for pixels that came from elsewhere, one of a list even, or that were written into
+        since; and where what came beside them (a grid, a mask) is another one in `inputs`.
         """
         arrays = list(leaves(pixels))
-        seen, parts = self._by_id.get(id(arrays[0]), ([], None)) if arrays else ([], None)
+        seen, beside, parts = self._by_id.get(id(arrays[0]), ([], {}, None)) if arrays else ([], {}, None)
         if len(seen) != len(arrays):
             return None
-        return parts if all(one.still(array) for one, array in zip(seen, arrays, strict=True)) else None
+        same = all(one.still(array) for one, array in zip(seen, arrays, strict=True))
+        given = [(value, inputs[name]) for name, value in beside.items() if inputs.get(name) is not None]
+        return parts if same and all(_equal(value, now) for value, now in given) else None
 
 
 class _Seen:
@@ -74,6 +78,19 @@ class _Seen:
 def alias(array: Any) -> Any:
     """Another array on an mlx array's buffer, which what is written into that one never reaches."""
     return array[...] if isinstance(array, mx.array) else array
+
+
+def _copied(value: Any) -> Any:
+    return value.copy() if isinstance(value, np.ndarray) else alias(value)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two trees of arrays hold the same numbers, be they MLX's or numpy's."""
+    if isinstance(one, mx.array) and isinstance(other, mx.array):
+        return _content(one) == _content(other) or bool(mx.array_equal(one, other, equal_nan=True).item())
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return bool(np.array_equal(np.asarray(one), np.asarray(other)))
 
 
 def _content(array: Any) -> Any:

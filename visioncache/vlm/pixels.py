@@ -83,7 +83,10 @@ class PixelSide:
             if pixels is not None:
                 self._complete(parts, outputs)
                 self._settle(parts, outputs, (name, *self._layout.pixels[1:]))
-                self._attached.requests.remember(outputs[name], parts)
+                anchor = self._layout.pixels[0]
+                whole = self._layout.completed({**outputs, anchor: outputs[name]})
+                beside = {n: whole[n] for n in self._layout.names if n in whole and n != anchor}
+                self._attached.requests.remember(outputs[name], beside, parts)
         return outputs
 
     def _complete(self, parts: list[Part], outputs: Any) -> None:
