@@ -106,8 +106,6 @@ class Attached:
     @property
     def scope(self) -> str:
         """What keys hold besides the image: family, weights, versions."""
-        if self._fingerprint.changed():
-            self._fingerprint = Fingerprint(self.model, self.family.projector)
         settings = [f"/{name}={getattr(self.model.config, name)}" for name in self.family.settings]
         return f"{self.family.name}/{self._fingerprint.digest}/{versions()}{''.join(settings)}"
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 from blake3 import blake3
-from mlx.utils import tree_flatten
 
-from visioncache.keys import Key
-from visioncache.vlm.swap import resolve
+from visioncache.vlm.anatomy import Anatomy, counts
+from visioncache.vlm.swap import ORIGINAL, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,30 +25,43 @@ LANGUAGE_SIDE = ("language_model", "lm_head", "text")
 class Fingerprint:
     """The identity of a model's vision side: its class, its settings and every one of its weights.
 
-    `changed()` compares the parameter arrays by identity, so it costs a walk of the tree, not a
-    hash: `model.update(...)`, `load_weights`, an adapter or a quantisation replace the arrays. An
-    array that is written into (`weight[0] = 1`) stays the same object and is not noticed.
+    It is taken anew when anything there is another object than before: `model.update(...)`,
+    `load_weights`, an adapter, a quantisation or another setting. Only arrays that it did not know are
+    hashed then. One that is written into (`weight[0] = 1`) stays the same object and is not noticed.
+
+    Args:
+        model: the model.
+        projector: the path of a submodule of its language side that makes features too.
     """
 
     def __init__(self, model: Any, projector: str = "") -> None:
         self._model = model
         self._projector = projector
-        self._arrays = dict(_vision_arrays(model, projector))
-        hasher = blake3(max_threads=blake3.AUTO)
-        for name, array in sorted(self._arrays.items()):
-            content = Key.from_array(array).text if isinstance(array, mx.array) else repr(array)
-            hasher.update(f"{name}:{content};".encode())
-        for line in _structure(model):
-            hasher.update(line.encode())
-        hasher.update(settings_digest(_vision_settings(model)).encode())
-        self.digest = hasher.hexdigest(length=16)
+        self._anatomy = self._taken()
 
-    def changed(self) -> bool:
-        """Whether any weight of the vision side is another array than when this was taken."""
-        now = dict(_vision_arrays(self._model, self._projector))
-        return now.keys() != self._arrays.keys() or any(
-            now[name] is not array for name, array in self._arrays.items()
-        )
+    @property
+    def digest(self) -> str:
+        """128 bits over the vision side as it is now."""
+        if self._anatomy.changed():
+            self._anatomy = self._taken(self._anatomy)
+        return self._anatomy.digest
+
+    def _taken(self, before: Anatomy | None = None) -> Anatomy:
+        model, anatomy = self._model, Anatomy(before)
+        config = vars(model.config)
+        settings = {name: config[name] for name in sorted(anatomy.watch(config)) if _is_of_vision(name)}
+        anatomy.add("model", getattr(type(model), ORIGINAL, type(model)))
+        for fields in (vars(model), model):
+            for name, value in sorted(anatomy.watch(fields).items()):
+                if name not in ("config", *LANGUAGE_SIDE) and counts(name, value):
+                    anatomy.add(f".{name}", value)
+        if self._projector:
+            anatomy.add(self._projector, resolve(model, self._projector))
+        for name, value in settings.items():
+            anatomy.add(f"config.{name}", value)
+        # Some cast pixels to what the prompt's embeddings are.
+        anatomy.add("embeds", [str(dtype) for dtype in _embedded(model, anatomy)])
+        return anatomy
 
 
 def settings_digest(*settings: Any) -> str:
@@ -63,38 +75,26 @@ def versions() -> str:
     return f"mlx-vlm {version('mlx-vlm')}"
 
 
-def _vision_arrays(model: Any, projector: str) -> Iterator[tuple[str, Any]]:
-    if projector:
-        yield from tree_flatten(resolve(model, projector).parameters(), prefix=f".{projector}")
-    for name, child in model.items():
-        # As in MLX's own parameters(): what begins with an underscore is a model's state.
-        if name not in LANGUAGE_SIDE and not name.startswith("_"):
-            flat = child.parameters() if hasattr(child, "parameters") else child
-            yield from tree_flatten(flat, prefix=f".{name}") if flat is not None else ()
+def _is_of_vision(name: str) -> bool:
+    """Whether a setting of a model's is for more than its language side and its tokenizer."""
+    return "token" not in name and not name.startswith(
+        ("_", "text_", "language_", "llm_", "quantization", "lora")
+    )
 
 
-def _structure(model: Any) -> Iterator[str]:
-    """The class and the plain attributes of every module of the vision side, in order."""
-    for name, module in sorted(model.named_modules(), key=lambda item: item[0]):
-        if name.split(".")[0] not in LANGUAGE_SIDE:
-            cls = type(module)
-            kind = getattr(cls, "__visioncache_original__", cls)
-            scalars = {
-                key: value
-                for key, value in vars(module).items()
-                if not key.startswith("_") and isinstance(value, (bool, int, float, str, tuple))
-            }
-            yield f"{name}:{kind.__module__}.{kind.__qualname__}:{sorted(scalars.items())};"
-
-
-def _vision_settings(model: Any) -> dict[str, Any]:
-    """The model's config without what only the language side and the tokenizer read."""
-    return {
-        name: value
-        for name, value in vars(model.config).items()
-        if not name.startswith(("_", "text_", "language_", "llm_", "quantization", "lora"))
-        and "token" not in name
-    }
+def _embedded(model: Any, anatomy: Anatomy) -> Iterator[mx.Dtype]:
+    """The dtypes of the language side's embeddings, which are watched."""
+    for path, module in sorted(model.named_modules(), key=lambda item: item[0]):
+        kind = type(module).__name__
+        if kind.endswith("Embedding") and "Rotary" not in kind and not anatomy.has(module):
+            container = model
+            for step in path.split("."):
+                fields = anatomy.watch(container)
+                container = fields[int(step)] if step.isdigit() else fields[step]
+            own = anatomy.watch(container).values()
+            yield from (
+                v.dtype for v in own if isinstance(v, mx.array) and mx.issubdtype(v.dtype, mx.floating)
+            )
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
