@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 AHEAD = 32
 """Batches or rounds that are drawn before they are asked for."""
+CACHE = 16 << 30
+"""Bytes that MLX keeps for reuse: batches differ in shape, and kept for all of them, 80 GB are too few."""
 TOWER, LANGUAGE = 1, 2
 """Which stream of seeds a stage draws from."""
 
@@ -62,6 +64,7 @@ def main() -> None:
         if start and not start.is_file():
             parser.error(f"no checkpoint {start}")
 
+    mx.set_cache_limit(CACHE)
     tokenizer = make_tokenizer()
     config = make_config(tokenizer)
     model = build(config, options.seed)
@@ -76,6 +79,7 @@ def main() -> None:
         if not options.tower:
             train_tower(model, options, workers)
         to_half_precision(model)
+        mx.clear_cache()  # what the tower's batches took fits none of the language model's
         train_language(model, options, workers)
         workers.shutdown(wait=False, cancel_futures=True)
     to_half_precision(model)
