@@ -105,6 +105,26 @@ def test_each_image_is_encoded_once_whatever_it_stands_beside(tiny: zoo.Tiny) ->
         assert abs(one - other).max().item() <= 1e-4 * abs(one).max().item()
 
 
+def test_images_of_other_shapes_beside_each_other_are_seen_as_without_a_cache(tiny: zoo.Tiny) -> None:
+    """Cut into other numbers of tiles, or scaled to other sizes, in every order."""
+    square, wide, tall = (A.resize(size) for size in ((64, 64), (160, 40), (40, 160)))
+    large = C.resize((200, 200))
+    plain = []
+    for pair in ([square, wide], [wide, square], [tall, large], [large, wide]):
+        try:
+            plain.append((pair, seen(tiny, pair)))
+        except Exception:  # noqa: BLE001, S112  # what mlx-vlm itself does not take
+            continue
+    assert plain or tiny.max_images == 1
+    for pair, expected in plain:
+        with attached(tiny) as (_, attachment):
+            miss, hit = seen(tiny, pair), seen(tiny, pair)
+            assert attachment.stages.totals().counts["tower"] > 0
+        assert same(miss, hit)
+        assert miss.shape == expected.shape
+        assert abs(miss - expected).max().item() <= 1e-4 * abs(expected).max().item()
+
+
 def test_order_counts(tiny: zoo.Tiny) -> None:
     if tiny.max_images == 1:
         pytest.skip("one image a prompt is all that this family takes")

@@ -230,14 +230,8 @@ _ROWS = (
     Family(
         "lfm2_vl", "encode_images", Rows(companions=("spatial_shapes", "pixel_attention_mask")), keep=_in_one
     ),
-    # Rows of a newline follow the projector, so its place is taken: the tower's graph is never run.
-    Family(
-        "llava_next",
-        "multi_modal_projector",
-        _NEXT,
-        "seam",
-        join=_first,
-    ),  # upstream reads the first image alone
+    # As the Granites; rows of a newline follow the projector, so its place is taken.
+    Family("llava_next", "multi_modal_projector", _NEXT, "seam", granularity="request"),
     Family(
         "falcon_ocr",
         "_patchify_and_project",

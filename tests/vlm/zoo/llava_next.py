@@ -53,7 +53,7 @@ def build() -> Tiny:
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
     )
-    return Tiny(textured(Model(config)), processor, prompt, max_images=1)
+    return Tiny(textured(Model(config)), processor, prompt)
 
 
 def prompt(n: int) -> str:
