@@ -177,7 +177,7 @@ def called(tiny: zoo.Tiny, images: list[Any]) -> Any:
 
 def test_prepared_pixels_are_cached_without_a_processor(tiny: zoo.Tiny) -> None:
     inputs = prepared(tiny, shown(tiny))
-    cache = VisionFeatureCache()
+    cache = VisionFeatureCache(200)  # without the processor a tile may be an image of its own
     with attach(tiny.model, None, cache) as attachment:
         miss = embedded(tiny, dict(inputs))
         encoded = attachment.stages.totals().counts["tower"]

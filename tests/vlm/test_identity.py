@@ -9,7 +9,7 @@ import pytest
 import zoo
 from harness import asked, embedded, prepared, same
 from mlx import nn
-from mlx.utils import tree_map
+from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import anatomy, attach
@@ -108,6 +108,38 @@ def test_what_features_depend_on_besides_weights_is_noticed(
     assert not same(plain, before)  # else it would not matter
     assert same(after, plain)
     assert (cache.info().hits, cache.info().misses) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("family", "vision"),
+    [
+        ("qwen3_vl", "vision_tower."),
+        ("qwen3_omni_moe", "thinker.vision_tower."),
+        ("phi3_v", "model.vision_embed_tokens."),
+    ],
+)
+def test_it_changes_with_each_weight_of_the_vision_side_alone(family: str, vision: str) -> None:
+    tiny = zoo.build(family)
+    with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attachment:
+        before = attachment.scope
+        counts = {True: 0, False: 0}
+        for name, weight in tree_flatten(tiny.model.parameters()):
+            tiny.model.update(tree_unflatten([(name, weight + 1)]))
+            changes = attachment.scope != before
+            tiny.model.update(tree_unflatten([(name, weight)]))
+            assert changes == name.startswith(vision), name
+            counts[changes] += 1
+        assert attachment.scope == before
+    assert all(counts.values())
+
+
+def test_another_projector_inside_the_language_model_is_noticed() -> None:
+    tiny, other = zoo.build("falcon_ocr"), zoo.build("falcon_ocr", seed=1)
+    with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attachment:
+        before = attachment.scope
+        inner = tiny.model.language_model.model
+        inner.img_projector = other.model.language_model.model.img_projector
+        assert attachment.scope != before
 
 
 def test_only_arrays_that_are_new_are_hashed_again(monkeypatch: pytest.MonkeyPatch) -> None:

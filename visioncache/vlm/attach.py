@@ -90,7 +90,7 @@ class Attached:
         self.requests = Requests()
         self.thumbnails = Thumbnails()
         self.model = model
-        self._fingerprint = Fingerprint(model, family.projector)
+        self._fingerprint = Fingerprint(model, family.projector, family.vision)
         self._bypassed = 0
         self.pixel_side = None if processor is None else PixelSide(self, processor)
         """The processor's side, when a processor is attached."""

@@ -26,6 +26,7 @@ from visioncache.vlm.layouts import (
     Tiles,
     Views,
 )
+from visioncache.vlm.outlines import Outlines
 from visioncache.vlm.places import Placed
 from visioncache.vlm.prompts import MODE, ByPrompt, Prompts
 from visioncache.vlm.tokens import Tokens
@@ -85,6 +86,8 @@ class Family:
     """Pixels that are stored beside the features, because the model reads them again later."""
     projector: str = ""
     """The submodule of the language model that makes the features of a family without a tower."""
+    vision: str = ""
+    """The submodule that makes features, where it does not lie beside the language model but in it."""
     alone: Callable[[Any, dict[str, Any]], dict[str, Any]] = _unchanged
     """What a model is given to encode one image alone, where it compares prompts with their images."""
     encode: Callable[[Any, dict[str, Any]], Any] | None = None
@@ -158,6 +161,7 @@ _PACKED = (
         PACKED,
         "seam",
         embedder="thinker",
+        vision="thinker.vision_tower",
         video=True,
         side_outputs="DeepStack",
     ),
@@ -294,6 +298,7 @@ _ROWS = (
         "seam",
         entrances=("get_input_embeddings", "__call__"),
     ),
+    Family("plamo2vl", "image_proj", Rows(numpy=True), maker=Outlines),
     Family("pixtral", "multi_modal_projector", _SIZED, join=concatenate(1)),
     # Placed by the positions of its tokens, which mlx-vlm's own path for cached features takes for others.
     Family(
@@ -302,6 +307,7 @@ _ROWS = (
         _SIZED,
         "seam",
         join=None,
+        vision="model.vision_embed_tokens",
     ),
     Family("internvl_chat", "mlp1.3", Rows(axis=1)),
     Family("gemma4_unified", "get_image_features", Rows(companions=("image_position_ids",))),

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 from blake3 import blake3
+from mlx import nn
 
 from visioncache.vlm.anatomy import Anatomy, counts
-from visioncache.vlm.swap import ORIGINAL, resolve
+from visioncache.vlm.swap import ORIGINAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,11 +33,12 @@ class Fingerprint:
     Args:
         model: the model.
         projector: the path of a submodule of its language side that makes features too.
+        vision: the path of its vision side, where that is not all but the language side.
     """
 
-    def __init__(self, model: Any, projector: str = "") -> None:
+    def __init__(self, model: Any, projector: str = "", vision: str = "") -> None:
         self._model = model
-        self._projector = projector
+        self._projector, self._vision = projector, vision
         self._anatomy = self._taken()
 
     @property
@@ -53,10 +55,11 @@ class Fingerprint:
         anatomy.add("model", getattr(type(model), ORIGINAL, type(model)))
         for fields in (vars(model), model):
             for name, value in sorted(anatomy.watch(fields).items()):
-                if name not in ("config", *LANGUAGE_SIDE) and counts(name, value):
+                elsewhere = self._vision and isinstance(value, (nn.Module, mx.array))
+                if name not in ("config", *LANGUAGE_SIDE) and counts(name, value) and not elsewhere:
                     anatomy.add(f".{name}", value)
-        if self._projector:
-            anatomy.add(self._projector, resolve(model, self._projector))
+        for path in filter(None, (self._vision, self._projector)):
+            anatomy.add(path, _at(model, path, anatomy))
         for name, value in settings.items():
             anatomy.add(f"config.{name}", value)
         # Some cast pixels to what the prompt's embeddings are.
@@ -87,14 +90,18 @@ def _embedded(model: Any, anatomy: Anatomy) -> Iterator[mx.Dtype]:
     for path, module in sorted(model.named_modules(), key=lambda item: item[0]):
         kind = type(module).__name__
         if kind.endswith("Embedding") and "Rotary" not in kind and not anatomy.has(module):
-            container = model
-            for step in path.split("."):
-                fields = anatomy.watch(container)
-                container = fields[int(step)] if step.isdigit() else fields[step]
-            own = anatomy.watch(container).values()
-            yield from (
-                v.dtype for v in own if isinstance(v, mx.array) and mx.issubdtype(v.dtype, mx.floating)
-            )
+            own = anatomy.watch(_at(model, path, anatomy)).values()
+            dtypes = [array.dtype for array in own if isinstance(array, mx.array)]
+            yield from (dtype for dtype in dtypes if mx.issubdtype(dtype, mx.floating))
+
+
+def _at(model: Any, path: str, anatomy: Anatomy) -> Any:
+    """The submodule at a path; that it is this one is watched."""
+    found = model
+    for step in path.split("."):
+        fields = anatomy.watch(found)
+        found = fields[int(step)] if step.isdigit() else fields[step]
+    return found
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
