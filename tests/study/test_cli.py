@@ -50,6 +50,5 @@ def test_families_prints_a_record_for_each_of_the_61(capsys: pytest.CaptureFixtu
     assert main(["families", "--json"]) == 0
     records = json.loads(capsys.readouterr().out)
     assert len({record["family"] for record in records}) == 61
-    assert all(record["supported"] or record["reason"] for record in records)
     assert main(["families"]) == 0
-    assert "| `qwen2_5_vl` | yes | per image |" in capsys.readouterr().out
+    assert "| `qwen2_5_vl` | per image |" in capsys.readouterr().out

@@ -55,6 +55,10 @@ def full_attention(model: Any) -> None:
     model.vision_tower.config.layer_types[0] = "full_attention"
 
 
+def fewer_projectors(model: Any) -> None:
+    model.config.use_spatial_sampling = False
+
+
 def the_models_own_layer(model: Any) -> None:
     model.vision_feature_layer = 0
 
@@ -85,6 +89,7 @@ def in_half(name: str) -> Callable[[Any], None]:
         ("minicpmo", other_positions),
         ("muse_glimmer", full_attention),
         ("llava", the_models_own_layer),
+        ("granite4_vision", fewer_projectors),
         ("gemma3", in_half("language_model")),
         ("paligemma", in_half("language_model")),
         ("moondream3", in_half("text")),

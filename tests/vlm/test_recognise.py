@@ -14,13 +14,12 @@ from zoo import internvl
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import FAMILIES, attach
-from visioncache.vlm.families import UNSUPPORTED
 
 A, B, _ = zoo.photos()
 
 
 def internvl_of(model_class: type = Model) -> zoo.Tiny:
-    assert "internvl" not in {*FAMILIES, *UNSUPPORTED}
+    assert "internvl" not in FAMILIES
     return internvl.build(model_class)
 
 

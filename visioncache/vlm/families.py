@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import mlx.core as mx
 
 from visioncache.vlm.boxes import Boxes, FloatBoxes
 from visioncache.vlm.canvas import Canvas
-from visioncache.vlm.known import KNOWN
+from visioncache.vlm.deepseek import Tokens, Views
+from visioncache.vlm.family import Family
 from visioncache.vlm.layouts import (
     PACKED,
     ROWS,
     Beside,
     Counted,
-    Layout,
     Listed,
     Packed,
     Padded,
@@ -24,86 +23,11 @@ from visioncache.vlm.layouts import (
     Pooled,
     Rows,
     Tiles,
-    Views,
 )
-from visioncache.vlm.outlines import Outlines
-from visioncache.vlm.places import Placed
-from visioncache.vlm.prompts import MODE, ByPrompt, Prompts
-from visioncache.vlm.tokens import Tokens
+from visioncache.vlm.minicpm import MODE, ByPrompt, Prompts
+from visioncache.vlm.molmo import Placed
+from visioncache.vlm.plamo import Outlines
 from visioncache.vlm.trees import concatenate
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from visioncache.vlm.makers import Maker
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-def _unchanged(_: Any, inputs: dict[str, Any]) -> dict[str, Any]:
-    return inputs
-
-
-_END_TO_END = concatenate(0)
-
-
-@dataclass(frozen=True)
-class Family:
-    """How one family of models is cached.
-
-    What is stored is what `seam` (a submodule, or a method of the model) returns for one image
-    alone, after `keep` has dropped what the language model is not given. A request's values are
-    put together by `join` and handed back by `inject`: as the return value of the seam, or through
-    mlx-vlm's own `cached_image_features`, where that path is exact. Without `join`, the seam is called
-    for each image, and returns that image's value.
-    """
-
-    name: str
-    seam: str
-    layout: Layout
-    inject: Literal["seam", "kwarg"] = "kwarg"
-    keep: Callable[[Any], Any] = _same
-    give: Callable[[Any], Any] = _same
-    join: Callable[[Sequence[Any]], Any] | None = _END_TO_END
-    calls: Callable[[Any], int] | None = None
-    """How often a model calls the seam for one request, where that is not once: what is kept is then
-    the list of what it returned."""
-    granularity: Literal["image", "tile", "request"] = "image"
-    """What one entry holds: an image; a tile, where only a processor could say whose it is; or all
-    images of a request, where what an image becomes depends on those beside it."""
-    processor: bool = True
-    """Whether mlx-vlm has a processor for it: without one nothing before the tower can be skipped."""
-    maker: str | Callable[[Any, str], Maker] = "image_processor"
-    """What makes pixels of images: an attribute of the processor, `name()`: a function of the
-    processor's module, called image by image, or a class for the one processor that has neither."""
-    entrances: tuple[str, ...] = ("get_input_embeddings",)
-    """The model's methods that look at pixels, other than through one of these."""
-    embedder: str = ""
-    """The submodule that has these methods, where the model itself only hands its calls on."""
-    kept: tuple[str, ...] = ()
-    """Pixels that are stored beside the features, because the model reads them again later."""
-    projector: str = ""
-    """The submodule of the language model that makes the features of a family without a tower."""
-    vision: str = ""
-    """The submodule that makes features, where it does not lie beside the language model but in it."""
-    alone: Callable[[Any, dict[str, Any]], dict[str, Any]] = _unchanged
-    """What a model is given to encode one image alone, where it compares prompts with their images."""
-    encode: Callable[[Any, dict[str, Any]], Any] | None = None
-    """What encodes one image's inputs by way of the seam, where the model first wants a whole prompt."""
-    settings: tuple[str, ...] = ()
-    """Of the model's configuration, what decides how it encodes."""
-    kin: tuple[str, ...] = ()
-    """mlx-vlm's other packages whose models see as this family's do: the same code embeds their prompts."""
-    video: bool = False
-    """Whether videos take the same way, as `pixel_values_videos` and `video_grid_thw`."""
-    recognised: str = ""
-    """What is said of a family that is not in the table: what of it is known from others."""
-    proven: tuple[str, ...] = ("embeddings", "tokens")
-    """What the tests see to be the same with a cache as without, wherever they run."""
-    side_outputs: str = ""
-    """What is stored beside the features, for the table."""
 
 
 def _first(output: Any) -> Any:
@@ -315,11 +239,3 @@ _ROWS = (
 
 FAMILIES: dict[str, Family] = {family.name: family for family in (*_PACKED, *_ROWS)}
 KIN: dict[str, Family] = {name: family for family in FAMILIES.values() for name in family.kin}
-
-
-_REASONS: dict[str, str] = {}
-"""Why a family is not supported, where it is more than that nobody has written its row yet."""
-
-UNSUPPORTED = {
-    name: _REASONS.get(name, "its row is not written yet") for name in KNOWN if name not in FAMILIES
-}

@@ -46,8 +46,11 @@ class FeatureSide:
         self._model = model
         self._embedder = resolve(model, self._family.embedder) if self._family.embedder else model
         self._module = resolve(model, self._family.seam)
-        self._calls = self._family.calls(model) if self._family.calls else None
         self._thread = threading.local()
+
+    @property
+    def _calls(self) -> int | None:
+        return self._family.calls(self._model) if self._family.calls else None
 
     def attach(self, undo: ExitStack) -> None:
         """Take the model's calls, until `undo`; RuntimeError where another model's share them."""

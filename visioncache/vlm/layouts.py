@@ -192,40 +192,6 @@ class Tiles(Beside):
 
 
 @dataclass(frozen=True)
-class Views(Layout):
-    """`[prompt, view, ...]`: a global view and w x h tiles an image, beside `[prompt, image, (w, h)]`."""
-
-    companions: tuple[str, ...] = ("images_spatial_crop",)
-
-    def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
-        pixels, tiles = self.pixels[0], self.companions[0]
-        images = []
-        for row, sizes in enumerate(inputs[tiles].astype(mx.int32).tolist()):
-            start = 0
-            for i, (width, height) in enumerate(sizes):
-                if not width * height:
-                    break  # padding
-                end = start + 1 + width * height
-                images.append(
-                    {
-                        pixels: inputs[pixels][row : row + 1, start:end],
-                        tiles: inputs[tiles][row : row + 1, i : i + 1],
-                    }
-                )
-                start = end
-        return images
-
-    def completed(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        # mlx-vlm looks for as many sizes as there are views, and reads beyond the end of the array
-        # where there are fewer; a size of zero ends its search.
-        pixels, tiles = inputs.get(self.pixels[0]), inputs.get(self.companions[0])
-        if pixels is None or tiles is None or tiles.shape[1] >= pixels.shape[1]:
-            return inputs
-        rows = pixels.shape[1] - tiles.shape[1]
-        return {**inputs, self.companions[0]: mx.pad(tiles, [(0, 0), (0, rows), (0, 0)])}
-
-
-@dataclass(frozen=True)
 class Counted(Layout):
     """The views of all images in one array; the first companion says how many are whose."""
 

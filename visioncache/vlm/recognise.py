@@ -14,7 +14,8 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 
-from visioncache.vlm.families import FAMILIES, KIN, UNSUPPORTED, Family
+from visioncache.vlm.families import FAMILIES, KIN
+from visioncache.vlm.family import Family
 from visioncache.vlm.layouts import ROWS
 from visioncache.vlm.standin import stand_in
 
@@ -29,18 +30,15 @@ def family_of(model: Any) -> Family:
     """The family of a model: its row in the table, or its kin's, or what its layout makes it.
 
     Raises:
-        ValueError: it has neither; the message says why, where that is known.
+        ValueError: it has neither.
     """
     package = type(model).__module__.split(".")
     name = package[-2] if len(package) > 1 else ""
-    family = (
-        FAMILIES.get(name) or KIN.get(name) or (None if name in UNSUPPORTED else _recognised(model, name))
-    )
+    family = FAMILIES.get(name) or KIN.get(name) or _recognised(model, name)
     if family is None:
         kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
-        why = f": {UNSUPPORTED[name]}" if name in UNSUPPORTED else ""
         raise ValueError(
-            f"models of type {kind!r} are not supported{why}; `visioncache families` lists those that are"
+            f"models of type {kind!r} are not supported; `visioncache families` lists those that are"
         )
     return family
 

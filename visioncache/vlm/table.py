@@ -2,64 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from visioncache.vlm.families import FAMILIES, UNSUPPORTED, Family
+from visioncache.vlm.families import FAMILIES
+
+if TYPE_CHECKING:
+    from visioncache.vlm.family import Family
 
 
 def family_records() -> list[dict[str, Any]]:
-    """One object a family: family, kin, supported, granularity, entry, skips, side_outputs, exact, reason.
+    """One object a family: family, kin, granularity, entry, skips, side_outputs, exact.
 
     Granularity is `image` or `request`; an entry may hold less than an image, a `tile` of it.
     """
-    records = [_supported(family) for family in FAMILIES.values()]
-    records += [
-        {
-            "family": name,
-            "kin": [],
-            "supported": False,
-            "granularity": None,
-            "entry": None,
-            "skips": [],
-            "side_outputs": "",
-            "exact": [],
-            "reason": reason,
-        }
-        for name, reason in UNSUPPORTED.items()
-    ]
+    records = [_record(family) for family in FAMILIES.values()]
     return sorted(records, key=lambda record: str(record["family"]))
 
 
 def markdown_table() -> str:
     """The same as a table in Markdown."""
     lines = [
-        "| family | supported | entry | a hit skips | kept beside features | proven exact |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| family | entry | a hit skips | kept beside features | proven exact |",
+        "| --- | --- | --- | --- | --- |",
     ]
     for record in family_records():
-        if record["supported"]:
-            skips = ", ".join(record["skips"])
-            kept, exact = record["side_outputs"] or "-", ", ".join(record["exact"])
-            cells = ["yes", f"per {record['entry']}", skips, kept, exact]
-        else:
-            cells = ["no", "-", record["reason"], "-", "-"]
+        kept, exact = record["side_outputs"] or "-", ", ".join(record["exact"])
+        cells = [f"per {record['entry']}", ", ".join(record["skips"]), kept, exact]
         names = ", ".join(f"`{name}`" for name in (record["family"], *record["kin"]))
         lines.append(f"| {names} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _supported(family: Family) -> dict[str, Any]:
+def _record(family: Family) -> dict[str, Any]:
     # What is stored is what the language model is given, so nothing before that runs on a hit.
     before = ["decode", "preprocess"] if family.processor else []
     vision = ["projector"] if family.projector else ["tower", "projector"]
     return {
         "family": family.name,
         "kin": list(family.kin),
-        "supported": True,
         "granularity": "request" if family.granularity == "request" else "image",
         "entry": family.granularity,
         "skips": [*before, *vision],
         "side_outputs": family.side_outputs,
         "exact": list(family.proven),
-        "reason": "",
     }

@@ -1,7 +1,8 @@
-"""Tokens: DeepSeek-VL2's processor, which cuts images into views while it tokenizes."""
+"""DeepSeek-VL2: its processor cuts images into views while it tokenizes."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import numpy as np
 
+from visioncache.vlm.layouts import Layout
 from visioncache.vlm.makers import Maker
 from visioncache.vlm.swap import swapped
 
@@ -20,6 +22,40 @@ if TYPE_CHECKING:
     """Tokens, views, whether a token is an image's, tiles across and down, counts of tokens."""
 
 TILES = "images_spatial_crop"
+
+
+@dataclass(frozen=True)
+class Views(Layout):
+    """`[prompt, view, ...]`: a global view and w x h tiles an image, beside `[prompt, image, (w, h)]`."""
+
+    companions: tuple[str, ...] = (TILES,)
+
+    def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
+        pixels, tiles = self.pixels[0], self.companions[0]
+        images = []
+        for row, sizes in enumerate(inputs[tiles].astype(mx.int32).tolist()):
+            start = 0
+            for i, (width, height) in enumerate(sizes):
+                if not width * height:
+                    break  # padding
+                end = start + 1 + width * height
+                images.append(
+                    {
+                        pixels: inputs[pixels][row : row + 1, start:end],
+                        tiles: inputs[tiles][row : row + 1, i : i + 1],
+                    }
+                )
+                start = end
+        return images
+
+    def completed(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        # mlx-vlm looks for as many sizes as there are views, and reads beyond the end of the array
+        # where there are fewer; a size of zero ends its search.
+        pixels, tiles = inputs.get(self.pixels[0]), inputs.get(self.companions[0])
+        if pixels is None or tiles is None or tiles.shape[1] >= pixels.shape[1]:
+            return inputs
+        rows = pixels.shape[1] - tiles.shape[1]
+        return {**inputs, self.companions[0]: mx.pad(tiles, [(0, 0), (0, rows), (0, 0)])}
 
 
 class Tokens(Maker):

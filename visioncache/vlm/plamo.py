@@ -1,4 +1,4 @@
-"""Outlines: PLaMo 2's processor, which cuts images into tiles while it writes the prompt.
+"""PLaMo 2: its processor cuts images into tiles while it writes the prompt.
 
 How many tiles an image gives depends on its size, and on how many the prompt has room for. So the
 processor cuts outlines; what it did to one is done to the image itself when nobody knows the result.

@@ -1,4 +1,4 @@
-"""Prompts: MiniCPM's processors take and give lists by prompt, an image's views in arrays of their own."""
+"""MiniCPM: its processors take and give lists by prompt, an image's views in arrays of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Places: Molmo's crops of an image overlap, and only some of their tokens have a place in the prompt."""
+"""Molmo: its crops of an image overlap, and only some of their tokens have a place in the prompt."""
 
 from __future__ import annotations
 
