@@ -37,6 +37,24 @@ def test_prompts_share_images_whoever_has_how_many(family: str, cache: VisionFea
         assert attachment.stages.totals().counts["tower"] == len(cache) == 2
 
 
+@pytest.mark.parametrize("family", ["minicpmo", "minicpmv4_6"])
+def test_images_that_have_no_place_in_the_prompt_are_seen_as_without_a_cache(
+    family: str, cache: VisionFeatureCache
+) -> None:
+    """MiniCPM-V 4.6 puts them before all others."""
+    tiny = zoo.build(family)
+
+    def given() -> dict[str, Any]:
+        return embedded(tiny, prepared(tiny, [A, B], tiny.prompt(1)))
+
+    plain = given()
+    with attach(tiny.model, tiny.processor, cache):
+        assert same(given(), plain)
+        assert same(given(), plain)
+        assert same(embedded(tiny, prepared(tiny, [B])), embedded(tiny, prepared(tiny, [B])))
+    assert cache.info().hits > 0
+
+
 @pytest.mark.parametrize("family", V)
 def test_a_film_between_images_is_seen_as_without_a_cache(family: str, cache: VisionFeatureCache) -> None:
     tiny = zoo.build(family)
