@@ -139,3 +139,13 @@ def test_what_deepseek_vl2_refuses_stays_refused(cache: VisionFeatureCache) -> N
     tiny = zoo.build("deepseek_vl_v2")
     with attach(tiny.model, tiny.processor, cache), pytest.raises(AssertionError):
         tiny.processor(text="<image> <image> what differs?", images=[A])
+
+
+def test_what_deepseek_vl2_does_not_look_at_is_not_cached(cache: VisionFeatureCache) -> None:
+    tiny = zoo.build("deepseek_vl_v2")
+    tiny.processor.image_size *= 2
+    plain = embedded(tiny, prepared(tiny, [B]))
+    with attach(tiny.model, tiny.processor, cache):
+        for _ in range(2):
+            assert same(embedded(tiny, prepared(tiny, [B])), plain)
+    assert len(cache) == 0

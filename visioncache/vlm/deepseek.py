@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 
 from visioncache.vlm.layouts import Layout
-from visioncache.vlm.makers import Maker
+from visioncache.vlm.makers import LeftAlone, Maker
 from visioncache.vlm.swap import swapped
 
 if TYPE_CHECKING:
@@ -88,6 +88,8 @@ class Tokens(Maker):
 
         def of_image(image: Any, *, cropping: bool) -> Lists:
             made = wrapper(make, [image], cropping=cropping)
+            if not np.prod(made[TILES]):
+                raise LeftAlone  # cut for a model of other tiles, which will not look at it
             (count,) = made["tokens"]
             tokens = [processor.image_token_id] * count
             return tokens, list(made[self._pixels][0]), [True] * count, made[TILES][0].tolist(), [count]
@@ -101,8 +103,8 @@ class Tokens(Maker):
             cropping: bool = True,
         ) -> Lists:
             texts = conversation.split(processor.image_token)
-            if len(texts) != len(images) + 1:
-                return original(processor, conversation, images, bos, eos, cropping)  # says what is wrong
+            if self.leaves_alone or len(texts) != len(images) + 1:  # of which it says what is wrong
+                return original(processor, conversation, images, bos, eos, cropping)
             lists = [original(processor, "", [], bos, False)]
             for text, image in zip_longest(texts, images):
                 lists.append(alone(text, []))

@@ -30,6 +30,10 @@ _SECOND = "(second)"
 """Stands for the second of a pair whose first is a dict."""
 
 
+class LeftAlone(Exception):  # noqa: N818  # no error: what was asked is done in another way
+    """Raised inside a processor's call whose images are no images of their own: it is done again, alone."""
+
+
 class Maker:
     """Where a processor's images become pixels, and the shapes that its results come in.
 
@@ -83,13 +87,29 @@ class Maker:
 
     def overrides(self, process: Callable[..., Any]) -> dict[str, Any]:
         """What the processor's own calls become, and what it shows as its image processor."""
-        overrides: dict[str, Any] = {"__call__": around(type(self._processor), "__call__", process)}
+
+        def call(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            try:
+                return process(original, *args, **kwargs)
+            except LeftAlone:
+                self._thread.alone = True
+                try:
+                    return original(*args, **kwargs)
+                finally:
+                    self._thread.alone = False
+
+        overrides: dict[str, Any] = {"__call__": around(type(self._processor), "__call__", call)}
         if self._standing is not self.target:
             shows = self._thread
             overrides[ATTRIBUTE] = property(
                 lambda _: self.target if getattr(shows, "shows", False) else self._standing
             )
         return overrides
+
+    @property
+    def leaves_alone(self) -> bool:
+        """Whether the processor does a call again, without the cache."""
+        return getattr(self._thread, "alone", False)
 
     def is_seen_as(self, image_processor: Any) -> bool:
         """Whether this is what mlx-vlm finds as the attached processor's image processor."""

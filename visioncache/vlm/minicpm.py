@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from visioncache.vlm.layouts import Layout
-from visioncache.vlm.makers import ATTRIBUTE, Maker
+from visioncache.vlm.makers import ATTRIBUTE, LeftAlone, Maker
 from visioncache.vlm.swap import around, swapped
 
 if TYPE_CHECKING:
@@ -88,23 +88,24 @@ class Prompts(Maker):
                 name: [_end_to_end([of_none[0], *(one[name][0] for one in own)]) for own in made]
                 for name, of_none in original([[]]).items()
             }
-            self._thread.views = _ids(inputs[self._pixels])
+            self._thread.views = _flat(inputs[self._pixels])
             return inputs
 
         def in_order(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             self._thread.views = []
             outputs = original(*args, **kwargs)
-            if self._thread.views != _ids(outputs.get(self._pixels) or []):
-                raise _OtherOrder
+            made, given = self._thread.views, _flat(outputs.get(self._pixels) or [])
+            self._thread.views = []
+            # Images that have no place in the prompt are put before the others.
+            if len(made) != len(given) or not all(map(is_, made, given)):
+                raise LeftAlone
             return outputs
 
         def call(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-            # Frames of films stand among the views of images, and images without a place in the prompt
-            # before the others: the model's side looks at what it is given.
-            if not inspect.signature(original).bind(*args, **kwargs).arguments.get("videos"):
-                with suppress(_OtherOrder):
-                    return process(partial(in_order, original), *args, **kwargs)
-            return original(*args, **kwargs)
+            if inspect.signature(original).bind(*args, **kwargs).arguments.get("videos"):
+                # Their frames stand among the views of images: the model's side looks at what it is given.
+                return original(*args, **kwargs)
+            return process(partial(in_order, original), *args, **kwargs)
 
         undo.enter_context(
             swapped(self.target, **{self.method: around(type(self.target), self.method, preprocess)})
@@ -112,12 +113,8 @@ class Prompts(Maker):
         undo.enter_context(swapped(self._processor, **self.overrides(call)))
 
 
-class _OtherOrder(Exception):  # noqa: N818  # no error: what was asked is done in another way
-    """A prompt's views do not follow each other as its images did."""
-
-
-def _ids(views: Sequence[Sequence[Any]]) -> list[int]:
-    return [id(view) for of_prompt in views for view in of_prompt]
+def _flat(views: Sequence[Sequence[Any]]) -> list[Any]:
+    return [view for of_prompt in views for view in of_prompt]
 
 
 def _end_to_end(values: list[Any]) -> Any:
