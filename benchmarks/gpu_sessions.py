@@ -24,9 +24,10 @@ from PIL import Image
 from shapes import SHAPES, build
 
 from visioncache.study.arms import ARMS
-from visioncache.study.bench import BenchResult, bench, load_result
+from visioncache.study.benchmark import bench
 from visioncache.study.data import data_path
 from visioncache.study.machine import describe_machine
+from visioncache.study.result import BenchResult, load_result
 from visioncache.study.sessions import Session, load_session
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def main() -> None:
     parser.add_argument("--session", nargs="+", default=SESSIONS, help="sessions (default: album page)")
     parser.add_argument("--arms", nargs="+", default=ARMS, choices=ARMS)
     parser.add_argument("--prompt-cache", nargs="+", default=["off", "on"], choices=["off", "on"])
-    parser.add_argument("--trials", type=int, default=1)
+    parser.add_argument("--trials", type=int, default=3, help="runs of each session and arm (default 3)")
+    parser.add_argument("--warm-up", type=int, help="turns run before, unmeasured (default: the session)")
     parser.add_argument(
         "--layers", type=int, help="so many layers of the language model; noted in the result"
     )
@@ -73,6 +75,7 @@ def main() -> None:
                         [session],
                         arms=[arm for arm in options.arms if arm != "bound" or prompt_cache == "off"],
                         trials=options.trials,
+                        warm_up=options.warm_up,
                         max_tokens=1,
                         prompt_cache=prompt_cache == "on",
                         name=name,

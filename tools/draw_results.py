@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from visioncache.study.results import plot_results, published_results
+from visioncache.study.published import plot_results, published_results
 
 if __name__ == "__main__":
     target = Path(__file__).resolve().parents[1] / "docs" / "sessions.png"

@@ -7,10 +7,10 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from visioncache.bounds import positive_bytes, positive_entries, within
 from visioncache.flight import Flights
 from visioncache.journal import Journal
 from visioncache.keys import SOURCE_TAG, Key
+from visioncache.limits import positive_bytes, positive_entries, within
 from visioncache.lru import LRU, Slot
 from visioncache.records import CacheInfo, Counters, Delta, Entry
 from visioncache.sizes import format_size, nbytes

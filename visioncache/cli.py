@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from visioncache.study.bench import BenchResult
+    from visioncache.study.result import BenchResult
 
 ARMS = "none,mlx-vlm,visioncache,bound"
 
@@ -61,6 +61,9 @@ def _bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arms", default=ARMS, help=f"comma-separated (default {ARMS})")
     parser.add_argument("--trials", type=int, default=3, help="runs of each session and arm (default 3)")
     parser.add_argument("--out", type=Path, default=Path("out/bench.json"), help="the result file")
+    parser.add_argument(
+        "--warm-up", type=int, default=2, metavar="TURNS", help="turns run before, unmeasured (default 2)"
+    )
     parser.add_argument("--prompt-cache", action="store_true", help="keep earlier turns' keys and values too")
     _model_option(parser)
     parser.set_defaults(run=run_bench)
@@ -110,7 +113,7 @@ def run_bench(options: argparse.Namespace) -> int:
 
 def run_inspect(options: argparse.Namespace) -> int:
     """What a result file says."""
-    from visioncache.study.bench import load_result
+    from visioncache.study.result import load_result
 
     try:
         _show(load_result(options.result))
@@ -134,12 +137,19 @@ def _measure(
     from visioncache.study.sessions import load_session
 
     sessions = [load_session(name) for name in names]
-    if unknown := [arm for arm in arms if arm not in ARMS.split(",")]:
-        raise ValueError(f"no arm {unknown[0]!r}; there are: {ARMS}")
-    if trials < 1:
-        raise ValueError(f"--trials {trials}: at least 1")
-    from visioncache.study.bench import bench
+    from tqdm import tqdm
+
+    from visioncache.study.benchmark import bench, check_request
     from visioncache.study.demo import load_model
+
+    check_request(arms, trials, options.max_tokens)
+    _check_writable(out)
+
+    def keep(result: BenchResult) -> None:
+        try:
+            result.save(out)
+        except OSError as error:  # what was measured is worth more than its file
+            tqdm.write(f"visioncache: {out} was not written: {error.strerror}", file=sys.stderr)
 
     model, processor = load_model(options.model)
     return bench(
@@ -149,10 +159,20 @@ def _measure(
         arms=arms,
         trials=trials,
         max_tokens=options.max_tokens,
+        warm_up=getattr(options, "warm_up", 2),
         prompt_cache=getattr(options, "prompt_cache", False),
         name=options.model or "demo-vlm",
-        keep=lambda result: result.save(out),
+        keep=keep,
     )
+
+
+def _check_writable(path: Path) -> None:
+    """OSError now, rather than when everything is measured, for a file that can't be written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists()
+    path.open("ab").close()
+    if new:
+        path.unlink()
 
 
 def _show(result: BenchResult) -> None:

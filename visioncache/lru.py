@@ -7,7 +7,7 @@ from collections import OrderedDict
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from visioncache.bounds import within
+from visioncache.limits import within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from visioncache.sizes import format_size, leaves
+from visioncache.sizes import count, format_size, leaves
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -149,7 +149,8 @@ class Delta(Counters):
 
 def _lookups(counts: Counters | CacheInfo) -> str:
     stored = f"{counts.store_hits} from the store, " if counts.store_hits else ""
-    return f"{counts.hits} hits, {stored}{counts.misses} misses ({counts.hit_rate:.0%})"
+    hits, misses = count(counts.hits, "hit"), count(counts.misses, "miss", "misses")
+    return f"{hits}, {stored}{misses} ({counts.hit_rate:.0%})"
 
 
 def outline(value: Any) -> tuple[tuple[int, ...], str]:

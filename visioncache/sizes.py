@@ -1,4 +1,4 @@
-"""Bytes: of a feature value, and between `"2 GiB"` and an integer."""
+"""Bytes of a feature value, and how bytes and counts are written: `"2 GiB"`, `1 image`."""
 
 from __future__ import annotations
 
@@ -77,3 +77,8 @@ def format_size(size: float) -> str:
             return f"{size:.3g} {unit}"
     size /= 2**10
     return f"{size:.3g} TiB" if abs(size) < 999.5 else f"{size:,.0f} TiB"  # noqa: PLR2004
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """A number of things: `1 image`, `2 images`, `3 misses`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

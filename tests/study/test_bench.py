@@ -8,13 +8,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
+import pandas as pd
 import pytest
 
 from visioncache import VisionFeatureCache
 from visioncache.study.arms import ARMS
-from visioncache.study.bench import BenchResult, bench, load_result
+from visioncache.study.benchmark import bench
 from visioncache.study.data import data_path
 from visioncache.study.demo import load_model
+from visioncache.study.result import BenchResult, load_result
 from visioncache.study.sessions import load_session
 from visioncache.vlm import Chat, attach
 
@@ -89,7 +91,68 @@ def test_what_was_measured_is_kept_when_a_later_image_is_broken(
 
 def test_an_unknown_arm_is_named(loaded: tuple[Any, Any]) -> None:
     with pytest.raises(ValueError, match="no arm 'nine'; there are: none, mlx-vlm"):
-        bench(*loaded, [], arms=["nine"])
+        bench(*loaded, ["album"], arms=["nine"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ({"arms": "none"}, "arms='none': give a list"),
+        ({"arms": ["none", "none"]}, "'none' is asked for twice"),
+        ({"trials": 0}, "trials=0: at least 1"),
+        ({"max_tokens": -3}, "max_tokens=-3: at least 1"),
+        ({"sessions": []}, "no session to run"),
+        ({"sessions": ["albun"]}, "albun"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_first(
+    loaded: tuple[Any, Any], asked: dict[str, Any], line: str
+) -> None:
+    with pytest.raises(ValueError, match=line):
+        bench(*loaded, **{"sessions": ["album"], "progress": False, **asked})
+
+
+def test_an_attached_model_is_measured_as_if_it_were_not(loaded: tuple[Any, Any]) -> None:
+    model, processor = loaded
+    cache, album = VisionFeatureCache(), load_session("album")
+    with Chat(model, processor, cache) as chat:
+        chat.ask("What is this?", [CAT])
+        before = cache.info()
+        result = bench(model, processor, [replace(album, turns=album.turns[:2])], progress=False)
+        encodes = result.turns.groupby("arm")["encodes"].sum()
+        assert (encodes["none"], encodes["visioncache"]) == (2, 1)
+        assert cache.info() == before
+        assert chat.ask("Is this image an animal?").hits == 1
+
+
+def test_every_trial_begins_with_another_arm(loaded: tuple[Any, Any]) -> None:
+    arms = ["none", "visioncache"]
+    page = load_session("page")
+    turns = bench(*loaded, [replace(page, turns=page.turns[:1])], arms=arms, trials=3, progress=False).turns
+    assert list(turns["arm"]) == [*arms, *arms[::-1], *arms]
+    assert list(turns["trial"]) == [0, 0, 1, 1, 2, 2]
+
+
+def test_runs_of_other_sizes_and_prompt_caches_are_rows_of_their_own(result: BenchResult) -> None:
+    small = result.turns.assign(size="640x480", prompt_cache=False)
+    large = small.assign(size="1280x960", ttft_s=2 * small["ttft_s"])
+    both = BenchResult(pd.concat([small, large, large.assign(prompt_cache=True)]), result.machine)
+    alone, table = result.summary(), both.summary()
+    assert len(table) == 3 * len(alone)
+    assert list(table["turns"].unique()) == [4]
+    of_one = table[(table["size"] == "640x480")]
+    assert of_one["ttft_s"].tolist() == pytest.approx(alone["ttft_s"].tolist())
+    assert "1280x960" in both.table()
+
+
+def test_a_chat_that_nothing_observes_counts_nothing(loaded: tuple[Any, Any]) -> None:
+    turn = Chat(*loaded).ask("What is this?", [CAT])
+    assert (turn.encodes, turn.seconds) == (None, {})
+    assert "no cache" in str(turn)
+    chat = Chat(*loaded, VisionFeatureCache())
+    assert chat.ask("What is this?", [CAT]).encodes == 1
+    chat.close()
+    assert chat.ask("Is this image an animal?").encodes is None
 
 
 def test_branches_go_on_independently(loaded: tuple[Any, Any]) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     [
         (["demo", "--session", "nothing"], "no session 'nothing'; shipped are:"),
         (["bench", "album", "--arms", "none,fast"], "no arm 'fast'; there are:"),
-        (["bench", "album", "--trials", "0"], "--trials 0: at least 1"),
+        (["bench", "album", "--trials", "0"], "trials=0: at least 1"),
         (["demo", "--model", "/no/such/model"], "no model '/no/such/model' could be loaded"),
         (["inspect", "/no/such/file.json"], "/no/such/file.json"),
     ],

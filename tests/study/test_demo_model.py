@@ -13,7 +13,7 @@ import pytest
 from mlx_vlm.utils import prepare_inputs
 
 from visioncache import VisionFeatureCache
-from visioncache.study.bench import converse, grade
+from visioncache.study.benchmark import converse, grade
 from visioncache.study.demo import demo_model_path, load_model
 from visioncache.study.sessions import load_session, session_names
 from visioncache.vlm import Chat, attach

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from visioncache.study.bench import load_result
+from visioncache.study.result import load_result
 
 if TYPE_CHECKING:
     import pytest
@@ -33,6 +33,10 @@ def test_a_run_is_added_to_its_file_in_place_of_the_earlier_one(
         "--arms",
         "none",
         "visioncache",
+        "--trials",
+        "1",
+        "--warm-up",
+        "0",
         "--out",
         str(tmp_path),
     ]

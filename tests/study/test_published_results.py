@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
-from visioncache.study.bench import BenchResult, load_result
 from visioncache.study.data import data_path
-from visioncache.study.results import published_results
+from visioncache.study.published import published_results
+from visioncache.study.result import BenchResult, load_result
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,9 +15,9 @@ from PIL import Image
 from traces_for_tests import as_ints, best_possible, frame, needs_libcachesim, slow_lru, traces
 
 from visioncache.study import compare_granularity, replay, save_trace, workload
-from visioncache.study.bounds import belady, most_saved
 from visioncache.study.granularity import by_request
 from visioncache.study.images import ImageModel, draw, published
+from visioncache.study.optimum import belady, most_saved
 from visioncache.study.policies import POLICIES, available
 from visioncache.study.simulate_command import add_arguments, run_simulate
 from visioncache.study.traces import TraceError

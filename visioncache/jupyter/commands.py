@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from visioncache.jupyter.session import Session
     from visioncache.jupyter.widget import CacheView
     from visioncache.records import CacheInfo
-    from visioncache.study.bench import BenchResult
+    from visioncache.study.result import BenchResult
     from visioncache.study.sizing import Recommendation
     from visioncache.vlm.attach import Attached
 
@@ -206,8 +206,7 @@ def plot(session: Session, args: Namespace) -> Axes:
 )
 def bench(session: Session, args: Namespace) -> BenchResult:
     """Run a session without a cache, with mlx-vlm's, with this one, and with nothing left to save."""
-    from visioncache.study.bench import bench as run_bench
-    from visioncache.study.sessions import load_session
+    from visioncache.study.benchmark import bench as run_bench
 
     if args.model is not None:
         processor = None if args.processor is None else session.variable(args.processor)
@@ -216,17 +215,7 @@ def bench(session: Session, args: Namespace) -> BenchResult:
         pair = session.pair
     else:
         raise UsageError("bench what? `%vcache bench SESSION MODEL PROCESSOR`, or attach a model first")
-    turns = load_session(args.session)
-    cache = session.attached.cache if session.attached is not None else None
-    if session.attached is not None:  # every arm attaches what it needs, to a cache of its own
-        session.attached.detach()
-    try:
-        session.result = run_bench(*pair, [turns], trials=args.trials)
-    finally:
-        if cache is not None and session.pair is not None:
-            from visioncache.vlm.attach import attach as attach_to
-
-            session.attached = attach_to(*session.pair, cache)
+    session.result = run_bench(*pair, [args.session], trials=args.trials)
     return session.result
 
 

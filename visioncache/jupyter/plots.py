@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from visioncache.sizes import format_size
+from visioncache.study.result import run_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,15 +61,14 @@ def ttft(results: Any, ax: Axes | None = None) -> Axes:
     """
     ax = _axes(ax)
     turns = _turns(results)
-    order = {
-        pair: i for i, pair in enumerate(dict.fromkeys(zip(turns["session"], turns["turn"], strict=True)))
-    }
+    which = [*run_columns(turns), "turn"]
+    order = {turn: i for i, turn in enumerate(dict.fromkeys(turns[which].itertuples(index=False, name=None)))}
     for arm, rows in turns.groupby("arm", sort=False):
-        times = rows.groupby(["session", "turn"], sort=False)["ttft_s"].median()
-        at = [order[pair] for pair in times.index]
+        times = rows.groupby(which, sort=False)["ttft_s"].median()
+        at = [order[turn] for turn in times.index]
         colour, marker = ARMS.get(str(arm), (PURPLE, "v"))
         ax.plot(at, times.to_numpy(), color=colour, marker=marker, markersize=5, label=str(arm))
-    ax.set_xticks(range(len(order)), [str(turn) for _, turn in order])
+    ax.set_xticks(range(len(order)), [str(turn[-1]) for turn in order])
     _from_zero(ax)
     return _finish(ax, "Time to first token", "turn", "seconds", legend=True)
 
@@ -78,8 +78,9 @@ def stages(results: Any, ax: Axes | None = None) -> Axes:
     ax = _axes(ax)
     turns = _turns(results)
     columns = [f"{stage}_s" for stage in STAGES if f"{stage}_s" in turns]
-    sums = turns.groupby(["arm", "session", "trial"], sort=False)[columns].sum()
-    medians = sums.groupby(["arm", "session"], sort=False).median().groupby("arm", sort=False).sum()
+    runs = ["arm", *run_columns(turns)]
+    sums = turns.groupby([*runs, "trial"], sort=False)[columns].sum()
+    medians = sums.groupby(runs, sort=False).median().groupby("arm", sort=False).sum()
     left = np.zeros(len(medians))
     for column in columns:
         colour, hatch = STAGES[column.removesuffix("_s")]

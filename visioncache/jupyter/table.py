@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from visioncache.cache import VisionFeatureCache
     from visioncache.records import CacheInfo, Counters, Delta, Entry
-    from visioncache.study.bench import BenchResult
+    from visioncache.study.result import BenchResult
     from visioncache.vlm.chat import Turn
 
 ROWS = 20
@@ -126,12 +126,12 @@ def delta_html(delta: Delta) -> str:
 
 def turn_html(turn: Turn) -> str:
     """A turn of a chat: question, answer, and a line of what it took."""
+    counted = [_count(turn.hits, "hit", "hits"), _count(turn.misses, "miss", "misses")]
+    counted.append((format_size(turn.nbytes), "held"))
     facts = [
         (format_seconds(turn.ttft), "to the first token"),
         _count(turn.images, "image", "images"),
-        _count(turn.hits, "hit", "hits"),
-        _count(turn.misses, "miss", "misses"),
-        (format_size(turn.nbytes), "held"),
+        *(counted if turn.encodes is not None else []),
         *((format_seconds(spent), stage) for stage, spent in turn.seconds.items() if spent >= _SHOWN_S),
     ]
     said = f"<div><i>{escape(turn.question)}</i></div><div>{escape(turn.text)}</div>"
@@ -140,7 +140,7 @@ def turn_html(turn: Turn) -> str:
 
 def bench_html(result: BenchResult) -> str:
     """A benchmark: a row a session and arm, medians over trials."""
-    chip = str(result.machine.get("chip") or result.machine.get("processor") or "")
+    chip = str(result.machine.get("chip", ""))
     agree = "every arm gave the same tokens" if result.tokens_equal else "THE ARMS' TOKENS DIFFER"
     caption = " \N{MIDDLE DOT} ".join(filter(None, [result.model, chip, agree]))
     frame = result.summary()

@@ -106,7 +106,7 @@ def arm_chat(
         with attach(model, processor, cache):
             yield partial(Chat, model, processor, cache, **options)
     elif arm == "bound":
-        yield partial(BoundChat, model, processor, **options)
+        yield partial(BoundChat, model, processor, stages=Stages(), **options)
     elif arm in {"none", "mlx-vlm"}:
         stages = Stages()
         if arm == "mlx-vlm":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from visioncache.study.bounds import Outcome
+from visioncache.study.optimum import Outcome
 
 if TYPE_CHECKING:
     from visioncache.study.policies import Asked

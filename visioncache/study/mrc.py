@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from visioncache.study.bounds import previous_use
+from visioncache.study.optimum import previous_use
 from visioncache.study.traces import TraceError, TraceLike, requests
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from visioncache.cache import VisionFeatureCache
-from visioncache.study.bounds import Outcome
 from visioncache.study.gdsf import gdsf
+from visioncache.study.optimum import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

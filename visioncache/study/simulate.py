@@ -10,8 +10,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from visioncache.sizes import parse_size
-from visioncache.study.bounds import belady, most_saved, reusable
 from visioncache.study.mrc import By, as_arrays
+from visioncache.study.optimum import belady, most_saved, reusable
 from visioncache.study.policies import POLICIES, Asked, available, run_policy
 from visioncache.study.traces import TraceLike, requests
 

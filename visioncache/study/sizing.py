@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from visioncache.sizes import format_size
-from visioncache.study.bounds import reusable
 from visioncache.study.mrc import as_arrays, lru_distances
+from visioncache.study.optimum import reusable
 from visioncache.study.traces import TraceLike, requests
 
 

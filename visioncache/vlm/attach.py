@@ -69,6 +69,11 @@ def attachment_of(model: Any, cache: VisionFeatureCache) -> Attached | None:
     return hooks.find(model, cache)
 
 
+def attachments_of(model: Any, processor: Any) -> list[Attached]:
+    """Everything that is attached to a model or its processor now."""
+    return [one for one in hooks.current() if one.model is model or one.processor is processor]
+
+
 class Attached:
     """A model and its processor while they use a cache; `with` or `detach()` ends it."""
 
@@ -90,15 +95,20 @@ class Attached:
         self.requests = Requests()
         self.thumbnails = Thumbnails()
         self.model = model
+        self.processor = processor
         self._fingerprint = Fingerprint(model, family.projector, family.vision)
         self._bypassed = 0
         self.pixel_side = None if processor is None else PixelSide(self, processor)
         """The processor's side, when a processor is attached."""
         tokenizer = None if processor is None else PlaceholderSide.of(model, processor)
+        sides = (FeatureSide(self, model), self.pixel_side, tokenizer)
+        self._sides: list[Any] = [side for side in sides if side is not None]
+        self._attach()
+
+    def _attach(self) -> None:
         with ExitStack() as undo:  # what goes wrong half-way leaves nothing attached
-            for side in (FeatureSide(self, model), self.pixel_side, tokenizer):
-                if side is not None:
-                    side.attach(undo)
+            for side in self._sides:
+                side.attach(undo)
             hooks.add(self)
             undo.callback(hooks.remove, self)
             self._undo = undo.pop_all()
@@ -108,6 +118,11 @@ class Attached:
         """What keys hold besides the image: family, weights, versions."""
         settings = [f"/{name}={getattr(self.model.config, name)}" for name in self.family.settings]
         return f"{self.family.name}/{self._fingerprint.digest}/{versions()}{''.join(settings)}"
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether it has not ended."""
+        return self in hooks.current()
 
     @property
     def active(self) -> bool:
@@ -127,6 +142,15 @@ class Attached:
         finally:
             self._bypassed -= 1
 
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Detached inside this block, the model and the processor as they were; attached again after it."""
+        self.detach()
+        try:
+            yield
+        finally:
+            self._attach()
+
     def detach(self) -> None:
         """Restore the model and the processor exactly; doing it twice does no harm."""
         self._undo.close()
@@ -138,7 +162,7 @@ class Attached:
         self.detach()
 
     def __repr__(self) -> str:
-        state = f"attached to {self.cache!r}" if hooks.is_attached(self) else "detached"
+        state = f"attached to {self.cache!r}" if self.is_attached else "detached"
         return f"Attached({self.family.name}, {state})"
 
 

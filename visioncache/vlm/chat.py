@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import mlx_vlm
 from mlx_vlm.prompt_utils import apply_chat_template
 
-from visioncache.sizes import format_size
+from visioncache.sizes import count, format_size
 from visioncache.vlm.attach import attach, attachment_of
 from visioncache.vlm.sources import open_source
 from visioncache.vlm.stages import STAGES, Stages, StageTotals
@@ -38,9 +38,9 @@ class Turn:
     elapsed: float
     """Seconds until the last one."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """`key`, `decode`, `preprocess`, `tower`, and the rest of the TTFT as `prefill`."""
-    encodes: int = 0
-    """Images that went through the vision tower."""
+    """`key`, `decode`, `preprocess`, `tower`, and the rest of the TTFT as `prefill`, as far as measured."""
+    encodes: int | None = 0
+    """Images that went through the vision tower; None where nobody counted, in a chat without a cache."""
     hits: int = 0
     misses: int = 0
     nbytes: int = 0
@@ -49,11 +49,13 @@ class Turn:
     """Prompt tokens whose keys and values were kept from an earlier turn."""
 
     def __str__(self) -> str:
-        return (
-            f"{self.text}\n[turn {self.index}: {self.images} images, first token after "
-            f"{self.ttft * 1000:.0f} ms, {self.hits} hits, {self.misses} misses, "
-            f"{format_size(self.nbytes)} held]"
-        )
+        facts = [count(self.images, "image"), f"first token after {self.ttft * 1000:.0f} ms"]
+        if self.encodes is None:
+            facts.append("no cache, so nothing else was measured")
+        else:
+            facts += [count(self.hits, "hit"), count(self.misses, "miss", "misses")]
+            facts.append(f"{format_size(self.nbytes)} held")
+        return f"{self.text}\n[turn {self.index}: {', '.join(facts)}]"
 
     def _repr_html_(self) -> str:
         from visioncache.jupyter.table import turn_html
@@ -101,7 +103,7 @@ class Chat:
             self._attached = attachment_of(model, cache)
             if self._attached is None:
                 self._attached = self._owned = attach(model, processor, cache)
-        self._stages = self._attached.stages if self._attached is not None else stages or Stages()
+        self._given_stages = stages
 
     def ask(self, text: str, images: Sequence[Any] = ()) -> Turn:
         """Ask something, showing further images with it; an exception leaves the chat as it was.
@@ -117,12 +119,13 @@ class Chat:
         held = self.cache.info() if self.cache is not None else None
         pieces, last, tokens, ttft = [], None, [], 0.0
         stream = self._generate(messages, shown)  # lazy: the clock starts before any of its work
-        before = self._stages.totals()
+        stages = self._stages()
+        before = stages.totals() if stages else None
         start = time.perf_counter()
         for last in stream:
             if not ttft:
                 ttft = time.perf_counter() - start
-                spent = self._stages.totals().since(before)
+                spent = stages.totals().since(before) if stages and before else None
             if last.token is not None and last.finish_reason is None:
                 tokens.append(int(last.token))
             pieces.append(last.text)
@@ -142,8 +145,8 @@ class Chat:
             prompt_tokens=last.prompt_tokens,
             ttft=ttft,
             elapsed=elapsed,
-            seconds=_breakdown(spent, ttft),
-            encodes=spent.counts["tower"],
+            seconds=_breakdown(spent, ttft) if spent else {},
+            encodes=spent.counts["tower"] if spent else None,
             hits=now.hits - held.hits if now and held else 0,
             misses=now.misses - held.misses if now and held else 0,
             nbytes=now.nbytes if now else 0,
@@ -162,7 +165,7 @@ class Chat:
             self.cache,
             prompt_cache=self._prompt_cache is not None,
             on_text=self._on_text,
-            stages=self._stages,
+            stages=self._given_stages,
             **self._options,
         )
         other.turns = self.turns.copy()
@@ -193,6 +196,11 @@ class Chat:
         if self._prompt_cache is not None:
             options["prompt_cache_state"] = self._prompt_cache.state_for(images)
         return self._stream(prompt, images, options)
+
+    def _stages(self) -> Stages | None:
+        """Who counts what a turn takes: nobody, in a chat whose model is attached to nothing."""
+        attached = self._attached
+        return attached.stages if attached is not None and attached.is_attached else self._given_stages
 
     def _stream(self, prompt: str, images: list[Any], options: dict[str, Any]) -> Iterator[Any]:
         return iter(

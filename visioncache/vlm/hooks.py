@@ -50,14 +50,14 @@ def remove(attached: Attached) -> None:
                     setattr(module, name, _theirs[name])
 
 
-def is_attached(attached: Attached) -> bool:
-    """Whether an attachment has not ended."""
-    return attached in _attached
-
-
 def find(model: Any, cache: Any) -> Attached | None:
     """The attachment of a model to a cache, if there is one now."""
     return next((a for a in _attached if a.model is model and a.cache is cache), None)
+
+
+def current() -> list[Attached]:
+    """Every attachment that has not ended."""
+    return _attached.copy()
 
 
 def attached_to(cache: Any) -> list[Attached]:

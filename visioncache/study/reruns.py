@@ -1,4 +1,4 @@
-"""Running a recorded trace again through the real cache, event for event."""
+"""Reruns: a recorded trace again through the real cache, event for event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recording: a session held with a real model, and the trace that its cache leaves."""
+"""Traced sessions: a session held with a real model, and the trace that its cache leaves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from visioncache.cache import VisionFeatureCache
-from visioncache.study.bench import converse
+from visioncache.study.benchmark import converse
 from visioncache.study.traces import trace_frame
 from visioncache.vlm.attach import attach
 from visioncache.vlm.chat import Chat

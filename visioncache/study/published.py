@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from visioncache.study.bench import load_result
 from visioncache.study.data import data_path
+from visioncache.study.result import load_result
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,12 +1,11 @@
-"""bench: sessions under every arm, interleaved, after a warm-up, with the proof that answers agree."""
+"""Benchmark: sessions under every arm, interleaved, after a warm-up, with the proof that answers agree."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import sys
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +13,11 @@ import mlx.core as mx
 import pandas as pd
 from tqdm import tqdm
 
-from visioncache.sizes import format_size
 from visioncache.study.arms import ARMS, arm_chat
 from visioncache.study.machine import describe_machine
+from visioncache.study.result import BenchResult
+from visioncache.study.sessions import load_session
+from visioncache.vlm.attach import attachments_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,103 +25,15 @@ if TYPE_CHECKING:
     from visioncache.study.sessions import Session
     from visioncache.vlm.chat import Chat, Turn
 
-FORMAT = 2
-"""Of result files."""
-
-
-@dataclass
-class BenchResult:
-    """Every turn of every trial, and where they were measured."""
-
-    turns: pd.DataFrame
-    """A row a turn: session, arm, trial, turn, ttft_s, its stages, hits, encodes, bytes, answers."""
-    machine: dict[str, Any] = field(default_factory=dict)
-    model: str = ""
-    about: str = ""
-    """What the model is, where its name does not tell."""
-
-    @property
-    def tokens_equal(self) -> bool:
-        """Whether every arm answered every turn with the same tokens as the first arm."""
-        return bool(self.turns["tokens_equal"].all())
-
-    def _repr_html_(self) -> str:
-        from visioncache.jupyter.table import bench_html
-
-        return bench_html(self)
-
-    def summary(self) -> pd.DataFrame:
-        """A row a session and arm: medians over trials of what its turns add up to."""
-        sums = self.turns.groupby(["session", "arm", "trial"], sort=False).agg(
-            turns=("turn", "size"),
-            ttft_s=("ttft_s", "sum"),
-            hits=("hits", "sum"),
-            misses=("misses", "sum"),
-            encodes=("encodes", "sum"),
-            held_bytes=("held_bytes", "last"),
-            peak_bytes=("peak_bytes", "max"),
-            tokens_equal=("tokens_equal", "all"),
-            correct=("correct", "mean"),
-        )
-        table = sums.groupby(["session", "arm"], sort=False).agg(
-            {name: "median" for name in sums.columns if name != "tokens_equal"} | {"tokens_equal": "all"}
-        )
-        whole = ["turns", "hits", "misses", "encodes", "held_bytes", "peak_bytes"]
-        table[whole] = table[whole].astype(int)
-        return table.reset_index()
-
-    def table(self) -> str:
-        """The summary as text: seconds, counts, bytes, and whether tokens and answers are right."""
-        shown = self.summary()
-        baseline = shown[shown["arm"] == "mlx-vlm"].set_index("session")["ttft_s"]
-        against = shown["session"].map(baseline)
-        shown.insert(4, "of mlx-vlm", (shown["ttft_s"] / against).map(lambda r: f"{r:.2f}" if r > 0 else "-"))
-        shown["ttft_s"] = shown["ttft_s"].map(lambda s: f"{s:.2f}")
-        shown["held_bytes"] = shown["held_bytes"].map(format_size)
-        shown["peak_bytes"] = shown["peak_bytes"].map(format_size)
-        shown["correct"] = shown["correct"].map(lambda c: "-" if pd.isna(c) else f"{c:.0%}")
-        shown["tokens_equal"] = shown["tokens_equal"].map({True: "yes", False: "NO"})
-        names = {
-            "ttft_s": "sum of TTFT (s)",
-            "held_bytes": "held",
-            "peak_bytes": "peak",
-            "tokens_equal": "same tokens",
-        }
-        return str(shown.rename(columns=names).to_string(index=False))
-
-    def save(self, path: str | Path) -> Path:
-        """Write everything as JSON, raw trials included; the folder is made."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        rows = json.loads(self.turns.to_json(orient="records"))
-        content = {
-            "format": FORMAT,
-            "model": self.model,
-            "about": self.about,
-            "machine": self.machine,
-            "turns": rows,
-        }
-        target.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        return target
-
-
-def load_result(path: str | Path) -> BenchResult:
-    """A result that `save` wrote; ValueError for any other file."""
-    content = json.loads(Path(path).read_text(encoding="utf-8"))
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(f"{path} is not a result of `visioncache bench` (format {FORMAT})")
-    return BenchResult(
-        pd.DataFrame(content["turns"]), content["machine"], content["model"], content.get("about", "")
-    )
-
 
 def bench(
     model: Any,
     processor: Any,
-    sessions: Iterable[Session],
+    sessions: Iterable[Session | str | Path],
     *,
     arms: Sequence[str] = ARMS,
     trials: int = 1,
+    warm_up: int | None = 2,
     max_tokens: int = 16,
     prompt_cache: bool = False,
     name: str = "",
@@ -129,14 +42,17 @@ def bench(
 ) -> BenchResult:
     """Run sessions under every arm, trial by trial in turn, each arm with a fresh cache.
 
-    The first two turns of each session are run once before under each arm, and thrown away.
+    Each trial begins with another arm, so that none is always the first. Whatever is attached to the
+    model or the processor is detached meanwhile.
 
     Args:
         model: what `mlx_vlm.load` returned first.
         processor: what it returned second.
-        sessions: what to ask.
+        sessions: what to ask: sessions, names of shipped ones or paths.
         arms: some of `ARMS`; the first is what the others' tokens are compared with.
         trials: how often each session is run under each arm.
+        warm_up: how many turns of each session are run once before under each arm, and thrown away;
+            None for all, which a GPU wants that prepares kernels for the shapes it meets.
         max_tokens: the longest answer.
         prompt_cache: let every arm keep the keys and values of earlier turns too.
         name: what to call the model in the result.
@@ -145,25 +61,35 @@ def bench(
             interrupted or failing run loses nothing.
 
     Raises:
-        ValueError: there is no such arm, or an image can't be read.
+        ValueError: there is no such arm or session, nothing is asked for, or an image can't be read.
     """
-    unknown = [arm for arm in arms if arm not in ARMS]
-    if unknown or not arms:
-        raise ValueError(f"no arm {', '.join(unknown)!r}; there are: {', '.join(ARMS)}")
-    runs = [(s, trial, arm) for s in sessions for trial in range(trials) for arm in arms]
+    check_request(arms, trials, max_tokens)
+    asked = [load_session(item) if isinstance(item, (str, Path)) else item for item in sessions]
+    if not asked:
+        raise ValueError("no session to run; load_session('album') is one")
+    turns_in_turn = [[*arms[start:], *arms[:start]] for start in range(len(arms))]
+    runs = [
+        (session, trial, arm)
+        for session in asked
+        for trial in range(trials)
+        for arm in turns_in_turn[trial % len(arms)]
+    ]
     result = BenchResult(pd.DataFrame(), describe_machine(), name)
     rows: list[dict[str, Any]] = []
     expected: dict[tuple[str, int], list[int]] = {}
     warm: set[tuple[str, str]] = set()
     total = sum(len(session.turns) for session, _, _ in runs)
-    with tqdm(total=total, unit="turn", file=sys.stderr, disable=not progress) as bar:
+    with ExitStack() as stack:
+        for attached in attachments_of(model, processor):
+            stack.enter_context(attached.suspended())
+        bar = stack.enter_context(tqdm(total=total, unit="turn", file=sys.stderr, disable=not progress))
         for session, trial, arm in runs:
             bar.set_description(f"{session.name}: {arm}")
             options = {"max_tokens": max_tokens, "prompt_cache": prompt_cache}
             if (session.name, arm) not in warm:
                 warm.add((session.name, arm))
                 with arm_chat(arm, model, processor, max_size=session.max_size, **options) as start:
-                    for _ in itertools.islice(converse(session, start), 2):
+                    for _ in itertools.islice(converse(session, start), warm_up):
                         pass
             with arm_chat(arm, model, processor, max_size=session.max_size, **options) as start:
                 mx.reset_peak_memory()
@@ -178,6 +104,20 @@ def bench(
             if keep is not None:
                 keep(result)
     return result
+
+
+def check_request(arms: Sequence[str], trials: int, max_tokens: int) -> None:
+    """ValueError, in one line, for what can't be measured."""
+    if isinstance(arms, str) or not arms:
+        raise ValueError(f"arms={arms!r}: give a list of some of {', '.join(ARMS)}")
+    for number, arm in enumerate(arms):
+        if arm not in ARMS:
+            raise ValueError(f"no arm {arm!r}; there are: {', '.join(ARMS)}")
+        if arm in arms[:number]:
+            raise ValueError(f"arm {arm!r} is asked for twice")
+    for name, number in (("trials", trials), ("max_tokens", max_tokens)):
+        if number < 1:
+            raise ValueError(f"{name}={number}: at least 1")
 
 
 def converse(session: Session, start: Callable[[], Chat]) -> Iterator[Turn]:

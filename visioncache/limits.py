@@ -1,4 +1,4 @@
-"""Bounds: how many entries and bytes a cache may hold; None is no bound."""
+"""Limits: how many entries and bytes a cache may hold; None is no limit."""
 
 from __future__ import annotations
 

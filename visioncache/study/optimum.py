@@ -1,4 +1,4 @@
-"""What no cache can beat: Belady's MIN, a bound for values of many sizes, and the compulsory floor."""
+"""Optimum: what no cache can beat: Belady's MIN, a bound for values of many sizes, the compulsory floor."""
 
 from __future__ import annotations
 

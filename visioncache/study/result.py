@@ -1,0 +1,108 @@
+"""Result: what a benchmark measured, turn by turn, and where; as a table and as a file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from visioncache.sizes import format_size
+
+FORMAT = 2
+"""Of result files."""
+
+
+@dataclass
+class BenchResult:
+    """Every turn of every trial, and where they were measured."""
+
+    turns: pd.DataFrame
+    """A row a turn: session, arm, trial, turn, ttft_s, its stages, hits, encodes, bytes, answers."""
+    machine: dict[str, Any] = field(default_factory=dict)
+    model: str = ""
+    about: str = ""
+    """What the model is, where its name does not tell."""
+
+    @property
+    def tokens_equal(self) -> bool:
+        """Whether every arm answered every turn with the same tokens as the first arm."""
+        return bool(self.turns["tokens_equal"].all())
+
+    def _repr_html_(self) -> str:
+        from visioncache.jupyter.table import bench_html
+
+        return bench_html(self)
+
+    def summary(self) -> pd.DataFrame:
+        """A row a run (see `run_columns`) and arm: medians over trials of what its turns add up to."""
+        sums = self.turns.groupby([*run_columns(self.turns), "arm", "trial"], sort=False).agg(
+            turns=("turn", "size"),
+            ttft_s=("ttft_s", "sum"),
+            hits=("hits", "sum"),
+            misses=("misses", "sum"),
+            encodes=("encodes", "sum"),
+            held_bytes=("held_bytes", "last"),
+            peak_bytes=("peak_bytes", "max"),
+            tokens_equal=("tokens_equal", "all"),
+            correct=("correct", "mean"),
+        )
+        table = sums.groupby([*run_columns(self.turns), "arm"], sort=False).agg(
+            {name: "median" for name in sums.columns if name != "tokens_equal"} | {"tokens_equal": "all"}
+        )
+        whole = ["turns", "hits", "misses", "encodes", "held_bytes", "peak_bytes"]
+        table[whole] = table[whole].astype(int)
+        return table.reset_index()
+
+    def table(self) -> str:
+        """The summary as text: seconds, counts, bytes, and whether tokens and answers are right."""
+        shown, runs = self.summary(), run_columns(self.turns)
+        baseline = shown[shown["arm"] == "mlx-vlm"].set_index(runs)["ttft_s"].rename("baseline")
+        ratios = shown["ttft_s"] / shown.join(baseline, on=runs)["baseline"]
+        place = list(shown.columns).index("ttft_s") + 1
+        shown.insert(place, "of mlx-vlm", ratios.map(lambda r: f"{r:.2f}" if r > 0 else "-"))
+        shown["ttft_s"] = shown["ttft_s"].map(lambda s: f"{s:.2f}")
+        shown["held_bytes"] = shown["held_bytes"].map(format_size)
+        shown["peak_bytes"] = shown["peak_bytes"].map(format_size)
+        shown["correct"] = shown["correct"].map(lambda c: "-" if pd.isna(c) else f"{c:.0%}")
+        shown["tokens_equal"] = shown["tokens_equal"].map({True: "yes", False: "NO"})
+        names = {
+            "ttft_s": "sum of TTFT (s)",
+            "held_bytes": "held",
+            "peak_bytes": "peak",
+            "tokens_equal": "same tokens",
+        }
+        return str(shown.rename(columns=names).to_string(index=False))
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything as JSON, raw trials included; the folder is made."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        rows = json.loads(self.turns.to_json(orient="records"))
+        content = {
+            "format": FORMAT,
+            "model": self.model,
+            "about": self.about,
+            "machine": self.machine,
+            "turns": rows,
+        }
+        target.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        return target
+
+
+def load_result(path: str | Path) -> BenchResult:
+    """A result that `save` wrote; ValueError for any other file."""
+    content = json.loads(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"{path} is not a result of `visioncache bench` (format {FORMAT})")
+    return BenchResult(
+        pd.DataFrame(content["turns"]), content["machine"], content["model"], content.get("about", "")
+    )
+
+
+def run_columns(turns: pd.DataFrame) -> list[str]:
+    """Columns that tell runs apart: the session; where there are several, size and prompt cache too."""
+    several = [name for name in ("size", "prompt_cache") if name in turns and len(turns[name].unique()) > 1]
+    return ["session", *several]
