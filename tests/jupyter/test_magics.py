@@ -379,15 +379,19 @@ def test_a_session_is_benched_and_its_latency_plotted(
     path = tmp_path / "short.jsonl"
     turns = [{"session": "short"}, {"ask": "What is this?", "images": ["cat.png"], "expect": "cat"}]
     path.write_text("\n".join(map(json.dumps, turns)))
+    model, _ = pair
+    own = type(model)
     attached = run(shell, "%vcache attach model processor")
     result = run(shell, f"%vcache bench {path} --trials 2")
     assert result.tokens_equal
     assert len(result.turns) == 8
     arms = [line.get_label() for line in run(shell, "%vcache plot latency").lines]
     assert arms == ["none", "mlx-vlm", "visioncache", "bound"]
-    assert "detached" in repr(attached)  # every arm had the model to itself
-    with pytest.raises(RuntimeError, match="attached already"):  # and then it was attached again
-        attach(*pair, shell.user_ns["cache"])
+    encodes = result.turns.groupby("arm")["encodes"].sum()
+    assert encodes["none"] == encodes["mlx-vlm"] == 2  # every arm had the model to itself
+    assert len(shell.user_ns["cache"]) == 0
+    assert attached.is_attached  # and then it was attached again
+    assert type(model) is not own
 
 
 def test_unloading_leaves_nothing_behind(shell: InteractiveShell, pair: Any) -> None:

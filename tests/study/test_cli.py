@@ -50,5 +50,8 @@ def test_families_prints_a_record_for_each_of_the_61(capsys: pytest.CaptureFixtu
     assert main(["families", "--json"]) == 0
     records = json.loads(capsys.readouterr().out)
     assert len({record["family"] for record in records}) == 61
+    assert all(record["supported"] and not record["reason"] for record in records)
+    assert {record["granularity"] for record in records} == {"image", "request"}
+    assert all(record["skips"] for record in records)
     assert main(["families"]) == 0
     assert "| `qwen2_5_vl` | per image |" in capsys.readouterr().out

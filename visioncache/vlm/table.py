@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 
 
 def family_records() -> list[dict[str, Any]]:
-    """One object a family: family, kin, granularity, entry, skips, side_outputs, exact.
+    """One object a family: family, kin, supported, granularity, entry, skips, side_outputs, exact, reason.
 
-    Granularity is `image` or `request`; an entry may hold less than an image, a `tile` of it.
+    Granularity is `image` or `request`; an entry may hold less than an image, a `tile` of it. `reason`
+    is why a family is not supported; every family of this mlx-vlm is.
     """
     records = [_record(family) for family in FAMILIES.values()]
     return sorted(records, key=lambda record: str(record["family"]))
@@ -40,9 +41,11 @@ def _record(family: Family) -> dict[str, Any]:
     return {
         "family": family.name,
         "kin": list(family.kin),
+        "supported": True,
         "granularity": "request" if family.granularity == "request" else "image",
         "entry": family.granularity,
         "skips": [*before, *vision],
         "side_outputs": family.side_outputs,
         "exact": list(family.proven),
+        "reason": "",
     }
