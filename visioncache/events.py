@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Kind = Literal["hit", "miss", "put", "evict", "reject", "pop", "clear", "resize", "store-hit", "store-error"]
 
+LOOKUPS: tuple[Kind, ...] = ("hit", "store-hit", "miss")
+"""What a look-up ends in: memory has it, only the store has it, nobody has it."""
+
 NO_TAGS: Mapping[str, Any] = {}
 
 TRACE_VERSION = 1

@@ -583,3 +583,36 @@ def test_without_a_store_flush_and_close_have_nothing_to_do() -> None:
     assert cache.flush(0)
     assert cache.close()
     assert cache.info().store is None
+
+
+def test_what_the_store_answered_is_told_wherever_look_ups_are(tmp_path: Path) -> None:
+    pytest.importorskip("IPython")
+    from visioncache.jupyter import plots, table
+    from visioncache.jupyter.snapshot import History, Names, snapshot
+    from visioncache.study import miss_ratio_curve, recommend
+    from visioncache.study.traces import requests, trace_frame
+
+    cache = VisionFeatureCache(1, store=str(tmp_path))
+    for name in "ab":
+        cache.put(name, mx.zeros((8,)), seconds=1.0)
+    cache.flush()
+    history = History(clock=lambda: 0.0)
+    with cache.watch() as delta:
+        for name in "abb":
+            cache.get(name)
+    cache.get("c")
+    history.add(cache.info())
+    for html in (cache._repr_html_(), table.info_html(cache.info()), table.delta_html(delta)):
+        assert "<b>2</b> from the store" in html
+    assert "100%" in table.delta_html(delta)
+    view, _ = snapshot(cache, Names(), now=0.0)
+    assert (view["hits"], view["store_hits"], view["misses"]) == (1, 2, 1)
+    assert history.rows()[0][1:3] == [3, 1]
+    line = plots.hit_rate(cache).lines[-1]
+    assert list(line.get_ydata()) == [1, 1, 1, 0.75]
+    asked = requests(trace_frame(cache.events))
+    assert list(asked["outcome"]) == ["store-hit", "store-hit", "hit"]
+    assert list(asked["nbytes"]) == [32, 32, 32]
+    assert recommend(cache.events).ceiling == pytest.approx(1 / 3)
+    assert miss_ratio_curve(cache.events, capacities=[2])["miss_ratio"].tolist() == pytest.approx([2 / 3])
+    cache.close()

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 def advice(cache: VisionFeatureCache) -> str:
     """What `recommend` says of a cache's events; "" until something was asked for again."""
-    if not cache.info().hits and not cache.info().evictions:
+    info = cache.info()
+    if not (info.hits or info.store_hits or info.evictions):
         return ""  # nothing can have been asked for again, so pandas need not be loaded to say so
     from visioncache.study.sizing import recommend
     from visioncache.study.traces import TraceError

@@ -33,10 +33,11 @@ class CellDelta(Delta):
         """Everything that happened in a cache that was created in the cell."""
         info, delta = cache.info(), Delta()
         delta.hits, delta.misses, delta.puts = info.hits, info.misses, info.puts
+        delta.store_hits = info.store_hits
         delta.evictions, delta.rejects = info.evictions, info.rejects
         delta.seconds_saved, delta.nbytes = info.seconds_saved, info.nbytes
         for event in cache.events:
-            delta.bytes_added += event.nbytes if event.kind == "put" else 0
+            delta.bytes_added += event.nbytes if event.kind in ("put", "store-hit") else 0
             delta.bytes_evicted += event.nbytes if event.kind == "evict" else 0
         return delta
 

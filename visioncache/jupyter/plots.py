@@ -17,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
+from visioncache.events import LOOKUPS
 from visioncache.sizes import format_size
 from visioncache.study.result import run_columns
 
@@ -133,11 +134,9 @@ def memory(source: VisionFeatureCache | Iterable[Event], ax: Axes | None = None)
 def hit_rate(
     source: VisionFeatureCache | Iterable[Event], ax: Axes | None = None, *, window: int = 50
 ) -> Axes:
-    """The share of look-ups that hit, over all until then and over the last `window` of them."""
+    """The share of look-ups answered, by memory or a store: of all until then, and of the last `window`."""
     ax = _axes(ax)
-    found = np.array(
-        [event.kind == "hit" for event in _events(source) if event.kind in ("hit", "miss")], float
-    )
+    found = np.array([event.kind != "miss" for event in _events(source) if event.kind in LOOKUPS], float)
     count = np.arange(1, len(found) + 1)
     total = np.cumsum(found)
     recent = total.copy()
@@ -157,7 +156,7 @@ def reuse_distance(source: VisionFeatureCache | Iterable[Event], ax: Axes | None
     """
     ax = _axes(ax)
     distances = _reuse_distances(
-        event.key.text for event in _events(source) if event.kind in ("hit", "miss") and event.key
+        event.key.text for event in _events(source) if event.kind in LOOKUPS and event.key
     )
     top = max(distances, default=0)
     counts = np.bincount(np.array(distances, int), minlength=top + 1)
@@ -277,7 +276,7 @@ def _bytes_over_time(source: Any) -> tuple[list[float], list[int], list[int]]:
     for event in _events(source):
         start = event.time if start is None else start
         key = event.key.text if event.key is not None else ""
-        if event.kind == "put":
+        if event.kind in ("put", "store-hit"):  # what the store had is held from then on
             total += event.nbytes - sizes.get(key, 0)
             sizes[key] = event.nbytes
         elif event.kind in ("evict", "pop"):

@@ -27,7 +27,7 @@ _NAMED = 6
 
 
 class History:
-    """Hits, misses and bytes over the last minutes, in buckets of equal length."""
+    """Hits (those from a store too), misses and bytes over the last minutes, in buckets of equal length."""
 
     seconds = 1.0
     buckets = 300
@@ -40,10 +40,11 @@ class History:
     def add(self, info: CacheInfo) -> None:
         """Note the counters as they are now; those of a cache that was reset start over."""
         bucket = int(self._clock() / self.seconds)
-        if info.hits < self._hits or info.misses < self._misses:
+        answered = info.hits + info.store_hits
+        if answered < self._hits or info.misses < self._misses:
             self._hits = self._misses = 0
-        hits, misses = info.hits - self._hits, info.misses - self._misses
-        self._hits, self._misses = info.hits, info.misses
+        hits, misses = answered - self._hits, info.misses - self._misses
+        self._hits, self._misses = answered, info.misses
         if self._buckets and self._buckets[-1][0] == bucket:
             last = self._buckets[-1]
             last[1:] = [last[1] + hits, last[2] + misses, info.nbytes]
@@ -115,6 +116,7 @@ def snapshot(
         "nbytes": info.nbytes,
         "max_bytes": info.max_bytes,
         "hits": info.hits,
+        "store_hits": info.store_hits,
         "misses": info.misses,
         "evictions": info.evictions,
         "seconds_saved": info.seconds_saved,

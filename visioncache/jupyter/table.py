@@ -93,8 +93,7 @@ def info_html(info: CacheInfo, title: str = "CacheInfo", note: str = "") -> str:
     facts = [
         (entries, "entries"),
         (held, "held"),
-        _count(info.hits, "hit", "hits"),
-        _count(info.misses, "miss", "misses"),
+        *_lookups(info),
         (f"{info.hit_rate:.0%}", "hit rate"),
         (f"{info.evictions:,}", "evicted"),
         (format_seconds(info.seconds_saved), "saved"),
@@ -107,9 +106,8 @@ def info_html(info: CacheInfo, title: str = "CacheInfo", note: str = "") -> str:
 def delta_facts(delta: Counters) -> list[tuple[str, str]]:
     """What happened, as `value, name` pairs."""
     facts = [
-        _count(delta.hits, "hit", "hits"),
-        _count(delta.misses, "miss", "misses"),
-        (f"{delta.hit_rate:.0%}" if delta.hits or delta.misses else "no", "hit rate"),
+        *_lookups(delta),
+        (f"{delta.hit_rate:.0%}" if delta.hits or delta.store_hits or delta.misses else "no", "hit rate"),
         (format_seconds(delta.seconds_saved), "saved"),
         (format_size(delta.bytes_added), "added"),
         (format_size(delta.bytes_evicted), "evicted"),
@@ -126,8 +124,7 @@ def delta_html(delta: Delta) -> str:
 
 def turn_html(turn: Turn) -> str:
     """A turn of a chat: question, answer, and a line of what it took."""
-    counted = [_count(turn.hits, "hit", "hits"), _count(turn.misses, "miss", "misses")]
-    counted.append((format_size(turn.nbytes), "held"))
+    counted = [*_lookups(turn), (format_size(turn.nbytes), "held")]
     facts = [
         (format_seconds(turn.ttft), "to the first token"),
         _count(turn.images, "image", "images"),
@@ -202,6 +199,12 @@ def _cells(entry: Entry, now: float) -> tuple[str, ...]:
         format_seconds(entry.seconds),
         "pinned" if entry.pinned else "",
     )
+
+
+def _lookups(counts: Counters | CacheInfo | Turn) -> list[tuple[str, str]]:
+    """Hits, misses, and what the store answered when it did."""
+    stored = [(f"{counts.store_hits:,}", "from the store")] if counts.store_hits else []
+    return [_count(counts.hits, "hit", "hits"), *stored, _count(counts.misses, "miss", "misses")]
 
 
 def _count(number: int, one: str, many: str) -> tuple[str, str]:

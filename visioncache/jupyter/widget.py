@@ -13,6 +13,7 @@ import anywidget
 import traitlets
 
 from visioncache.cache import VisionFeatureCache
+from visioncache.events import LOOKUPS
 from visioncache.jupyter import cells
 from visioncache.jupyter.advice import advice
 from visioncache.jupyter.pace import Pace
@@ -147,7 +148,7 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
 
     def _notice(self, event: Event) -> None:
         self._happened.append(event)
-        if event.kind in ("hit", "store-hit", "miss"):
+        if event.kind in LOOKUPS:
             self._advising.nudge()
         self._pace.nudge()
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from visioncache.cache import VisionFeatureCache
+from visioncache.events import LOOKUPS
 from visioncache.study.traces import TraceError, TraceLike, load_trace, requests, trace_frame
 
 if TYPE_CHECKING:
@@ -44,13 +45,13 @@ def rerun(
     for row in recorded.to_dict("records"):
         key, outcome, now = row["key"], row["outcome"], float(row["time"])
         with cache.tag(**{name: row[name] for name in _TAGS if not pd.isna(row[name])}):
-            if outcome in {"hit", "miss"}:
+            if outcome in LOOKUPS:
                 if key not in sized:
                     raise TraceError(f"no event tells how many bytes {key} has; rerun needs every size")
                 held = cache.get(key) is not None
                 if held and outcome == "miss":
                     already.add(key)
-                elif not held and (outcome == "hit" or not stores):
+                elif not held and (outcome != "miss" or not stores):
                     nbytes, seconds = sized[key]
                     cache.put(key, nbytes, seconds=seconds)
             elif outcome in {"put", "reject"}:

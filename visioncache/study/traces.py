@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from blake3 import blake3
 
-from visioncache.events import TRACE_VERSION, EventLog
+from visioncache.events import LOOKUPS, TRACE_VERSION, EventLog
 
 if TYPE_CHECKING:
     import os
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 COLUMNS = ("time", "session", "turn", "key", "nbytes", "tokens", "seconds", "outcome")
 """Of a trace as a DataFrame; `nbytes` is the line's `bytes`."""
 
-LOOKUPS = ("hit", "miss")
-OUTCOMES = (*LOOKUPS, "put", "evict", "reject", "pop", "clear", "resize", "store-hit", "store-error")
+OUTCOMES = (*LOOKUPS, "put", "evict", "reject", "pop", "clear", "resize", "store-error")
 
 TraceLike: TypeAlias = "pd.DataFrame | EventLog | str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"
 """A trace, `cache.events`, the file that holds one, or files that follow one another, oldest first."""

@@ -43,6 +43,8 @@ class Turn:
     """Images that went through the vision tower; None where nobody counted, in a chat without a cache."""
     hits: int = 0
     misses: int = 0
+    store_hits: int = 0
+    """Look-ups that memory missed and the store answered."""
     nbytes: int = 0
     """Bytes that the cache holds after the turn."""
     reused_tokens: int = 0
@@ -53,7 +55,8 @@ class Turn:
         if self.encodes is None:
             facts.append("no cache, so nothing else was measured")
         else:
-            facts += [count(self.hits, "hit"), count(self.misses, "miss", "misses")]
+            stored = [f"{self.store_hits:,} from the store"] if self.store_hits else []
+            facts += [count(self.hits, "hit"), *stored, count(self.misses, "miss", "misses")]
             facts.append(f"{format_size(self.nbytes)} held")
         return f"{self.text}\n[turn {self.index}: {', '.join(facts)}]"
 
@@ -149,6 +152,7 @@ class Chat:
             encodes=spent.counts["tower"] if spent else None,
             hits=now.hits - held.hits if now and held else 0,
             misses=now.misses - held.misses if now and held else 0,
+            store_hits=now.store_hits - held.store_hits if now and held else 0,
             nbytes=now.nbytes if now else 0,
             reused_tokens=last.cached_tokens,
         )

@@ -9,7 +9,7 @@
  * @typedef {{id: string, label: string, nbytes: number}} Named
  *
  * @typedef {{size: number, max_size: number | null, nbytes: number, max_bytes: number | null,
- *   hits: number, misses: number, evictions: number, seconds_saved: number,
+ *   hits: number, store_hits: number, misses: number, evictions: number, seconds_saved: number,
  *   sort: "recency" | "bytes" | "hits", start: number, following: boolean, entries: Entry[],
  *   message: number, news: {counts: Record<string, number>, hit: Named[], evict: Named[]},
  *   history: [number, number, number, number][], history_seconds: number, advice: string}} View
@@ -348,7 +348,8 @@ class Page {
 
   /** @param {View} view */
   drawFacts(view) {
-    const lookups = view.hits + view.misses;
+    const answered = view.hits + view.store_hits;
+    const lookups = answered + view.misses;
     const show = (name, value, of) => {
       const text = `${value} ${of}`;
       if (this.fact[name].dataset.text === text) return;
@@ -356,10 +357,11 @@ class Page {
       this.fact[name].replaceChildren(value, ...(of ? [" ", h("small", {}, of)] : []));
     };
     const number = (n) => n.toLocaleString("en");
+    const stored = view.store_hits ? `, ${number(view.store_hits)} from the store` : "";
     show(
       "hit rate",
-      lookups ? `${Math.round((100 * view.hits) / lookups)}%` : "–",
-      lookups ? `${number(view.hits)} of ${number(lookups)}` : "",
+      lookups ? `${Math.round((100 * answered) / lookups)}%` : "–",
+      lookups ? `${number(answered)} of ${number(lookups)}${stored}` : "",
     );
     show("entries", number(view.size), view.max_size == null ? "" : `of ${number(view.max_size)}`);
     show("held", formatBytes(view.nbytes), view.max_bytes == null ? "" : `of ${formatBytes(view.max_bytes)}`);
