@@ -9,4 +9,6 @@ from visioncache.study.published import plot_results, published_results
 if __name__ == "__main__":
     target = Path(__file__).resolve().parents[1] / "docs" / "sessions.png"
     results = published_results()
-    plot_results(results[results["chip"].str.startswith("NVIDIA")]).savefig(target, dpi=130)
+    plot_results(results[results["chip"].str.startswith("NVIDIA")]).savefig(
+        target, dpi=130, facecolor="white"
+    )

@@ -19,6 +19,8 @@ from scenes import Clock, features, filled
 
 from visioncache import VisionFeatureCache
 from visioncache.jupyter import plots
+from visioncache.study import miss_ratio_curve, plot_miss_ratio, workload
+from visioncache.study.published import plot_results, published_results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -176,13 +178,26 @@ def test_arms_and_stages_differ_by_more_than_colour() -> None:
 
 
 def test_reuse_distance_counts_other_images() -> None:
-    assert plots._reuse_distances("abcab") == [2, 2]
-    assert plots._reuse_distances("aaba") == [0, 1]
-    cache = filled()
-    for name in "abbca":
-        cache.get(name)
-    heights = [bar.get_height() for bar in plots.reuse_distance(cache).patches]
-    assert heights == [1, 0, 1]
+    for asked, counted in {"abcab": [0, 0, 2], "aaba": [1, 1], "abbca": [1, 0, 1], "": [0]}.items():
+        cache = filled()
+        for name in asked:
+            cache.get(name)
+        assert [bar.get_height() for bar in plots.reuse_distance(cache).patches] == counted
+
+
+def test_the_last_look_ups_have_a_line_only_where_there_were_more() -> None:
+    cache = filled("a")
+    for _ in range(3):
+        cache.get("a")
+    assert [line.get_label() for line in plots.hit_rate(cache, window=3).lines] == ["all"]
+    assert len(plots.hit_rate(cache, window=2).lines) == 2
+
+
+def test_pictures_of_published_results_and_of_curves_show_themselves() -> None:
+    results = published_results()
+    curve = miss_ratio_curve(workload("loop", seed=1), "bytes")
+    for picture in (plot_results(results), plot_miss_ratio({"LRU": curve})):
+        assert picture._repr_png_().startswith(b"\x89PNG")
 
 
 def test_memory_ends_with_what_is_held(cache: VisionFeatureCache) -> None:

@@ -1,58 +1,47 @@
 """Plots: what a cache did and what it was worth, one function a question.
 
 Each draws on the Axes that it is given, or on new ones, and returns them; nothing global is touched.
-New ones are transparent, in greys and colours that stand out from white and from black alike (4:1 for
-text) and that the colour-blind tell apart (Okabe and Ito, 2008), with marks and hatches besides.
 """
 
 from __future__ import annotations
 
-import io
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from visioncache.events import LOOKUPS
-from visioncache.sizes import format_size
+from visioncache.study.drawing import (
+    ARMS,
+    BLUE,
+    GREEN,
+    OCHRE,
+    PURPLE,
+    TEXT,
+    VERMILLION,
+    Plot,
+    axes_or_new,
+    bytes_axis,
+)
+from visioncache.study.mrc import lru_distances
+from visioncache.study.optimum import reusable
 from visioncache.study.result import run_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from matplotlib.axes import Axes
+
     from visioncache.cache import VisionFeatureCache
     from visioncache.events import Event
 
-TEXT = "#797979"
-"""As far from white as from JupyterLab's black."""
-BLUE, VERMILLION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#b56a98"
-ARMS = {
-    "none": (TEXT, "o"),
-    "mlx-vlm": (VERMILLION, "s"),
-    "visioncache": (BLUE, "D"),
-    "bound": (GREEN, "^"),
-}
 STAGES = {
     "key": (PURPLE, "xxx"),
     "decode": (GREEN, "///"),
-    "preprocess": ("#c98a00", "..."),
+    "preprocess": (OCHRE, "..."),
     "tower": (VERMILLION, "\\\\\\"),
     "prefill": (BLUE, ""),
 }
-
-
-class Plot(Axes):
-    """Axes that show themselves in a notebook: they belong to no pyplot figure, so nothing else would."""
-
-    def _repr_png_(self) -> bytes:
-        png = io.BytesIO()
-        figure: Any = self.figure
-        figure.savefig(png, format="png", dpi=144, bbox_inches="tight")
-        return png.getvalue()
 
 
 def ttft(results: Any, ax: Axes | None = None) -> Axes:
@@ -60,7 +49,7 @@ def ttft(results: Any, ax: Axes | None = None) -> Axes:
 
     `results` is what `bench` returned, or its `turns`. Turns of several sessions follow one another.
     """
-    ax = _axes(ax)
+    ax = axes_or_new(ax)
     turns = _turns(results)
     which = [*run_columns(turns), "turn"]
     order = {turn: i for i, turn in enumerate(dict.fromkeys(turns[which].itertuples(index=False, name=None)))}
@@ -76,7 +65,7 @@ def ttft(results: Any, ax: Axes | None = None) -> Axes:
 
 def stages(results: Any, ax: Axes | None = None) -> Axes:
     """Where the seconds to the first token go, a stacked bar an arm: medians of sums."""
-    ax = _axes(ax)
+    ax = axes_or_new(ax)
     turns = _turns(results)
     columns = [f"{stage}_s" for stage in STAGES if f"{stage}_s" in turns]
     runs = ["arm", *run_columns(turns)]
@@ -108,7 +97,7 @@ def memory(source: VisionFeatureCache | Iterable[Event], ax: Axes | None = None)
     `source` is a cache or its events; time starts at the first event that is known. What was held
     before the log begins is inferred from a cache, and taken for nothing where there is none.
     """
-    ax = _axes(ax)
+    ax = axes_or_new(ax)
     times, held, evicted = _bytes_over_time(source)
     ax.fill_between(times, held, step="post", color=BLUE, alpha=0.25, linewidth=0)
     ax.step(times, held, where="post", color=BLUE, label="held")
@@ -126,7 +115,7 @@ def memory(source: VisionFeatureCache | Iterable[Event], ax: Axes | None = None)
     budget = getattr(source, "max_bytes", None)
     if budget is not None:
         ax.axhline(budget, color=TEXT, linestyle="--", linewidth=1, label="budget")
-    _bytes_axis(ax.yaxis)
+    bytes_axis(ax.yaxis)
     _from_zero(ax)
     return _finish(ax, "Memory held", "seconds", "", legend=True)
 
@@ -135,13 +124,14 @@ def hit_rate(
     source: VisionFeatureCache | Iterable[Event], ax: Axes | None = None, *, window: int = 50
 ) -> Axes:
     """The share of look-ups answered, by memory or a store: of all until then, and of the last `window`."""
-    ax = _axes(ax)
+    ax = axes_or_new(ax)
     found = np.array([event.kind != "miss" for event in _events(source) if event.kind in LOOKUPS], float)
     count = np.arange(1, len(found) + 1)
     total = np.cumsum(found)
     recent = total.copy()
     recent[window:] -= total[:-window]
-    ax.plot(count, recent / np.minimum(count, window), color=TEXT, linewidth=1, label=f"last {window}")
+    if len(found) > window:  # until then it is the line of all
+        ax.plot(count, recent / np.minimum(count, window), color=TEXT, linewidth=1, label=f"last {window}")
     ax.plot(count, total / count, color=BLUE, label="all")
     ax.set_ylim(0, 1.03)
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -154,12 +144,12 @@ def reuse_distance(source: VisionFeatureCache | Iterable[Event], ax: Axes | None
 
     The LRU stack distance (Mattson et al., 1970), counted in images; first uses are left out.
     """
-    ax = _axes(ax)
-    distances = _reuse_distances(
-        event.key.text for event in _events(source) if event.kind in LOOKUPS and event.key
-    )
-    top = max(distances, default=0)
-    counts = np.bincount(np.array(distances, int), minlength=top + 1)
+    ax = axes_or_new(ax)
+    names = [event.key.text for event in _events(source) if event.kind in LOOKUPS and event.key]
+    keys = np.unique(names, return_inverse=True)[1].astype(np.int64)
+    distances = lru_distances(keys, np.ones(len(keys), np.int64))[reusable(keys)] - 1
+    top = int(distances.max(initial=0))
+    counts = np.bincount(distances, minlength=top + 1)
     ax.bar(np.arange(len(counts)), counts, color=BLUE, width=0.85)
     size = getattr(source, "max_size", None)
     if size is not None and size <= 4 * (top + 1):
@@ -173,7 +163,7 @@ def entry_bytes(cache: VisionFeatureCache, ax: Axes | None = None, *, most: int 
     """Bytes of each entry, the largest first; the smaller ones of many are one bar."""
     from visioncache.jupyter.snapshot import label_of
 
-    ax = _axes(ax)
+    ax = axes_or_new(ax)
     entries = sorted(cache.entries(), key=lambda entry: -entry.nbytes)
     shown, rest = entries[:most], entries[most:]
     sizes = [entry.nbytes for entry in shown]
@@ -192,23 +182,8 @@ def entry_bytes(cache: VisionFeatureCache, ax: Axes | None = None, *, most: int 
         bars[hatches.index("///")].set_label("pinned")
     ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()
-    _bytes_axis(ax.xaxis)
+    bytes_axis(ax.xaxis)
     return _finish(ax, "Bytes by entry", "", "", legend=any(hatches), grid="x")
-
-
-def _axes(ax: Axes | None) -> Axes:
-    if ax is not None:
-        return ax
-    figure = Figure(figsize=(6.4, 3.2), facecolor="none", layout="constrained")
-    FigureCanvasAgg(figure)
-    new = figure.add_subplot(axes_class=Plot, facecolor="none")
-    for side, spine in new.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(TEXT)
-    new.tick_params(colors=TEXT, labelsize=9)
-    for text in (new.title, new.xaxis.label, new.yaxis.label):
-        text.set_color(TEXT)
-    return new
 
 
 def _finish(ax: Axes, title: str, x: str, y: str, *, legend: bool, grid: str = "y") -> Axes:
@@ -234,20 +209,6 @@ def _finish(ax: Axes, title: str, x: str, y: str, *, legend: bool, grid: str = "
 def _from_zero(ax: Axes) -> None:
     if ax.get_ylim()[1] > 0:
         ax.set_ylim(bottom=0)
-
-
-class BytesLocator(MaxNLocator):
-    """Ticks at round numbers of KiB, MiB or GiB."""
-
-    def tick_values(self, vmin: float, vmax: float) -> Any:
-        """Ticks between two amounts of bytes."""
-        unit = 1024 ** int(np.log2(max(vmax, 1)) // 10)
-        return np.asarray(super().tick_values(vmin / unit, vmax / unit)) * unit
-
-
-def _bytes_axis(axis: Any) -> None:
-    axis.set_major_locator(BytesLocator(nbins=5))
-    axis.set_major_formatter(FuncFormatter(lambda size, _: format_size(size)))
 
 
 def _turns(results: Any) -> Any:
@@ -298,18 +259,6 @@ def _bytes_over_time(source: Any) -> tuple[list[float], list[int], list[int]]:
     # The log is bounded: what was held before it begins shows as a difference at its end.
     before = max(0, getattr(source, "nbytes", total) - total)
     return times, [size + before for size in held], evicted
-
-
-def _reuse_distances(keys: Iterable[str]) -> list[int]:
-    """For every use of a key but its first, how many other keys were used since the one before."""
-    distances = []
-    stack: OrderedDict[str, None] = OrderedDict()  # least recently used first
-    for key in keys:
-        if key in stack:
-            distances.append(next(i for i, other in enumerate(reversed(stack)) if other == key))
-        stack[key] = None
-        stack.move_to_end(key)
-    return distances
 
 
 def _short(label: str, most: int = 24) -> str:

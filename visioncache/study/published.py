@@ -13,9 +13,7 @@ from visioncache.study.result import load_result
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from matplotlib.figure import Figure
-
-_COLOURS = {"none": "#9aa0a6", "mlx-vlm": "#c98a2b", "visioncache": "#2f6fdb", "bound": "#cfd3d8"}
+    from visioncache.study.drawing import Picture
 
 
 def published_results(folder: Path | None = None) -> pd.DataFrame:
@@ -50,32 +48,33 @@ def published_results(folder: Path | None = None) -> pd.DataFrame:
     return everything[[*which, "arm", *measured, "tokens_equal"]]
 
 
-def plot_results(results: pd.DataFrame, session: str = "album") -> Figure:
+def plot_results(results: pd.DataFrame, session: str = "album") -> Picture:
     """Sums of TTFT by arm, a panel a model and size, of one session without a prompt cache.
 
     Args:
         results: what `published_results` gives, of one chip.
         session: which session.
     """
-    from matplotlib.figure import Figure
+    from visioncache.study.drawing import ARMS, TEXT, Picture, greys
 
     runs = results[(results["session"] == session) & ~results["prompt_cache"]]
     panels = list(runs.groupby(["model", "size"], sort=False))
-    figure = Figure(figsize=(2.3 * len(panels), 3), layout="constrained")
+    figure = Picture(figsize=(2.3 * len(panels), 3), layout="constrained", facecolor="none")
     axes = figure.subplots(1, len(panels), squeeze=False)
     for axis, ((model, size), rows) in zip(axes[0], panels, strict=True):
-        seconds = rows.set_index("arm")["ttft_s"].reindex(list(_COLOURS)).dropna()
-        bars = axis.barh(list(seconds.index), seconds, color=[_COLOURS[arm] for arm in seconds.index])
-        axis.bar_label(bars, fmt="%.1f", padding=2, fontsize=8)
+        seconds = rows.set_index("arm")["ttft_s"].reindex(list(ARMS)).dropna()
+        bars = axis.barh(list(seconds.index), seconds, color=[ARMS[str(arm)][0] for arm in seconds.index])
+        greys(axis)
+        axis.set_facecolor("none")
+        axis.bar_label(bars, fmt="%.1f", padding=2, fontsize=8, color=TEXT)
         axis.set_title(f"{model}\n{size}", fontsize=9)
         axis.set_xlim(0, 1.2 * seconds.max())
         axis.invert_yaxis()
-        axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8)
         if axis is not axes[0][0]:
             axis.set_yticklabels([])
     turns = f"{session}: seconds until the first token, summed over its turns"
-    figure.suptitle(f"{turns} ({', '.join(runs['chip'].unique())})", fontsize=9)
+    figure.suptitle(f"{turns} ({', '.join(runs['chip'].unique())})", fontsize=9, color=TEXT)
     return figure
 
 
