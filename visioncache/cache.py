@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,7 +20,7 @@ from visioncache.sizes import format_size, nbytes
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from visioncache.events import Event, EventLog
@@ -253,11 +256,14 @@ class VisionFeatureCache:
         pinned, or an overwrite outgrows the budget.
 
         Raises:
-            TypeError: the value is None, or holds something that is not an array.
+            TypeError: the value is None, or holds something that is not an array; or `label` is not
+                text, `seconds` no number, `meta` no mapping.
+            ValueError: `seconds` is negative or not finite.
         """
         key = Key.of(source)
         if features is None:
             raise TypeError("None can't be stored: it is what a miss returns")
+        _check_extras(label, seconds, meta)
         size = self._sizer(features)
         label = _label(source) if label is None else label
         tier = self._tier
@@ -521,6 +527,18 @@ class VisionFeatureCache:
         self._totals.evictions += 1
         self._totals.bytes_evicted += slot.nbytes
         return self._log(now, "evict", slot.key, slot.label, slot.nbytes, slot.seconds)
+
+
+def _check_extras(label: Any, seconds: Any, meta: Any) -> None:
+    """Refuse now what a later hit, table or trace would stumble over."""
+    if label is not None and not isinstance(label, str):
+        raise TypeError(f"label={label!r}: text, or None")
+    if not isinstance(seconds, numbers.Real):
+        raise TypeError(f"seconds={seconds!r}: a number of seconds")
+    if not 0 <= float(seconds) < math.inf:
+        raise ValueError(f"seconds={seconds!r}: 0 or more, and finite")
+    if meta is not None and not isinstance(meta, Mapping):
+        raise TypeError(f"meta={meta!r}: a mapping, or None")
 
 
 def _label(source: Any) -> str:

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from visioncache import __version__
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -22,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="visioncache", description="An exact vision-feature cache for vision-language models on MLX."
     )
+    parser.add_argument("--version", action="version", version=f"visioncache {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _demo(commands.add_parser("demo", help="hold a conversation under every arm and show what each took"))
     _bench(commands.add_parser("bench", help="time sessions under every arm"))

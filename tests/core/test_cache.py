@@ -244,7 +244,7 @@ def test_info_counts_since_the_last_reset_and_entries_stay() -> None:
     assert (info.hits, info.misses, info.puts, info.evictions, info.rejects) == (3, 1, 1, 0, 0)
     assert (info.size, info.max_size, info.nbytes, info.max_bytes) == (1, 2, 10, None)
     assert (info.hit_rate, info.seconds_saved) == (0.75, 0.75)
-    assert "3 hits, 1 misses (75%)" in str(info)
+    assert "3 hits, 1 miss (75%)" in str(info)
     cache.reset_info()
     info = cache.info()
     assert (info.hits, info.misses, info.puts, info.hit_rate, info.seconds_saved) == (0, 0, 0, 0.0, 0.0)
@@ -417,3 +417,27 @@ def test_subscribers_that_come_and_go_on_many_threads_are_all_kept() -> None:
     cache.get("a")
     assert sorted(heard) == list(range(8))
     assert len(cache._journal.subscribers) == 8
+
+
+@pytest.mark.parametrize(
+    ("extras", "error"),
+    [
+        ({"seconds": "x"}, TypeError),
+        ({"seconds": float("nan")}, ValueError),
+        ({"seconds": -1.0}, ValueError),
+        ({"label": 3}, TypeError),
+        ({"meta": 3}, TypeError),
+    ],
+)
+def test_what_would_break_later_is_refused_by_put(extras: dict[str, Any], error: type[Exception]) -> None:
+    cache = filled()
+    before = cache.info()
+    with pytest.raises(error, match=next(iter(extras))):
+        cache.put("a", value(10), **extras)
+    assert (cache.info(), order(cache)) == (before, "abc")
+
+
+@pytest.mark.parametrize("store", ["", "file://"])
+def test_a_store_without_a_name_is_refused(store: str) -> None:
+    with pytest.raises(ValueError, match="names no folder"):
+        VisionFeatureCache(store=store)

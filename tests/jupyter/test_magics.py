@@ -135,6 +135,19 @@ def test_a_mistake_is_answered_in_one_line(shell: InteractiveShell, line: str, s
     assert says in refused(shell, line)
 
 
+@pytest.mark.parametrize("name", ['"my cat.png"', "'my cat.png'", r"my\ cat.png"])
+def test_an_entry_may_have_a_space_in_its_name(shell: InteractiveShell, name: str) -> None:
+    shell.user_ns["cache"] = filled("my cat.png")
+    assert run(shell, f"%vcache pin {name}")["pinned"].tolist() == [True]
+
+
+@pytest.mark.parametrize("line", ["%vcache -h", "%vcache --help", "%vcache help", "%vcache pin -h"])
+def test_help_is_given_where_people_look_for_it(shell: InteractiveShell, line: str) -> None:
+    with capture_output() as seen:
+        assert run(shell, line) is None
+    assert "%vcache pin" in seen.stdout
+
+
 def test_mistakes_about_a_cache_are_answered_in_one_line(shell: InteractiveShell, tmp_path: Path) -> None:
     shell.user_ns["cache"] = filled("a.png")
     shell.user_ns["number"] = 3
@@ -371,6 +384,15 @@ def test_a_model_is_attached_compared_and_detached(
     assert shell.user_ns["cache"].info().hits == 1
     with attach(*pair, cache):  # it was really detached: else this raises
         assert run(shell, "%%vcache --no-cache\n5") == 5  # what was attached by hand is bypassed too
+
+
+def test_an_attach_that_fails_keeps_what_was_attached(shell: InteractiveShell, pair: Any) -> None:
+    model, processor = pair
+    shell.user_ns.update(model=model, processor=processor, other=3)
+    with run(shell, "%vcache attach model processor") as attached:
+        assert "no model" in refused(shell, "%vcache attach other")
+        assert attached.is_attached
+        assert shell.user_ns["cache"] is attached.cache
 
 
 def test_a_session_is_benched_and_its_latency_plotted(

@@ -149,6 +149,8 @@ def test_the_server_says_what_it_is(server: Any, tally: Counter[str]) -> None:
     [
         "redis://user:hunter2@host:port/0",
         "redis://:hunter2@[bad/0",
+        "redis://:hunter2@host/abc",
+        "valkeys://:hunter2@host/1.5",
         "redis://:hunter2@host/0?socket_timeout=hunter2",
     ],
 )

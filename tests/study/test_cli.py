@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
+from subprocess import run
 from typing import TYPE_CHECKING
 
 import pytest
 
+import visioncache
 from visioncache.cli import main
 from visioncache.study.data import data_path
 
@@ -55,3 +58,8 @@ def test_families_prints_a_record_for_each_of_the_61(capsys: pytest.CaptureFixtu
     assert all(record["skips"] for record in records)
     assert main(["families"]) == 0
     assert "| `qwen2_5_vl` | per image |" in capsys.readouterr().out
+
+
+def test_the_module_is_the_command() -> None:
+    done = run([sys.executable, "-m", "visioncache", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"visioncache {visioncache.__version__}"

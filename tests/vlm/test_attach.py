@@ -378,3 +378,10 @@ def test_detach_restores_mlx_vlms_own_function(tiny: zoo.Tiny, cache: VisionFeat
     with attach(tiny.model, tiny.processor, cache):
         assert mlx_vlm.utils.process_image is not before
     assert mlx_vlm.utils.process_image is before
+
+
+def test_what_is_no_model_or_no_cache_is_named(tiny: zoo.Tiny, cache: VisionFeatureCache) -> None:
+    with pytest.raises(TypeError, match="is no model"):
+        attach(tiny.processor, tiny.model, cache)
+    with pytest.raises(TypeError, match="3 is no VisionFeatureCache"):
+        attach(tiny.model, tiny.processor, 3)  # type: ignore[arg-type]

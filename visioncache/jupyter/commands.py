@@ -86,10 +86,17 @@ def attach(session: Session, args: Namespace) -> Attached:
     cache = session.find()
     if cache is None:
         cache = session.use("cache")
-    if session.attached is not None:
-        session.attached.detach()
-        session.attached = None
-    session.attached, session.pair = attach_to(model, processor, cache), (model, processor)
+    before = session.attached if session.attached is not None and session.attached.is_attached else None
+    if before is not None:
+        before.detach()
+    try:
+        session.attached, session.pair = attach_to(model, processor, cache), (model, processor)
+    except BaseException as error:
+        if before is not None:
+            before.attach()
+        if isinstance(error, TypeError):  # a variable that is no model
+            raise UsageError(str(error)) from None
+        raise
     return session.attached
 
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError as IPythonUsageError
@@ -48,9 +50,16 @@ class VisionCacheMagics(Magics):  # type: ignore[misc]  # IPython is untyped her
         function = COMMANDS.get(name)
         if not name or name.startswith("-"):
             function, rest = current, line
+        if name in {"help", "-h", "--help"}:
+            sys.stdout.write(_help() + "\n")
+            return None
         if function is None:
             raise IPythonUsageError(f"%vcache has no {name!r}; it has {', '.join(COMMANDS)} (see %vcache?)")
-        args: Namespace = self.orderly(parse_argstring, function, rest)
+        words = self.orderly(shlex.split, rest)
+        if {"-h", "--help"} & set(words):
+            sys.stdout.write(function.parser.format_help())
+            return None
+        args: Namespace = self.orderly(function.parser.parse_args, words)
         self._check_output(args)
         self.session.bounds = {"max_size": self.max_size, "max_bytes": self.max_bytes}
         result = self.orderly(function, self.session, args)

@@ -93,6 +93,8 @@ class Session:
     def keys_called(self, name: str) -> list[Key]:
         """Keys of the current cache by label, file name, key or variable; UsageError for none."""
         entries = self.cache().entries()
+        if not entries:
+            raise UsageError(f"no entry is called {name!r}: the cache is empty")
         for matches in (
             lambda e: name in (e.key.text, e.key.unscoped.text, e.label),
             lambda e: name == e.label.replace("\\", "/").rpartition("/")[2],
@@ -102,7 +104,7 @@ class Session:
             if found:
                 return found
         labels = ", ".join(dict.fromkeys(e.label or e.key.unscoped.text for e in entries[:8]))
-        raise UsageError(f"no entry is called {name!r}; there are: {labels or 'none at all'}")
+        raise UsageError(f"no entry is called {name!r}; there are: {labels}")
 
     def named(self, kind: type) -> Iterator[tuple[str, Any]]:
         """The variables of a type, except those that IPython keeps for itself."""

@@ -49,6 +49,8 @@ def open_store(location: str | os.PathLike[str], **options: Any) -> Store:
     """
     text = os.fspath(location)
     scheme, separator, rest = text.partition("://")
+    if not (rest if separator else text):
+        raise ValueError(f"store={text!r} names no folder and no server; '.' is the working directory")
     if text.startswith(_REDIS):
         from visioncache.stores.redis import RedisStore
 

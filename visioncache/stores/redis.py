@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 from visioncache.stores.base import StoreError, name_of, scope_digest
 from visioncache.stores.breaker import Breaker
@@ -241,6 +242,8 @@ def _connect(url: str, timeout: float) -> tuple[Any, str]:
         raise ImportError("RedisStore needs the redis client: pip install 'visioncache[redis]'") from error
     scheme, _, rest = url.partition("://")
     try:
+        if scheme != "unix" and (database := urlsplit(url).path.strip("/")):
+            int(database)  # the client would take a name for database 0
         client = redis.Redis.from_url(
             f"{_SCHEMES.get(scheme, scheme)}://{rest}",
             socket_timeout=timeout,

@@ -8,8 +8,10 @@ from collections import OrderedDict
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
+from mlx import nn
 from PIL import Image
 
+from visioncache.cache import VisionFeatureCache
 from visioncache.vlm import hooks
 from visioncache.vlm.features import FeatureSide
 from visioncache.vlm.fingerprint import Fingerprint, versions
@@ -24,7 +26,6 @@ from visioncache.vlm.swap import is_swapped
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from visioncache.cache import VisionFeatureCache
     from visioncache.keys import Key
 
 
@@ -52,9 +53,14 @@ def attach(model: Any, processor: Any, cache: VisionFeatureCache, *, trust_urls:
         The attachment: a context manager that detaches.
 
     Raises:
+        TypeError: the model is not one, as when model and processor are exchanged, or the cache is not.
         ValueError: the model's family is not supported.
         RuntimeError: the model or the processor is attached already.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"attach(model, processor, cache): a {type(model).__name__} is no model")
+    if not isinstance(cache, VisionFeatureCache):
+        raise TypeError(f"attach(model, processor, cache): {cache!r} is no VisionFeatureCache")
     family = family_of(model)
     for what in (model, processor):
         if what is not None and is_swapped(what):
@@ -103,9 +109,10 @@ class Attached:
         tokenizer = None if processor is None else PlaceholderSide.of(model, processor)
         sides = (FeatureSide(self, model), self.pixel_side, tokenizer)
         self._sides: list[Any] = [side for side in sides if side is not None]
-        self._attach()
+        self.attach()
 
-    def _attach(self) -> None:
+    def attach(self) -> None:
+        """Attach again what was detached."""
         with ExitStack() as undo:  # what goes wrong half-way leaves nothing attached
             for side in self._sides:
                 side.attach(undo)
@@ -149,7 +156,7 @@ class Attached:
         try:
             yield
         finally:
-            self._attach()
+            self.attach()
 
     def detach(self) -> None:
         """Restore the model and the processor exactly; doing it twice does no harm."""
