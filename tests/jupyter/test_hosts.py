@@ -141,6 +141,24 @@ def test_it_is_usable_in_a_narrow_column(page: Page) -> None:
     assert last["y"] + last["height"] <= facts["y"] + facts["height"] + 1
 
 
+def test_a_name_that_has_no_room_keeps_its_tail(page: Page) -> None:
+    page.set_viewport_size({"width": 360, "height": 800})
+    mount(page, None, "light")
+    box, tail = page.evaluate(
+        """() => {
+            const name = document.querySelector(".vcache-tile .vcache-name");
+            const walker = document.createTreeWalker(name, NodeFilter.SHOW_TEXT);
+            const text = walker.nextNode();
+            text.data = "a-scan-of-many-pages-of-one-document-017.png";
+            const last = document.createRange();
+            last.setStart(text, text.length - 1);
+            last.setEnd(text, text.length);
+            return [name, last].map(it => it.getBoundingClientRect()).map(it => [it.left, it.right]);
+        }"""
+    )
+    assert box[0] <= tail[0] < tail[1] <= box[1] + 1
+
+
 def test_without_motion_nothing_moves(page: Page) -> None:
     page.emulate_media(reduced_motion="reduce")
     mount(page, None, "light")

@@ -501,7 +501,7 @@ class Page {
       h(
         "div",
         { class: "vcache-words" },
-        h("span", { class: "vcache-name" }),
+        h("span", { class: "vcache-name" }, h("bdi")),
         h("span", { class: "vcache-small" }, h("span"), h("span", { class: "vcache-wide" })),
         h("span", { class: "vcache-small" }),
         h("span", { class: "vcache-small" }),
@@ -518,7 +518,7 @@ class Page {
     const [name, size, hits, age] = /** @type {HTMLElement[]} */ ([...words.children]);
     tile.style.width = `${width}px`;
     setPicture(picture, this.album.get(entry.id));
-    setText(name, shortName(entry.label));
+    setText(/** @type {HTMLElement} */ (name.firstElementChild), shortName(entry.label));
     setText(size.children[0], formatBytes(entry.nbytes, 2));
     setText(size.children[1], ` · ${entry.shape} ${entry.dtype}`);
     setText(hits, plural(entry.hits, "hit", "hits"));
