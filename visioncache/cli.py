@@ -118,10 +118,7 @@ def run_inspect(options: argparse.Namespace) -> int:
     """What a result file says."""
     from visioncache.study.result import load_result
 
-    try:
-        _show(load_result(options.result))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{options.result}: not JSON: {error}") from None
+    _show(load_result(options.result))
     return 0
 
 
@@ -179,7 +176,8 @@ def _check_writable(path: Path) -> None:
 
 
 def _show(result: BenchResult) -> None:
-    machine = result.machine
+    told = ("chip", "backend", "system", "mlx", "mlx_vlm", "visioncache")
+    machine = {**dict.fromkeys(told, "unknown"), **result.machine}
     print(
         f"\n{result.model} on {machine['chip']} ({machine['backend']}{_blas(machine)}), {machine['system']}"
     )

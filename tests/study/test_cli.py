@@ -63,3 +63,21 @@ def test_families_prints_a_record_for_each_of_the_61(capsys: pytest.CaptureFixtu
 def test_the_module_is_the_command() -> None:
     done = run([sys.executable, "-m", "visioncache", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"visioncache {visioncache.__version__}"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ({"turns": []}, "its turns lack session"),
+        ({"turns": [{"arm": "none"}]}, "its turns lack session"),
+        ({"machine": None}, "on which machine"),
+    ],
+)
+def test_a_result_that_lacks_something_is_told_in_one_line(
+    content: dict[str, object], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shipped = next(iter(sorted(data_path("results").glob("sessions/*.json"))))
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(json.loads(shipped.read_text(encoding="utf-8")) | content), encoding="utf-8")
+    assert main(["inspect", str(path)]) == 2
+    assert says in capsys.readouterr().err

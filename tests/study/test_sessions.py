@@ -78,3 +78,20 @@ def test_every_shipped_line_is_plain_json() -> None:
     for path in data_path("sessions").glob("*.jsonl"):
         for line in path.read_text(encoding="utf-8").splitlines():
             json.loads(line)
+
+
+def test_a_session_is_read_as_people_save_it(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"session": "mine"}\r\n' + '{"ask": "one\u2028two"}\n'.encode())
+    assert [turn.ask for turn in load_session(path).turns] == ["one\u2028two"]
+
+
+@pytest.mark.parametrize(
+    ("turn", "says"),
+    [(b'{"ask": "?", "images": [1]}', ":2: an image is a path, not 1"), (b"\xff", "not UTF-8")],
+)
+def test_a_session_that_cannot_be_read_names_its_file(turn: bytes, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_bytes(b'{"session": "mine"}\n' + turn)
+    with pytest.raises(SessionError, match=f"mine.jsonl.*{says}"):
+        load_session(path)

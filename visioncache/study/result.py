@@ -14,6 +14,21 @@ from visioncache.sizes import format_size
 FORMAT = 2
 """Of result files."""
 
+_NEEDED = (
+    "session",
+    "arm",
+    "trial",
+    "turn",
+    "ttft_s",
+    "hits",
+    "misses",
+    "encodes",
+    "held_bytes",
+    "peak_bytes",
+    "tokens_equal",
+    "correct",
+)
+
 
 @dataclass
 class BenchResult:
@@ -94,12 +109,20 @@ class BenchResult:
 
 def load_result(path: str | Path) -> BenchResult:
     """A result that `save` wrote; ValueError for any other file."""
-    content = json.loads(Path(path).read_text(encoding="utf-8"))
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:  # no UTF-8, or no JSON
+        raise ValueError(f"{path}: not JSON: {error}") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{path} is not a result of `visioncache bench` (format {FORMAT})")
-    return BenchResult(
-        pd.DataFrame(content["turns"]), content["machine"], content["model"], content.get("about", "")
-    )
+    turns, machine = content.get("turns"), content.get("machine")
+    rows = turns if isinstance(turns, list) and turns and all(isinstance(row, dict) for row in turns) else []
+    lost = [name for name in _NEEDED if not rows or any(name not in row for row in rows)]
+    if lost:
+        raise ValueError(f"{path}: its turns lack {', '.join(lost)}")
+    if not isinstance(machine, dict):
+        raise ValueError(f"{path}: it does not say on which machine")  # noqa: TRY004  # one error
+    return BenchResult(pd.DataFrame(rows), machine, content.get("model", ""), content.get("about", ""))
 
 
 def run_columns(turns: pd.DataFrame) -> list[str]:

@@ -86,7 +86,7 @@ def session_names() -> list[str]:
 
 
 def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(_text(path).split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -96,6 +96,13 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not isinstance(value, dict):
             raise SessionError(f"{path}:{number}: a line is an object, not {type(value).__name__}")
         yield number, value
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise SessionError(f"{path}: not UTF-8") from None
 
 
 def _turn(path: Path, number: int, line: dict[str, Any]) -> SessionTurn:
@@ -113,6 +120,8 @@ def _turn(path: Path, number: int, line: dict[str, Any]) -> SessionTurn:
 
 
 def _image(where: str, folder: Path, name: str) -> Path:
+    if not isinstance(name, str):
+        raise SessionError(f"{where}: an image is a path, not {name!r}")
     for base in (folder, data_path("images")):
         if (base / name).is_file():
             return base / name
