@@ -150,10 +150,14 @@ def test_close_waits_for_a_running_act() -> None:
 
 def test_between_bursts_there_is_no_thread() -> None:
     done = threading.Event()
-    before = threading.active_count()
-    pace = Pace(done.set, INTERVAL)
+    started: list[threading.Timer] = []
+
+    def timer(delay: float, run: Callable[[], None]) -> threading.Timer:
+        started.append(threading.Timer(delay, run))
+        return started[-1]
+
+    pace = Pace(done.set, INTERVAL, timer=timer)
     pace.nudge()
-    timer = pace._due
     assert done.wait(10)
-    timer.join(10)
-    assert threading.active_count() == before
+    started[0].join(10)
+    assert [thread.is_alive() for thread in started] == [False]
