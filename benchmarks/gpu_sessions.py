@@ -43,7 +43,7 @@ def main() -> None:
     model = parser.add_mutually_exclusive_group()
     model.add_argument("--model", choices=SHAPES, default="qwen2.5-vl-3b", help="a shape, of random weights")
     model.add_argument("--checkpoint", help="a real model instead, as mlx_vlm.load takes it")
-    parser.add_argument("--size", nargs="+", default=SIZES[:3], help=f"of photographs; {' '.join(SIZES)}")
+    parser.add_argument("--size", nargs="+", default=SIZES, help=f"of photographs ({' '.join(SIZES)})")
     parser.add_argument("--session", nargs="+", default=SESSIONS, help="sessions (default: album page)")
     parser.add_argument("--arms", nargs="+", default=ARMS, choices=ARMS)
     parser.add_argument("--prompt-cache", nargs="+", default=["off", "on"], choices=["off", "on"])

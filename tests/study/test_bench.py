@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import pandas as pd
 import pytest
+import zoo
+from harness import embedded, prepared
 
 from visioncache import VisionFeatureCache
-from visioncache.study.arms import ARMS
+from visioncache.study.arms import ARMS, observed
 from visioncache.study.benchmark import bench
 from visioncache.study.data import data_path
 from visioncache.study.demo import load_model
 from visioncache.study.result import BenchResult, load_result
 from visioncache.study.sessions import load_session
 from visioncache.vlm import Chat, attach
+from visioncache.vlm.stages import Stages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +54,14 @@ def test_ours_encodes_each_image_once_and_mlx_vlms_every_image_every_turn(result
     assert encodes["visioncache"] == 2
     assert encodes["mlx-vlm"] == encodes["none"] == 6
     assert encodes["bound"] == 0
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "smolvlm"])  # a flat list of images, and one a prompt
+def test_images_are_counted_however_a_processor_is_given_them(family: str) -> None:
+    tiny, stages = zoo.build(family), Stages()
+    with observed(tiny.model, tiny.processor, stages):
+        embedded(tiny, prepared(tiny, zoo.photos()))
+    assert stages.totals().counts["preprocess"] == stages.totals().counts["tower"] == 3
 
 
 def test_a_turn_without_a_new_image_does_no_vision_work(result: BenchResult) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import mlx_vlm
 import mlx_vlm.utils
+from mlx.utils import tree_flatten
 from mlx_vlm.generate import dispatch
 from mlx_vlm.utils import prepare_inputs, should_add_special_tokens
 from mlx_vlm.vision_cache import VisionFeatureCache as MlxVlmCache
@@ -67,7 +68,7 @@ def observed(model: Any, processor: Any, stages: Stages) -> Iterator[None]:
             return function(*args, **kwargs)
 
     def processed(function: Callable[..., Any], images: Any, **kwargs: Any) -> Any:
-        shown[0] = len(images) if isinstance(images, list) else 1
+        shown[0] = len(tree_flatten(images))  # some are given a list a prompt
         with stages.measure("preprocess", shown[0]):
             return function(images, **kwargs)
 

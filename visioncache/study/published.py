@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from visioncache.study.drawing import Picture
 
+PANELS_A_ROW = 4
+
 
 def published_results(folder: Path | None = None) -> pd.DataFrame:
     """A row a chip, model, size of photographs, session, prompt cache and arm.
@@ -29,7 +31,8 @@ def published_results(folder: Path | None = None) -> pd.DataFrame:
     tables = []
     for path in sorted((folder or data_path("results", "sessions")).glob("*.json")):
         result = load_result(path)
-        for (size, prompt_cache), turns in result.turns.groupby(["size", "prompt_cache"], sort=False):
+        runs = result.turns.groupby(["size", "prompt_cache"], sort=False)
+        for (size, prompt_cache), turns in sorted(runs, key=lambda run: _pixels(str(run[0][0]))):
             table = replace(result, turns=turns).summary()
             where = {"chip": result.machine["chip"], "model": result.model}
             table = table.assign(**where, size=str(size), prompt_cache=bool(prompt_cache))
@@ -59,10 +62,14 @@ def plot_results(results: pd.DataFrame, session: str = "album") -> Picture:
 
     runs = results[(results["session"] == session) & ~results["prompt_cache"]]
     panels = list(runs.groupby(["model", "size"], sort=False))
-    figure = Picture(figsize=(2.3 * len(panels), 3), layout="constrained", facecolor="none")
-    axes = figure.subplots(1, len(panels), squeeze=False)
-    for axis, ((model, size), rows) in zip(axes[0], panels, strict=True):
-        seconds = rows.set_index("arm")["ttft_s"].reindex(list(ARMS)).dropna()
+    columns = min(len(panels), PANELS_A_ROW)
+    rows = -(-len(panels) // columns)
+    figure = Picture(figsize=(2.5 * columns, 2.3 * rows + 0.3), layout="constrained", facecolor="none")
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    for spare in axes[len(panels) :]:
+        spare.set_visible(False)
+    for axis, ((model, size), arms) in zip(axes, panels, strict=False):
+        seconds = arms.set_index("arm")["ttft_s"].reindex(list(ARMS)).dropna()
         bars = axis.barh(list(seconds.index), seconds, color=[ARMS[str(arm)][0] for arm in seconds.index])
         greys(axis)
         axis.set_facecolor("none")
@@ -71,11 +78,17 @@ def plot_results(results: pd.DataFrame, session: str = "album") -> Picture:
         axis.set_xlim(0, 1.2 * seconds.max())
         axis.invert_yaxis()
         axis.tick_params(labelsize=8)
-        if axis is not axes[0][0]:
+        if axis.get_subplotspec().colspan.start:
             axis.set_yticklabels([])
     turns = f"{session}: seconds until the first token, summed over its turns"
     figure.suptitle(f"{turns} ({', '.join(runs['chip'].unique())})", fontsize=9, color=TEXT)
     return figure
+
+
+def _pixels(size: str) -> int:
+    """Of a size of photographs such as 1280x960."""
+    width, height = size.split("x")
+    return int(width) * int(height)
 
 
 def _hits_of_bound(turns: pd.DataFrame) -> dict[str, float]:
