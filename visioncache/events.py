@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import deque
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from visioncache.keys import Key
 
 Kind = Literal["hit", "miss", "put", "evict", "reject", "pop", "clear", "resize", "store-hit", "store-error"]
+
+KEYLESS: tuple[Kind, ...] = ("clear", "resize", "store-error")
+"""What may concern the whole cache or its store, rather than one image."""
 
 LOOKUPS: tuple[Kind, ...] = ("hit", "store-hit", "miss")
 """What a look-up ends in: memory has it, only the store has it, nobody has it."""
@@ -47,16 +51,20 @@ class Event(NamedTuple):
         return {**tags, **fields, "key": None if self.key is None else self.key.text}
 
     def trace_line(self) -> dict[str, Any]:
-        """The event as a line of a trace: no name, no path and no content, only identity."""
+        """The event as a line of a trace: no name, no path and no content, only identity.
+
+        Its tags are whatever somebody gave; a line holds what the format allows of them.
+        """
         key = self.key
+        tokens = _plain(self.tags.get("tokens"))
         return {
             "v": TRACE_VERSION,
             "time": self.time,
-            "session": self.tags.get("session"),
-            "turn": self.tags.get("turn"),
+            "session": _name(self.tags.get("session")),
+            "turn": _name(self.tags.get("turn")),
             "key": None if key is None else blake3(key.text.encode("utf-8", "surrogatepass")).hexdigest(16),
             "bytes": self.nbytes,
-            "tokens": self.tags.get("tokens"),
+            "tokens": tokens if _is_count(tokens) else None,
             "seconds": self.seconds,
             "outcome": self.kind,
         }
@@ -109,5 +117,19 @@ class EventLog:
         """Write a trace, one event a line, oldest first; returns how many."""
         events = list(self)
         with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123  # takes every PathLike
-            file.writelines(json.dumps(event.trace_line(), default=str) + "\n" for event in events)
+            file.writelines(json.dumps(event.trace_line()) + "\n" for event in events)
         return len(events)
+
+
+def _plain(tag: Any) -> Any:
+    """A number of numpy's, or a scalar array, as Python's."""
+    return tag.item() if getattr(tag, "shape", None) == () else tag
+
+
+def _name(tag: Any) -> str | int | None:
+    tag = _plain(tag)
+    return tag if tag is None or type(tag) in {str, int} else str(tag)
+
+
+def _is_count(number: Any) -> bool:
+    return type(number) in {int, float} and 0 <= number < math.inf

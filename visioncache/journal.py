@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -57,10 +57,11 @@ class Journal:
                     subscriber(event)
                 except Exception as error:  # noqa: BLE001  # a subscriber's fault is not the cache's
                     if self._remove(token):
-                        warnings.warn(
-                            f"a subscriber of a VisionFeatureCache raised {error!r} and was removed",
-                            stacklevel=3,
-                        )
+                        with suppress(Warning):  # where warnings are errors, this is not the look-up's
+                            warnings.warn(
+                                f"a subscriber of a VisionFeatureCache raised {error!r} and was removed",
+                                stacklevel=3,
+                            )
                     break
 
     def subscribe(self, subscriber: Callable[[Event], object]) -> Callable[[], None]:

@@ -51,8 +51,7 @@ def test_only_its_owner_may_look_into_it(tmp_path: Path) -> None:
     store.put(A, b"a")
     assert stat.S_IMODE(store.path.stat().st_mode) == 0o700
     for path in store.path.rglob("*"):
-        if path.is_file():
-            assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
 
 
 def test_no_name_holds_text_of_a_user(tmp_path: Path) -> None:

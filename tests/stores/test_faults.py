@@ -56,6 +56,16 @@ def mounted(*command: str) -> bool:
     )
 
 
+def test_a_fault_is_no_error_even_where_warnings_are(tmp_path: Path) -> None:
+    put_closed(tmp_path)
+    file_of(tmp_path).write_bytes(b"damaged")
+    cache = VisionFeatureCache(store=tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert cache.get("a.jpg") is None
+    assert len(store_errors(cache)) == 1
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path, tally: Counter[str]) -> Iterator[Path]:
     """A real file system of one megabyte."""

@@ -6,16 +6,18 @@ import json
 import sys
 import threading
 from subprocess import run
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import jsonschema
+import mlx.core as mx
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from visioncache import VisionFeatureCache
+from visioncache import Key, VisionFeatureCache
+from visioncache.events import Kind
 from visioncache.study import Recorder, anonymise, load_trace, read_trace, rerun, save_trace
 from visioncache.study.data import data_path
 from visioncache.study.traces import TraceError, requests, trace_frame
@@ -111,6 +113,39 @@ def test_every_line_keeps_the_schema(steps: list[Operation]) -> None:
     validator = jsonschema.Draft202012Validator(SCHEMA)
     for event in live(steps, 3, 100):
         validator.validate(json.loads(json.dumps(event.trace_line())))
+
+
+def test_every_kind_of_event_is_written_and_read_whatever_it_is_tagged_with(tmp_path: Path) -> None:
+    cache = VisionFeatureCache(max_size=2, max_bytes=100, store=tmp_path / "features")
+    key = Key.from_source("a")
+    odd = {"session": tmp_path, "turn": np.int64(3), "tokens": mx.array(5)}
+    odder = {"session": 2.5, "turn": float("nan"), "tokens": float("nan")}
+    with Recorder(cache, tmp_path / "live.jsonl") as recorder:
+        for tags in (odd, odder):
+            with cache.tag(**tags):
+                for name in ("a", "b", "c", "a"):  # the last is in the store alone
+                    if cache.get(name) is None:
+                        cache.put(name, mx.zeros(10))
+                    cache.get(name)
+                    assert cache.flush(10)
+                cache.put("large", mx.zeros(1000))
+                cache.pop("a")
+                cache.resize(max_size=1)
+                cache.clear()
+                cache._store_failed(key, "an image's")
+                cache._store_failed(None, "the store's own")
+    cache.close()
+    assert cache.events.to_jsonl(tmp_path / "log.jsonl") == len(cache.events)
+    assert (tmp_path / "log.jsonl").read_text() == (tmp_path / "live.jsonl").read_text()
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    for line in (tmp_path / "log.jsonl").read_text().splitlines():
+        validator.validate(json.loads(line))
+    for source in (cache.events, tmp_path / "log.jsonl", recorder.paths):
+        trace = load_trace(source)
+        assert set(trace["outcome"]) == set(get_args(Kind))
+        assert [*trace[["session", "turn", "tokens"]].iloc[0]] == [str(tmp_path), 3, 5]
+        assert [*trace[["session", "turn"]].iloc[-1]] == ["2.5", "nan"]
+        assert pd.isna(trace["tokens"].iloc[-1])
 
 
 @pytest.mark.parametrize("name", WORKLOADS)

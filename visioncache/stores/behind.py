@@ -136,12 +136,9 @@ class WriteBehind:
                 self._take(name)
                 self._current, self._settled = task, self._owed.get(name)
                 dropped, self._unreported = self._unreported, deque()
-            # Somebody may have turned warnings into errors, but there is no one here to raise to.
-            with suppress(Warning):
-                for key in dropped:
-                    self._failed("queue", key, StoreError("it was full, and its oldest write was dropped"))
-            with suppress(Warning):
-                self._do(task)
+            for key in dropped:
+                self._failed("queue", key, StoreError("it was full, and its oldest write was dropped"))
+            self._do(task)
 
     def _do(self, task: Task) -> None:
         try:

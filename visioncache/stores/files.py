@@ -86,7 +86,8 @@ class Files:
         try:
             unfinished.replace(target)
         except FileNotFoundError:
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (self.folder, target.parent):  # `parents=True` would make them as the umask says
+                folder.mkdir(mode=0o700, exist_ok=True)
             unfinished.replace(target)
 
     def remove(self, name: str) -> bool:

@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 import weakref
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -227,12 +228,13 @@ class Tier:
         if self._report is not None:
             self._report(key, message)
         if is_new:
-            warnings.warn(
-                f"{self.store!r} failed: {message.rstrip('.')}. The cache goes on without it; what follows "
-                "is counted in info() and logged in events",
-                StoreWarning,
-                stacklevel=2,
-            )
+            with suppress(Warning):  # where warnings are errors, this is still not the look-up's
+                warnings.warn(
+                    f"{self.store!r} failed: {message.rstrip('.')}. The cache goes on without it; what "
+                    "follows is counted in info() and logged in events",
+                    StoreWarning,
+                    stacklevel=2,
+                )
 
 
 def _checked(key: Key, layout: Layout) -> Layout:

@@ -25,7 +25,8 @@ class Writer:
     def __init__(self, root: Path) -> None:
         """Make the folder; the caller holds `locked(root)`."""
         self.folder = root / "writers" / secrets.token_hex(8)
-        self.folder.mkdir(mode=0o700, parents=True)
+        self.folder.parent.mkdir(mode=0o700, exist_ok=True)
+        self.folder.mkdir(mode=0o700)
         self._fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._pid = os.getpid()

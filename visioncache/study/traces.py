@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from blake3 import blake3
 
-from visioncache.events import LOOKUPS, TRACE_VERSION, EventLog
+from visioncache.events import KEYLESS, LOOKUPS, TRACE_VERSION, EventLog
 
 if TYPE_CHECKING:
     import os
@@ -177,8 +177,7 @@ def _parse(raw: bytes) -> dict[str, Any]:
     outcome = line.get("outcome")
     if outcome not in OUTCOMES:
         raise ValueError(f"outcome {outcome!r}; there are: {', '.join(OUTCOMES)}")
-    whole = outcome in {"clear", "resize"}
-    if not (isinstance(line.get("key"), str) or (whole and line.get("key") is None)):
+    if not (isinstance(line.get("key"), str) or (outcome in KEYLESS and line.get("key") is None)):
         raise ValueError(f"'key' is text, not {line.get('key')!r}")
     for name, least in (("bytes", 0), ("seconds", 0), ("time", -np.inf)):
         if not _is_number(line.get(name)) or not least <= line[name] < np.inf:
