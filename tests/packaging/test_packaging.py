@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +24,31 @@ def test_the_makefile_installs_extras_that_exist() -> None:
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     extras = text.partition("-e '.[")[2].partition("]")[0].split(",")
     assert set(extras) <= set(PROJECT["optional-dependencies"])
+
+
+def test_a_wheel_carries_the_data_and_finds_it(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, capture_output=True, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    installed = tmp_path / "site-packages"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(installed)
+    code = "from visioncache.study.data import data_path; print(data_path())"
+    environment = os.environ | {"PYTHONPATH": str(installed)}
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    assert Path(found) == installed / "visioncache" / "_data"
+    listed = subprocess.run(["git", "ls-files", "data"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in listed.stdout.splitlines():
+        assert (Path(found).parent / name.replace("data", "_data", 1)).read_bytes() == (
+            ROOT / name
+        ).read_bytes()
 
 
 def test_ci_runs_the_readmes_test_command() -> None:
