@@ -66,6 +66,8 @@ class Journal:
 
     def subscribe(self, subscriber: Callable[[Event], object]) -> Callable[[], None]:
         """Tell `subscriber` of every event from now on; returns the unsubscribe."""
+        if not callable(subscriber):
+            raise TypeError(f"subscribe({subscriber!r}): a function of one event")
         token = object()
         with self._lock:
             self.subscribers = {**self.subscribers, token: subscriber}

@@ -67,6 +67,8 @@ class Key:
     @classmethod
     def from_source(cls, source: str) -> Self:
         """A path or URL, verbatim."""
+        if not isinstance(source, str):
+            raise TypeError(f"a source is text, not {type(source).__name__}; Key.of takes images too")
         return cls(SOURCE_TAG + source)
 
     @classmethod
@@ -87,6 +89,8 @@ class Key:
 
         That is a transparent colour and an EXIF orientation. A file that was only opened is decoded.
         """
+        if not _is_a(image, "PIL.Image", "Image"):
+            raise TypeError(f"{type(image).__name__} is no PIL image; Key.of takes whatever is an image")
         pixels = image.tobytes()
         palette = image.palette
         colours = () if palette is None else (palette.mode.encode(), palette.tobytes())
@@ -148,6 +152,8 @@ class Key:
 
     def scoped(self, scope: str) -> Key:
         """The same image seen by another model or processor: another key."""
+        if not isinstance(scope, str):
+            raise TypeError(f"a scope is text, not {type(scope).__name__}")
         return Key("@" + _framed(scope) + self.text)
 
     @property

@@ -363,6 +363,11 @@ def test_one_function_may_subscribe_twice() -> None:
     second()
 
 
+def test_what_is_no_function_can_not_subscribe() -> None:
+    with pytest.raises(TypeError, match=r"subscribe\(3\): a function of one event"):
+        VisionFeatureCache().subscribe(3)  # type: ignore[arg-type]
+
+
 def test_a_subscriber_that_raises_is_reported_once_and_the_others_hear_on() -> None:
     cache, heard = VisionFeatureCache(), []
 

@@ -65,7 +65,7 @@ def test_lines_of_json_hold_every_event(tmp_path: Path) -> None:
     assert len({line["key"] for line in lines}) == 3
     # A trace tells images apart and names none of them.
     assert not any("jpg" in json.dumps(line) for line in lines)
-    assert lines[2]["turn"] == "3"
+    assert lines[2]["turn"] == 3
 
 
 def test_an_event_can_be_pickled() -> None:

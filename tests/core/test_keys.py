@@ -81,6 +81,15 @@ def test_one_string_is_not_a_list_of_its_letters() -> None:
         Key.from_sources("ab")  # type: ignore[arg-type]
 
 
+def test_a_constructor_names_what_it_was_given_instead() -> None:
+    with pytest.raises(TypeError, match="a source is text, not int; Key.of takes images too"):
+        Key.from_source(3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="str is no PIL image"):
+        Key.from_image("cat.png")
+    with pytest.raises(TypeError, match="a scope is text, not int"):
+        Key.of("cat.png").scoped(3)  # type: ignore[arg-type]
+
+
 def test_text_that_no_constructor_makes_is_refused() -> None:
     with pytest.raises(ValueError, match=r"Key\.of\('photo\.jpg'\)"):
         Key("photo.jpg")

@@ -49,6 +49,29 @@ def test_simulate_replays_the_recorded_sessions(capsys: pytest.CaptureFixture[st
     assert rows["visioncache"] == rows["lru"]
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--capacities=-20%"], "-20% of the working set: a share is above 0"),
+        (["--capacities=nan%"], "nan% of the working set: a share is above 0"),
+        (["--capacities=0"], "each is at least 1"),
+        (["--capacities=inf"], "'inf' is not a size"),
+        (["--policies=lfru"], "no policy 'lfru'; there are: visioncache"),
+        (["--csv=/no/such/folder/t.csv"], "/no/such/folder/t.csv: No such file or directory"),
+        (["--png=/no/such/folder/t.png"], "/no/such/folder/t.png: No such file or directory"),
+    ],
+)
+def test_what_simulate_can_not_do_is_one_line(
+    options: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = str(data_path("sessions", "traces", "album.jsonl"))
+    assert main(["simulate", trace, "--policies=lru", "-q", *options]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("visioncache simulate: ")
+    assert error.count("\n") == 1
+    assert says in error
+
+
 def test_families_prints_a_record_for_each_of_the_61(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["families", "--json"]) == 0
     records = json.loads(capsys.readouterr().out)

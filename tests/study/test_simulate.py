@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from traces_for_tests import as_ints, best_possible, frame, needs_libcachesim, slow_lru, traces
 
-from visioncache.study import compare_granularity, replay, save_trace, workload
+from visioncache.study import compare_granularity, recommend, replay, save_trace, workload
 from visioncache.study.granularity import by_request
 from visioncache.study.images import ImageModel, draw, published
 from visioncache.study.optimum import belady, most_saved
 from visioncache.study.policies import POLICIES, available
+from visioncache.study.simulate import working_set_shares
 from visioncache.study.simulate_command import add_arguments, run_simulate
 from visioncache.study.traces import TraceError
 from visioncache.study.workloads import WORKLOADS, gaps
@@ -124,6 +125,14 @@ def test_a_capacity_that_a_policy_cannot_divide_has_no_number() -> None:
     assert table["hit_ratio"].isna().tolist() == [True, True, False]
 
 
+def test_one_policy_and_one_capacity_need_no_list() -> None:
+    trace = frame([0, 1, 0], [1, 1, 1])
+    pd.testing.assert_frame_equal(
+        replay(trace, "lru", 1, by="entries"), replay(trace, ["lru"], [1], by="entries")
+    )
+    pd.testing.assert_frame_equal(replay(trace, "lru", "2 B"), replay(trace, ["lru"], [2]))
+
+
 def test_bad_requests_for_a_replay_are_told() -> None:
     trace = frame([0, 1], [1, 1])
     with pytest.raises(ValueError, match="no policy 'lfru'; there are: visioncache, gdsf"):
@@ -132,6 +141,10 @@ def test_bad_requests_for_a_replay_are_told() -> None:
         replay(trace, ["lru"], [0])
     with pytest.raises(ValueError, match="at least one"):
         replay(trace, ["lru"], [])
+    with pytest.raises(ValueError, match="-20% of the working set: a share is above 0"):
+        working_set_shares(trace, shares=[-0.2])
+    with pytest.raises(ValueError, match="target='most': a hit ratio is above 0"):
+        recommend(trace, target="most")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no workload 'albums'; there are: album"):
         workload("albums")
 

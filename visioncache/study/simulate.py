@@ -27,8 +27,8 @@ REFERENCES = ("belady", "bound", "floor")
 
 def replay(
     trace: TraceLike,
-    policies: Sequence[str] | None = None,
-    capacities: Sequence[int | str] | None = None,
+    policies: str | Sequence[str] | None = None,
+    capacities: int | str | Sequence[int | str] | None = None,
     by: By = "bytes",
     *,
     references: bool = True,
@@ -44,7 +44,7 @@ def replay(
 
     Args:
         trace: a trace; at least `key` and `nbytes`.
-        policies: names from `POLICIES`; by default all that can run here.
+        policies: one or more names from `POLICIES`; by default all that can run here.
         capacities: in entries, or in bytes (numbers or "1.5 GiB"); by default from 2 % to 110 % of the
             working set.
         by: whether capacity is in entries or in bytes.
@@ -64,9 +64,11 @@ def replay(
         "byte_hit_ratio": asked["nbytes"].to_numpy(np.float64) / max(int(asked["nbytes"].sum()), 1),
         "seconds_saved": run.seconds,
     }
-    names = available() if policies is None else list(policies)
+    names = available() if policies is None else [policies] if isinstance(policies, str) else list(policies)
     if unknown := [name for name in names if name not in POLICIES]:
         raise ValueError(f"no policy {', '.join(map(repr, unknown))}; there are: {', '.join(POLICIES)}")
+    if isinstance(capacities, (int, str)):
+        capacities = [capacities]
     bounds = working_set_shares(asked, by) if capacities is None else capacities_in(capacities, by)
     extra = [name for name in REFERENCES if name != "belady" or by == "entries"] if references else []
     rows = []
@@ -82,7 +84,9 @@ def replay(
 
 
 def working_set_shares(trace: TraceLike, by: By = "bytes", shares: Sequence[float] = SHARES) -> list[int]:
-    """Capacities that are shares of all that a trace ever asks for, at least 1."""
+    """Capacities that are shares of all that a trace ever asks for, at least 1; ValueError for no share."""
+    if wrong := [share for share in shares if not 0 < share < np.inf]:
+        raise ValueError(f"{wrong[0]:.0%} of the working set: a share is above 0")
     keys, sizes = as_arrays(trace, by)
     _, first = np.unique(keys, return_index=True)
     whole = int(sizes[first].sum())

@@ -64,7 +64,7 @@ def run_simulate(args: argparse.Namespace) -> int:
     sys.stdout.write(f"{args.value}\n{_wide(table, args.value, args.by)}\n\n{recommend(asked)}\n")
     try:
         if args.csv is not None:
-            table.to_csv(args.csv, index=False)
+            args.csv.write_text(table.to_csv(index=False), encoding="utf-8")
         if args.png is not None:
             save_plot(plot_replay(table, args.value, by=args.by), args.png)
     except OSError as error:

@@ -52,7 +52,7 @@ def recommend(trace: TraceLike, target: float = 0.9) -> Recommendation:
         TraceError: the trace can't be read or has no look-ups.
         ValueError: a target that is no such share.
     """
-    if not 0 < target <= 1:
+    if not isinstance(target, (int, float)) or not 0 < target <= 1:
         raise ValueError(f"target={target!r}: a hit ratio is above 0 and at most 1")
     asked = requests(trace)
     keys, sizes = as_arrays(asked, "bytes")
