@@ -149,14 +149,15 @@ def bench_html(result: BenchResult) -> str:
 def entries_frame(cache: VisionFeatureCache, entries: Iterable[Entry] | None = None) -> pd.DataFrame:
     """What a cache holds, or some of it, a row an entry; all of it is from least to most recently used.
 
-    Columns: label, key, nbytes, shape, dtype, hits, idle_s, age_s (seconds), cost_s, pinned.
+    Columns: label, key (of the image, whatever model it was encoded by), nbytes, shape, dtype, hits,
+    idle_s, age_s, cost_s (seconds), pinned.
     """
     import pandas as pd
 
     now = cache.now()
     rows = [
         (
-            *(label_of(entry), entry.key.text, entry.nbytes, entry.shape, entry.dtype, entry.hits),
+            *(label_of(entry), entry.key.unscoped.text, entry.nbytes, entry.shape, entry.dtype, entry.hits),
             *(now - entry.last_used, now - entry.created, entry.seconds, entry.pinned),
         )
         for entry in (cache.entries() if entries is None else entries)

@@ -89,7 +89,9 @@ class BenchResult:
             "peak_bytes": "peak",
             "tokens_equal": "same tokens",
         }
-        return str(shown.rename(columns=names).to_string(index=False))
+        shown = shown.rename(columns=names)
+        # Names have spaces in them, so columns are further apart than one.
+        return str(shown.to_string(index=False, col_space=[len(name) + 1 for name in shown.columns]))
 
     def save(self, path: str | Path) -> Path:
         """Write everything as JSON, raw trials included; the folder is made."""
