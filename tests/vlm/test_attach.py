@@ -303,7 +303,9 @@ def test_training_and_bypass_leave_the_cache_alone(tiny: zoo.Tiny, cache: Vision
     with attach(tiny.model, tiny.processor, cache) as attached:
         tiny.model.train()
         embedded(tiny, prepared(tiny, [A]))
+        assert "unused: the model is in training mode, which model.eval() ends" in repr(attached)
         tiny.model.eval()
+        assert "unused" not in repr(attached)
         with attached.bypass():
             embedded(tiny, prepared(tiny, [A]))
         assert cache.info().hits == cache.info().misses == len(cache) == 0

@@ -170,6 +170,8 @@ class Attached:
 
     def __repr__(self) -> str:
         state = f"attached to {self.cache!r}" if self.is_attached else "detached"
+        if self.is_attached and self.model.training:
+            state += ", unused: the model is in training mode, which model.eval() ends"
         return f"Attached({self.family.name}, {state})"
 
 
