@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from visioncache.jupyter.session import UsageError
+from visioncache.keys import Key
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -135,8 +136,9 @@ def show(session: Session, _args: Namespace) -> CacheView:
 
 @command()
 def events(session: Session, _args: Namespace) -> pd.DataFrame:
-    """What happened, as a DataFrame, oldest first."""
-    return _log(session).to_frame()
+    """What happened, as a DataFrame, oldest first; keys are images', whatever model they were for."""
+    frame = _log(session).to_frame()
+    return frame.assign(key=frame["key"].map(lambda text: Key(text).unscoped.text, na_action="ignore"))
 
 
 @command(argument("entry", metavar="ENTRY", nargs="+", help="a label, file name, key or variable"))
