@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from visioncache.events import NO_TAGS
 from visioncache.flight import Flights
 from visioncache.journal import Journal
 from visioncache.keys import SOURCE_TAG, Key
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from visioncache.events import Event, EventLog
+    from visioncache.events import Event, EventLog, Kind
     from visioncache.stores.base import Store
     from visioncache.stores.tasks import Loaded
     from visioncache.stores.tier import Tier
@@ -109,7 +110,7 @@ class VisionFeatureCache:
                 self._totals.hits += 1
                 self._totals.seconds_saved += slot.seconds
                 self._lru.touch(slot, now)
-                event = self._log(now, "hit", slot.key, slot.label, slot.nbytes, slot.seconds)
+                event = self._log(now, "hit", slot.key, slot.label, slot.nbytes, slot.seconds, slot.about)
                 found: Found | None = slot.value, slot.meta
             elif self._tier is None:
                 self._totals.misses += 1
@@ -154,7 +155,7 @@ class VisionFeatureCache:
             self._totals.store_hits += 1
             self._totals.seconds_saved += seconds
             events = [self._evicted(victim, now) for victim in victims]
-            events.append(self._log(now, "store-hit", key, label, size, seconds))
+            events.append(self._log(now, "store-hit", key, label, size, seconds, _about(meta)))
         self._publish(*events)
         return value, meta
 
@@ -283,7 +284,8 @@ class VisionFeatureCache:
             else:
                 self._totals.rejects += 1
             events = [self._evicted(victim, now) for victim in victims]
-            events.append(self._log(now, "put" if stored else "reject", key, label, size, seconds))
+            kind: Kind = "put" if stored else "reject"
+            events.append(self._log(now, kind, key, label, size, seconds, _about(meta)))
         self._publish(*events)
         return stored
 
@@ -302,7 +304,7 @@ class VisionFeatureCache:
             if slot is None:
                 return default
             self._lru.remove(slot)
-            event = self._log(now, "pop", slot.key, slot.label, slot.nbytes)
+            event = self._log(now, "pop", slot.key, slot.label, slot.nbytes, about=slot.about)
         self._publish(event)
         return slot.value
 
@@ -481,6 +483,11 @@ class VisionFeatureCache:
         """`with cache.tag(session="album", turn=3):` marks this thread's (or task's) events."""
         return self._journal.tag(tags)
 
+    @property
+    def tags(self) -> Mapping[str, Any]:
+        """What this thread's (or task's) events are marked with now."""
+        return self._journal.tags
+
     def _repr_html_(self) -> str:
         from visioncache.jupyter.advice import advice
         from visioncache.jupyter.table import cache_html
@@ -517,7 +524,7 @@ class VisionFeatureCache:
             victims = lru.make_room(1, size)
             slot = Slot(key)
             lru.insert(slot)
-        slot.value, slot.label, slot.meta = value, label, meta
+        slot.value, slot.label, slot.meta, slot.about = value, label, meta, _about(meta)
         slot.seconds, slot.created = seconds, now
         lru.resized(slot, size)
         lru.touch(slot, now)
@@ -526,7 +533,7 @@ class VisionFeatureCache:
     def _evicted(self, slot: Slot, now: float) -> Event:
         self._totals.evictions += 1
         self._totals.bytes_evicted += slot.nbytes
-        return self._log(now, "evict", slot.key, slot.label, slot.nbytes, slot.seconds)
+        return self._log(now, "evict", slot.key, slot.label, slot.nbytes, slot.seconds, slot.about)
 
 
 def _check_extras(label: Any, seconds: Any, meta: Any) -> None:
@@ -539,6 +546,12 @@ def _check_extras(label: Any, seconds: Any, meta: Any) -> None:
         raise ValueError(f"seconds={seconds!r}: 0 or more, and finite")
     if meta is not None and not isinstance(meta, Mapping):
         raise TypeError(f"meta={meta!r}: a mapping, or None")
+
+
+def _about(meta: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """What a value's events say of it, beside its size and cost: how many tokens it is."""
+    tokens = None if meta is None else meta.get("tokens")
+    return NO_TAGS if tokens is None else {"tokens": tokens}
 
 
 def _label(source: Any) -> str:

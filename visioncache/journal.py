@@ -41,10 +41,13 @@ class Journal:
         label: str = "",
         size: int = 0,
         seconds: float = 0.0,
+        about: Mapping[str, Any] = NO_TAGS,
     ) -> Event:
-        """Keep an event, with the tags of this thread or task."""
+        """Keep an event, with what is known about the image and the tags of this thread or task."""
         tags = _tags.get()
         mine = tags.get(id(self), NO_TAGS) if tags else NO_TAGS
+        if about:
+            mine = {**about, **mine} if mine else about
         event = _new_event(Event, (now, kind, key, label, size, seconds, mine))
         self.events.append(event)
         return event
@@ -76,6 +79,11 @@ class Journal:
             self._remove(token)
 
         return unsubscribe
+
+    @property
+    def tags(self) -> Mapping[str, Any]:
+        """What events of this thread or task are marked with now."""
+        return (_tags.get() or {}).get(id(self), NO_TAGS)
 
     @contextmanager
     def tag(self, tags: Mapping[str, Any]) -> Iterator[None]:

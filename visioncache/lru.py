@@ -19,6 +19,7 @@ class Slot:
     """A held value and what is known of it."""
 
     __slots__ = (
+        "about",
         "created",
         "hits",
         "key",
@@ -38,6 +39,8 @@ class Slot:
         self.nbytes = 0
         self.label = ""
         self.meta: Mapping[str, Any] | None = None
+        self.about: Mapping[str, Any] = {}
+        """What its events say of it."""
         self.seconds = self.created = self.last_used = 0.0
         self.hits = 0
         self.pinned = False

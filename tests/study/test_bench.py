@@ -18,8 +18,10 @@ from visioncache.study.arms import ARMS, observed
 from visioncache.study.benchmark import bench
 from visioncache.study.data import data_path
 from visioncache.study.demo import load_model
+from visioncache.study.granularity import compare_granularity
 from visioncache.study.result import BenchResult, load_result
 from visioncache.study.sessions import load_session
+from visioncache.study.traces import requests, trace_frame
 from visioncache.vlm import Chat, attach
 from visioncache.vlm.stages import Stages
 
@@ -176,6 +178,31 @@ def test_branches_go_on_independently(loaded: tuple[Any, Any]) -> None:
         assert (len(chat.turns), len(other.turns)) == (2, 2)
         assert "rocket" not in chat.transcript
     assert cache.info().misses == 2
+
+
+def test_a_chat_leaves_a_trace_that_tells_its_requests_and_tokens(loaded: tuple[Any, Any]) -> None:
+    cache = VisionFeatureCache()
+    with Chat(*loaded, cache, max_tokens=1) as chat:
+        chat.ask("What is this?", [CAT])
+        chat.ask("Is this image an animal?", [ROCKET])
+        branch = chat.branch()
+        branch.ask("Is this image an animal?")
+        with cache.tag(session="mine"):
+            Chat(*loaded, cache, max_tokens=1, session="theirs").ask("What is this?", [CAT])
+    trace = trace_frame(cache.events)
+    assert chat.session != branch.session
+    assert trace.drop_duplicates(["session", "turn"])[["session", "turn"]].to_numpy().tolist() == [
+        [chat.session, 1],
+        [chat.session, 2],
+        [branch.session, 3],
+        ["mine", 1],
+    ]
+    assert set(trace.loc[trace["outcome"] != "miss", "tokens"]) == {104}
+    assert trace.loc[trace["outcome"] == "miss", "tokens"].isna().all()
+    assert cache.tags == {}
+    assert set(requests(trace)["tokens"]) == {104}
+    encodes = compare_granularity(trace, ["1 MiB"]).set_index("granularity")["encodes"]
+    assert encodes.to_dict() == {"image": 2, "request": 3}
 
 
 def test_a_failing_turn_leaves_the_chat_as_it_was(loaded: tuple[Any, Any], tmp_path: Path) -> None:

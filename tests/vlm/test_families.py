@@ -192,6 +192,8 @@ def test_what_is_held_is_what_the_language_model_is_given_and_no_more(tiny: zoo.
         given = seen(tiny, [A])
         values = [cache.peek(key) for key in cache.keys()]
         held = cache.info().nbytes
+        tokens = sum(entry.meta["tokens"] for entry in cache.entries())
+    assert 0 < tokens <= given.shape[-2]
     assert held == sum(array.nbytes for array in leaves(values))
     # Beside the features stands what the model reads again, where it says so.
     kept = attachment.family.kept

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -17,6 +19,7 @@ from visioncache.vlm.stages import STAGES, Stages, StageTotals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from visioncache.cache import VisionFeatureCache
     from visioncache.keys import Key
@@ -77,6 +80,8 @@ class Chat:
         prompt_cache: keep the keys and values of earlier turns too. When an earlier image has been
             replaced, they are dropped: mlx-vlm compares token ids alone.
         on_text: called with each piece of an answer as it comes.
+        session: what the cache's events are tagged with, beside the turn, where no tag is set already;
+            a name that no other chat has by default.
         generate: further options of `mlx_vlm.stream_generate`.
     """
 
@@ -90,12 +95,14 @@ class Chat:
         prompt_cache: bool = False,
         on_text: Callable[[str], object] | None = None,
         stages: Stages | None = None,
+        session: str | None = None,
         **generate: Any,
     ) -> None:
         self.model = model
         self.processor = processor
         self.cache = cache
         self.turns: list[Turn] = []
+        self.session = session or f"chat-{secrets.token_hex(4)}"
         self._options = {"temperature": 0.0, "max_tokens": max_tokens, **generate}
         self._on_text = on_text
         self._messages: list[dict[str, Any]] = []
@@ -125,15 +132,16 @@ class Chat:
         stages = self._stages()
         before = stages.totals() if stages else None
         start = time.perf_counter()
-        for last in stream:
-            if not ttft:
-                ttft = time.perf_counter() - start
-                spent = stages.totals().since(before) if stages and before else None
-            if last.token is not None and last.finish_reason is None:
-                tokens.append(int(last.token))
-            pieces.append(last.text)
-            if self._on_text is not None:
-                self._on_text(last.text)
+        with self._tagged():
+            for last in stream:
+                if not ttft:
+                    ttft = time.perf_counter() - start
+                    spent = stages.totals().since(before) if stages and before else None
+                if last.token is not None and last.finish_reason is None:
+                    tokens.append(int(last.token))
+                pieces.append(last.text)
+                if self._on_text is not None:
+                    self._on_text(last.text)
         elapsed = time.perf_counter() - start
         if last is None:
             raise RuntimeError("the model generated nothing, not even an end of text")
@@ -200,6 +208,12 @@ class Chat:
         if self._prompt_cache is not None:
             options["prompt_cache_state"] = self._prompt_cache.state_for(images)
         return self._stream(prompt, images, options)
+
+    def _tagged(self) -> AbstractContextManager[None]:
+        """Where the cache's events are marked as this turn's, unless somebody marked them otherwise."""
+        if self.cache is None:
+            return nullcontext()
+        return self.cache.tag(**{"session": self.session, "turn": len(self.turns) + 1, **self.cache.tags})
 
     def _stages(self) -> Stages | None:
         """Who counts what a turn takes: nobody, in a chat whose model is attached to nothing."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from visioncache.vlm.trees import outline
+from visioncache.vlm.trees import outline, token_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ class Lookup:
 
             def compute() -> Any:
                 value = encode(part)
-                part.meta["features"] = outline(value)
+                part.meta |= {"features": outline(value), "tokens": token_count(value)}
                 return value
 
             part.features = self.cache.fill(

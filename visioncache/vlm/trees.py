@@ -43,6 +43,12 @@ def owned(value: Any) -> Any:
     return own
 
 
+def token_count(value: Any) -> int:
+    """Rows of a value's features, which are its first array: what the language model sees of an image."""
+    features = next(leaves(value))
+    return int(features.size) // int(features.shape[-1])
+
+
 def outline(value: Any) -> list[list[Any]]:
     """`[shape, dtype]` of every array, in order; the same in every process."""
     return [[list(leaf.shape), str(leaf.dtype).removeprefix("mlx.core.")] for leaf in leaves(value)]
