@@ -18,6 +18,7 @@ import mlx_vlm.utils
 import numpy as np
 from mlx_vlm.models.base import BaseImageProcessor
 
+from visioncache.vlm.patches import Patches
 from visioncache.vlm.swap import around, resolve, swapped
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Maker:
                 f"{type(processor).__name__} has no {where}; pass the processor that mlx_vlm.load "
                 "returned, or None to attach the model alone"
             )
+        self._patches = Patches.of(self.target)
         self.is_bare = where == ATTRIBUTE and isinstance(self.target, BaseImageProcessor)
         """Whether mlx-vlm would call it past the processor."""
         self.shown = self.target if where == ATTRIBUTE else None
@@ -125,6 +127,14 @@ class Maker:
         finally:
             self._thread.shows = False
 
+    def quickest(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """The shortest way to what `original`, the maker itself, makes of one entry's images.
+
+        On a CPU it would be no shorter: mlx looks numbers up on one core there.
+        """
+        patches = self._patches if on_gpu() else None
+        return partial(patches.process, original) if patches is not None else original
+
     def unfold(self, result: Any) -> dict[str, Any]:
         """A result as a dict: a dict, a pair of one and something, a tuple, a list or an array."""
         if self.is_bare:  # as mlx-vlm makes one array of the list
@@ -144,6 +154,11 @@ class Maker:
         if others:
             return outputs[self._pixels], *others
         return outputs[self._pixels] if self.is_bare or self._module is not None else outputs
+
+
+def on_gpu() -> bool:
+    """Whether mlx computes on a GPU by default."""
+    return bool(mx.default_device() == mx.gpu)
 
 
 class StandIn:

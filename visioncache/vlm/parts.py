@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -66,13 +67,15 @@ class _Seen:
 
     def __init__(self, array: Any, forget: Callable[[Any], object] | None = None) -> None:
         self._ref = weakref.ref(array, forget)
-        self._content = _content(array)
-        # Holds the buffer: writing into the array gives that another one, never this one again.
-        self._alias = alias(array)
+        self._was: Any = alias(array) if isinstance(array, mx.array) else Key.from_array(array)
 
     def still(self, array: Any) -> bool:
         """Whether this is the array, and nobody wrote into it."""
-        return self._ref() is array and _content(array) == self._content
+        if self._ref() is not array:
+            return False
+        return (
+            _is_alias(self._was, array) if isinstance(array, mx.array) else Key.from_array(array) == self._was
+        )
 
 
 def alias(array: Any) -> Any:
@@ -87,15 +90,23 @@ def _copied(value: Any) -> Any:
 def _equal(one: Any, other: Any) -> bool:
     """Whether two trees of arrays hold the same numbers, be they MLX's or numpy's."""
     if isinstance(one, mx.array) and isinstance(other, mx.array):
-        return _content(one) == _content(other) or bool(mx.array_equal(one, other, equal_nan=True).item())
+        return _is_alias(one, other) or bool(mx.array_equal(one, other, equal_nan=True).item())
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
         return len(one) == len(other) and all(map(_equal, one, other))
     return bool(np.array_equal(np.asarray(one), np.asarray(other)))
 
 
-def _content(array: Any) -> Any:
-    """What tells that an array was written into: an mlx array's address, the bytes of one of numpy's."""
-    if not isinstance(array, mx.array):
-        return Key.from_array(array)
-    plain = array.view(mx.uint16) if array.dtype == mx.bfloat16 else array
-    return np.asarray(plain).__array_interface__["data"][0]
+def _is_alias(one: mx.array, other: mx.array) -> bool:
+    """Whether two arrays are one node of mlx's graph, as aliases are until one of them is written into.
+
+    Asked of the graph, because nothing in Python names a node. An address would tell too, but a CUDA
+    GPU's array has none that the host may see: to ask for it is to have the array moved there.
+    """
+    mx.eval(one)  # what is evaluated has no other nodes behind it
+    return _graph(one) == _graph(one, other)
+
+
+def _graph(*arrays: mx.array) -> str:
+    drawn = StringIO()
+    mx.export_to_dot(drawn, *arrays)
+    return drawn.getvalue()

@@ -155,8 +155,10 @@ class PixelSide:
             if not groups:
                 return original(images, *args, **kwargs)
 
+            quickest = self._maker.quickest(original)
+
             def process(group: Any) -> dict[str, Any]:
-                return self._processed(partial(original, group, *args, **kwargs), group)
+                return self._processed(partial(quickest, group, *args, **kwargs), group)
 
             one: Callable[[Any], dict[str, Any]] = process
             if isinstance(self._layout, Canvas) and not together:

@@ -1,0 +1,147 @@
+"""The shorter way through mlx-vlm's own image processor: the same bits, or not taken."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import zoo
+from harness import prepared, same
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mlx_vlm.models.qwen3_vl.processing_qwen3_vl import Qwen3VLImageProcessor
+from PIL import Image
+
+from visioncache import VisionFeatureCache
+from visioncache.vlm import attach, makers
+from visioncache.vlm.patches import Patches
+
+CLIP = {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]}
+A, B, C = zoo.photos()
+
+
+class Counted:
+    """An image processor's call, and how often it was asked."""
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+        self.calls = 0
+
+    def __call__(self, images: Any, **kwargs: Any) -> Any:
+        self.calls += 1
+        return self.processor(images, **kwargs)
+
+
+def noise(width: int, height: int, seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def both(processor: Any, image: Image.Image, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any], int]:
+    """What the processor and the shorter way make of a picture, and how often the latter asked the former."""
+    patches, counted = Patches.of(processor), Counted(processor)
+    assert patches is not None
+    ours = patches.process(counted, [image], **kwargs)
+    return processor([image], **kwargs), ours, counted.calls
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    width=st.integers(20, 260),
+    height=st.integers(20, 260),
+    patch=st.sampled_from([14, 16]),
+    merge=st.integers(1, 2),
+    frames=st.integers(1, 2),
+    looks=st.sampled_from(
+        [{}, CLIP, {"do_normalize": False}, {"do_rescale": False}, {"rescale_factor": 1 / 3}]
+    ),
+    most=st.sampled_from([40, 100, 1000]),
+    seed=st.integers(0, 2**16),
+)
+def test_bits_are_those_of_the_processor(
+    width: int, height: int, patch: int, merge: int, frames: int, looks: dict[str, Any], most: int, seed: int
+) -> None:
+    processor = Qwen3VLImageProcessor(
+        patch_size=patch, merge_size=merge, temporal_patch_size=frames,
+        min_pixels=16 * patch**2, max_pixels=most * patch**2, **looks,
+    )  # fmt: skip
+    theirs, ours, calls = both(processor, noise(width, height, seed))
+    assert calls == 2  # of two pictures that the table was made and checked with
+    assert ours.keys() == theirs.keys()
+    assert np.array_equal(np.array(ours["pixel_values"]), theirs["pixel_values"])
+    assert np.array(ours["pixel_values"]).dtype == theirs["pixel_values"].dtype
+    assert same(ours["image_grid_thw"], theirs["image_grid_thw"])
+
+
+@pytest.mark.parametrize(
+    "limits", [{"max_pixels": 20_000}, {"min_pixels": 90_000}, {"resized_height": 60, "resized_width": 90}]
+)
+def test_limits_of_a_call_are_minded(limits: dict[str, int]) -> None:
+    theirs, ours, _ = both(Qwen3VLImageProcessor(patch_size=14), noise(200, 170), **limits)
+    assert np.array_equal(np.array(ours["pixel_values"]), theirs["pixel_values"])
+
+
+def test_a_table_is_filled_once_for_the_same_settings() -> None:
+    processor = Qwen3VLImageProcessor(patch_size=14)
+    patches, counted = Patches.of(processor), Counted(processor)
+    assert patches is not None
+    for seed in range(3):
+        patches.process(counted, [noise(60, 60, seed)])
+    assert counted.calls == 2
+    processor.image_mean = CLIP["image_mean"]
+    ours = patches.process(counted, [noise(60, 60)])
+    assert counted.calls == 4
+    assert np.array_equal(np.array(ours["pixel_values"]), processor([noise(60, 60)])["pixel_values"])
+
+
+def sharpened(processor: Any, image: Any, **kwargs: Any) -> Any:
+    pixels, grid = Qwen3VLImageProcessor._process_one(processor, image, **kwargs)
+    return pixels + np.gradient(pixels, axis=1), grid
+
+
+def doubles(processor: Any, image: Any, **kwargs: Any) -> Any:
+    pixels, grid = Qwen3VLImageProcessor._process_one(processor, image, **kwargs)
+    return pixels.astype(np.float64), grid
+
+
+def resized_otherwise(processor: Any, image: Any, **kwargs: Any) -> Any:
+    height, width = processor._resolved_size(*image.shape[1:], **kwargs)
+    other = Image.fromarray(image.transpose(1, 2, 0)).resize((width, height), Image.Resampling.BILINEAR)
+    return Qwen3VLImageProcessor._process_one(processor, np.asarray(other).transpose(2, 0, 1), **kwargs)
+
+
+@pytest.mark.parametrize("one", [sharpened, doubles, resized_otherwise])
+def test_a_processor_that_was_changed_is_asked_itself(one: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    processor = Qwen3VLImageProcessor(patch_size=14)
+    monkeypatch.setattr(processor, "_process_one", one.__get__(processor), raising=False)
+    theirs, ours, calls = both(processor, noise(70, 50))
+    assert same(ours, theirs)
+    assert calls >= 2
+
+
+def test_a_class_derived_from_it_goes_its_own_way() -> None:
+    class Derived(Qwen3VLImageProcessor):
+        pass
+
+    assert Patches.of(Derived(patch_size=14)) is None
+
+
+@pytest.mark.parametrize("image", [noise(60, 60).convert("L"), np.asarray(noise(60, 60)).transpose(2, 0, 1)])
+def test_what_is_no_rgb_picture_is_the_processors(image: Any) -> None:
+    theirs, ours, calls = both(Qwen3VLImageProcessor(patch_size=14), image)
+    assert same(ours, theirs)
+    assert calls == 1
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+def test_the_model_is_given_the_same_pixels_attached_or_not(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(makers, "on_gpu", lambda: True)  # where it is taken; a CPU computes the same
+    tiny = zoo.build(family)
+    plain = prepared(tiny, [A, B, C])
+    with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attachment:
+        ours = prepared(tiny, [A, B, C])
+        assert attachment.pixel_side is not None
+        assert attachment.pixel_side._maker._patches._filled[1] is not None
+    assert same({**ours}, {**plain})

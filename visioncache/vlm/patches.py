@@ -1,0 +1,107 @@
+"""Patches: what mlx-vlm's own image processor of the Qwens makes of a picture, bit for bit, sooner.
+
+It makes a float of every byte, twice, and copies all of them several times on one core; mlx copies them
+once more. But a byte has only 256 values: here the bytes themselves are cut into patches, where mlx
+computes, and looked up in a table of what the processor makes of each.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import numpy as np
+from PIL import Image
+
+from visioncache.vlm.fingerprint import settings_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MODULE, _CLASS = "mlx_vlm.models.qwen3_vl.processing_qwen3_vl", "Qwen3VLImageProcessor"
+_LIMITS = ("min_pixels", "max_pixels", "resized_height", "resized_width")
+_VALUES = 256
+
+
+class Patches:
+    """A shorter way through an image processor, which is taken as long as it leads to the same bits.
+
+    The processor itself fills the table, from a picture that has every value in every channel. Its patches
+    of that picture, and of one that it must resize, are compared with these here, anew for all settings;
+    where they differ, and for anything but one RGB picture, the processor is asked.
+    """
+
+    def __init__(self, processor: Any) -> None:
+        self._processor = processor
+        self._filled: tuple[str, mx.array | None] = ("", None)
+
+    @classmethod
+    def of(cls, processor: Any) -> Patches | None:
+        """For mlx-vlm's `Qwen3VLImageProcessor` (Qwen2-VL's and 2.5's too), for no class derived from it."""
+        known = getattr(sys.modules.get(_MODULE), _CLASS, None)
+        return cls(processor) if type(processor) is known else None
+
+    def process(self, original: Callable[..., Any], images: Any, *args: Any, **kwargs: Any) -> Any:
+        """What the processor makes of images: `pixel_values` `[patches, values]` and `image_grid_thw`."""
+        if not args and isinstance(images, list) and len(images) == 1:
+            image, limits = images[0], {name: kwargs[name] for name in _LIMITS if name in kwargs}
+            if isinstance(image, Image.Image) and image.mode == "RGB":
+                table = self._table(original, kwargs, limits)
+                if table is not None:
+                    codes, grid = self._codes(image, limits)
+                    pixels = self._pixels(codes, table)
+                    mx.eval(pixels)
+                    return {"pixel_values": pixels, "image_grid_thw": np.array([grid], np.int64)}
+        return original(images, *args, **kwargs)
+
+    def _codes(self, image: Image.Image, limits: dict[str, int]) -> tuple[mx.array, tuple[int, int, int]]:
+        """Rows of the table `[patches, channels, area]` for a picture's values, and the patches' grid."""
+        height, width = self._processor._resolved_size(image.height, image.width, **limits)  # noqa: SLF001
+        if (width, height) != image.size:
+            image = image.resize((width, height), Image.Resampling.BICUBIC)
+        side, merge = self._processor.patch_size, self._processor.merge_size
+        rows, columns = height // side, width // side
+        blocks = mx.array(np.asarray(image)).reshape(
+            rows // merge, merge, side, columns // merge, merge, side, 3
+        )
+        values = blocks.transpose(0, 3, 1, 4, 6, 2, 5).reshape(rows * columns, 3, side * side)
+        codes = values.astype(mx.uint16) + mx.arange(3, dtype=mx.uint16)[:, None] * _VALUES
+        return codes, (1, rows, columns)
+
+    def _pixels(self, codes: mx.array, table: mx.array) -> mx.array:
+        """What `pixel_values` is, a still picture being all frames of its film."""
+        count, _, area = codes.shape
+        frames = self._processor.temporal_patch_size
+        looked_up = mx.broadcast_to(table[codes][:, :, None], (count, 3, frames, area))
+        return looked_up.reshape(count, -1)
+
+    def _table(
+        self, original: Callable[..., Any], kwargs: dict[str, Any], limits: dict[str, int]
+    ) -> mx.array | None:
+        """What each channel's values become, or None where the processor does something else."""
+        settings = settings_digest(kwargs, vars(self._processor))
+        if self._filled[0] != settings:
+            self._filled = settings, self._fill(original, kwargs, limits)
+        return self._filled[1]
+
+    def _fill(
+        self, original: Callable[..., Any], kwargs: dict[str, Any], limits: dict[str, int]
+    ) -> mx.array | None:
+        side = 2 * self._processor.patch_size * self._processor.merge_size
+        height, width = self._processor._resolved_size(side, side, **limits)  # noqa: SLF001
+        rng = np.random.default_rng(0)
+        values = np.resize(np.arange(_VALUES, dtype=np.uint8), height * width)
+        every = np.stack([rng.permutation(values) for _ in range(3)], axis=-1).reshape(height, width, 3)
+        table = np.full(3 * _VALUES, np.nan, np.float32)
+        for probe in (Image.fromarray(every), Image.fromarray(every[1:, : width * 2 // 3])):
+            theirs = original([probe], **kwargs)
+            codes, grid = self._codes(probe, limits)
+            pixels, rows = theirs["pixel_values"], np.array(self._pixels(codes, mx.arange(table.size)))
+            if pixels.dtype != np.float32 or pixels.shape != rows.shape:
+                return None
+            if np.isnan(table).all():
+                table[rows] = pixels
+            if not np.array_equal(table[rows], pixels) or theirs["image_grid_thw"].tolist() != [list(grid)]:
+                return None
+        return mx.array(table)
