@@ -238,8 +238,12 @@ def _whole_file(image: Any) -> bytes:
 def _decode(data: bytes, label: str, *, transpose: bool) -> Image.Image:
     try:
         with Image.open(BytesIO(data)) as image:
-            upright = ImageOps.exif_transpose(image) if transpose else image
-            return upright.convert("RGB")
+            if transpose:
+                ImageOps.exif_transpose(image, in_place=True)
+            if image.mode != "RGB":
+                return image.convert("RGB")
+            image.load()  # as it is: to convert it would be to copy it
+            return image
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise ValueError(f"Failed to load image from {label}: {error}") from error
 
