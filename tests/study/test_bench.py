@@ -197,10 +197,10 @@ def test_a_chat_leaves_a_trace_that_tells_its_requests_and_tokens(loaded: tuple[
         [branch.session, 3],
         ["mine", 1],
     ]
-    assert set(trace.loc[trace["outcome"] != "miss", "tokens"]) == {104}
+    assert set(trace.loc[trace["outcome"] != "miss", "tokens"]) == {24}
     assert trace.loc[trace["outcome"] == "miss", "tokens"].isna().all()
     assert cache.tags == {}
-    assert set(requests(trace)["tokens"]) == {104}
+    assert set(requests(trace)["tokens"]) == {24}
     encodes = compare_granularity(trace, ["1 MiB"]).set_index("granularity")["encodes"]
     assert encodes.to_dict() == {"image": 2, "request": 3}
 
@@ -232,8 +232,8 @@ def test_accounted_bytes_are_the_bytes_that_mlx_holds(loaded: tuple[Any, Any]) -
     rng = mx.random.key(3)
     with attach(model, None, cache):
         grid = mx.array([[1, 8, 8]])
-        token = model.config.image_token_id
-        ids = mx.array([[token] * 16])
+        patch = 2 * 3 * model.config.vision_config.patch_size**2
+        ids = mx.array([[model.config.image_token_id] * 16])
         mx.eval(ids)
         gc.collect()  # earlier tests' arrays must not go while this one counts
         mx.synchronize()
@@ -241,7 +241,7 @@ def test_accounted_bytes_are_the_bytes_that_mlx_holds(loaded: tuple[Any, Any]) -
         before = mx.get_active_memory()
         for _ in range(50):
             rng, draw = mx.random.split(rng)
-            pixels = mx.random.normal((64, 1176), key=draw)
+            pixels = mx.random.normal((64, patch), key=draw)
             model.get_input_embeddings(ids, pixels, image_grid_thw=grid)
             del pixels, draw
         grown = mx.get_active_memory() - before

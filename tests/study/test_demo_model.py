@@ -20,7 +20,7 @@ from visioncache.vlm import Chat, attach
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))  # not a package
 
-from demo_vlm.batches import draw_round
+from demo_vlm.batches import KINDS, draw_round
 from demo_vlm.model import encode_images
 from demo_vlm.pictures import scene
 from demo_vlm.scores import HELD_OUT, scores_of
@@ -34,7 +34,7 @@ def test_its_weights_are_at_most_12_megabytes() -> None:
 
 def test_held_out_questions_are_answered_exactly() -> None:
     # Of seeds that neither training nor the scores on the model's card have seen.
-    scores = scores_of(load()[0], [draw_round(HELD_OUT + 1000, uses=1, groups=1)])
+    scores = scores_of(load()[0], [draw_round(HELD_OUT + 1000, KINDS, uses=1, groups=1)])
     assert scores["answers"]["scene"] >= 100
     assert scores["answers"]["photo"] >= 30
     assert scores["exact"]["scene"] >= 0.95

@@ -35,9 +35,10 @@ def test_the_album_grows_by_a_photo_every_other_turn() -> None:
     assert [len(session.shown(turn)) for turn in range(8)] == [1, 1, 2, 2, 3, 3, 4, 4]
 
 
-def test_the_page_is_one_picture_asked_ten_times() -> None:
+def test_the_page_is_one_picture_and_ten_prompts_of_their_own() -> None:
     session = load_session("page")
     assert (len(session.images), len(session.turns)) == (1, 10)
+    assert all(session.shown(turn) == session.images for turn in range(10))
 
 
 def test_the_round_robin_is_twenty_images_over_a_cache_of_eight() -> None:

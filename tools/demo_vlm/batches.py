@@ -10,22 +10,39 @@ from typing import Any
 
 import numpy as np
 from demo_vlm.chats import Exchange, chat
-from demo_vlm.labels import UNKNOWN, labels_of
+from demo_vlm.labels import CHANGES, UNKNOWN, changes_of, labels_of
 from demo_vlm.model import MERGE, PATCH, make_tokenizer
 from demo_vlm.pictures import PHOTOS, SCENE, Picture, close_up, photo, plain, scene, scene_like
 
 SMALL = SCENE // PATCH, SCENE // PATCH
 """Rows and columns of patches of a scene."""
-WHOLE = ((22, 22), (16, 26), (26, 16), (18, 24), (18, 26), (16, 28))
+WHOLE = ((10, 10), (8, 12), (12, 8), (8, 10), (10, 8), (6, 12))
 """Rows and columns of patches that the photographs come to."""
-PLAIN = (*WHOLE, SMALL, (28, 16), (8, 16), (16, 8), (10, 22), (22, 10), (10, 14), (14, 10))
-CHANGES = ("colour", "place", "size")
-LENGTHS = {False: 512, True: 704}
-"""Tokens of a chat about scenes, and of one about photographs."""
-CHATS = {False: 8, True: 3}
-"""Chats of a batch, of each."""
-PLACE_CLASSES = (5, 16, 16, len(CHANGES))
-"""The image's number, the feature's row and column in it, and what differs from the image before."""
+PLAIN = (*WHOLE, SMALL, (12, 6), (4, 8), (8, 4), (4, 12), (12, 4), (6, 10), (10, 6), (4, 6), (6, 4))
+PLACE_CLASSES = (5, 8, 8, len(CHANGES))
+"""The image's number, the feature's row and column in it, and what differs there from the image before."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of chat, as a batch of them is drawn."""
+
+    pictures: tuple[int, ...]
+    """How many pictures a chat may be about."""
+    tokens: int
+    chats: int
+    large: bool = False
+    """Whether it is about photographs."""
+    alike: float = 0.35
+    """How often a scene differs from the one before it in one thing only."""
+
+
+SHORT = Kind(pictures=(1, 2, 2), tokens=144, chats=20, alike=1.0)
+"""In which it is learnt sooner to look, and to compare; nothing is scored on these."""
+KINDS = (
+    Kind(pictures=(1, 2, 2, 3, 3, 4, 5), tokens=320, chats=12),
+    Kind(pictures=(1, 2, 2, 3, 3, 4), tokens=320, chats=5, large=True),
+)
 
 
 # The tower ------------------------------------------------------------------------------------------
@@ -37,11 +54,11 @@ def tower_batches(seed: int, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
     Parts of photographs stand for the whole: as near, and cheaper.
     """
     rng = random.Random(seed)
-    small = [scene(rng) for _ in range(count * 2 // 3)]
+    small = [scene(rng, digits=0.3) for _ in range(count * 2 // 3)]
     small += [plain(rng, (SCENE, SCENE)) for _ in range(count // 24)]
     small += [close_up(rng, _pixels(rng.choice(WHOLE))) for _ in range(count - len(small))]
     groups = [(SMALL, small)]
-    if rng.random() < 1 / 3:
+    if rng.random() < 1 / 2:
         grid = rng.choice(WHOLE)
         groups.append((grid, [photo(rng, _pixels(grid)) for _ in range(count // 8)]))
     return [
@@ -74,17 +91,17 @@ class Album:
         return [(p.image.height // PATCH, p.image.width // PATCH) for p in self.pictures]
 
 
-def draw_album(rng: random.Random, *, large: bool) -> Album:
-    """One to five scenes and small plain pictures, or photographs, plain pictures and a scene at times."""
+def draw_album(rng: random.Random, kind: Kind) -> Album:
+    """Scenes and small plain pictures, or photographs, plain pictures and a scene at times."""
     pictures: list[Picture] = []
-    for _ in range(rng.choice((1, 2, 2, 3, 3, 4) if large else (1, 2, 2, 3, 3, 4, 5))):
+    for _ in range(rng.choice(kind.pictures)):
         before = pictures[-1] if pictures else None
         draw = rng.random()
-        if draw < (0.1 if large else 0.93):
-            alike = before is not None and before.kind == "scene" and rng.random() < 0.35
+        if draw < (0.1 if kind.large else 0.93):
+            alike = before is not None and before.kind == "scene" and rng.random() < kind.alike
             pictures.append(scene_like(before, rng) if alike else scene(rng))
-        elif draw < 0.3 or not large:
-            pictures.append(plain(rng, _pixels(rng.choice(PLAIN) if large else SMALL)))
+        elif draw < 0.3 or not kind.large:
+            pictures.append(plain(rng, _pixels(rng.choice(PLAIN) if kind.large else SMALL)))
         else:
             name = rng.choice(list(PHOTOS))
             pictures.append(photo(rng, _pixels(rng.choice(WHOLE)), name))
@@ -140,19 +157,19 @@ class Round:
         return sum(math.prod(p.shape[:3]) // (PATCH * MERGE) ** 2 for p in self.pixels)
 
 
-def draw_round(seed: int, uses: int = 3, groups: int = 8) -> Round:
-    """Draw albums, and speak of each `uses` times: chats about scenes and about photographs in turn."""
+def draw_round(seed: int, kinds: tuple[Kind, ...] = (SHORT, *KINDS), uses: int = 3, groups: int = 8) -> Round:
+    """Draw albums of every kind, and speak of each `uses` times, in a batch of every kind in turn."""
     rng = random.Random(seed)
-    albums = {large: [draw_album(rng, large=large) for _ in range(groups * CHATS[large])] for large in CHATS}
+    albums = {kind: [draw_album(rng, kind) for _ in range(groups * kind.chats)] for kind in kinds}
     pixels = place([album for group in albums.values() for album in group])
     batches = []
     for _ in range(uses):
         for group in albums.values():
             rng.shuffle(group)
         for number in range(groups):
-            for large, chats in CHATS.items():
-                group = albums[large][number * chats : (number + 1) * chats]
-                batches.append(_make_batch(rng, group, LENGTHS[large]))
+            for kind in kinds:
+                group = albums[kind][number * kind.chats : (number + 1) * kind.chats]
+                batches.append(_make_batch(rng, group, kind.tokens))
     return Round(pixels, batches)
 
 
@@ -252,8 +269,8 @@ class Layout:
         self.slots[span] = album.starts[number] + np.arange(rows * columns)
         self.positions[:, span] = self._position + np.stack([0 * row, row, column])
         self.places[span, :3] = np.stack([0 * row + number, row, column], axis=1)
-        changed = album.pictures[number].changed
-        self.places[span, 3] = CHANGES.index(changed) if changed else UNKNOWN
+        if number > 0:
+            self.places[span, 3] = changes_of(*album.pictures[number - 1 : number + 1], rows, columns)
         self._end += rows * columns
         self._position += max(rows, columns)
 

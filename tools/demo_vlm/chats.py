@@ -128,7 +128,7 @@ def _across(rng: random.Random, shown: Sequence[Picture]) -> Asked | None:
     for number, picture in enumerate(shown, 1):
         if picture.label and labels[picture.label] == 1:
             forms += [(f"Which image shows the {picture.label}?", f"image {number}", "photo/which")] * 3
-        for shape in {thing.shape for thing in picture.things if shapes[thing.shape] == 1}:
+        for shape in sorted({thing.shape for thing in picture.things if shapes[thing.shape] == 1}):
             forms.append((f"Which image shows a {shape}?", f"image {number}", "scene/which"))
         if picture.changed:
             question = f"What differs between image {number - 1} and image {number}?"

@@ -11,7 +11,7 @@ from collections import Counter
 
 import mlx.core as mx
 import numpy as np
-from demo_vlm.pictures import CELLS, COLOURS, PHOTOS, SHAPES, SIZES, Picture
+from demo_vlm.pictures import CELLS, COLOURS, PHOTOS, SHAPES, SIZES, Picture, Thing
 from mlx import nn
 
 _KINDS = (*SHAPES, "digit")
@@ -24,6 +24,8 @@ _MOST = 5
 CLASSES = (len(_SEEN), len(_COLOURS), len(_SIZES), len(CELLS), len(_PHOTOS), *[_MOST] * (1 + len(_KINDS)))
 """How many classes each label has."""
 UNKNOWN = -1
+CHANGES = ("", "colour", "place", "size", "shape")
+"""What differs at a place between two scenes."""
 
 
 def labels_of(picture: Picture, rows: int, columns: int) -> np.ndarray:
@@ -35,7 +37,7 @@ def labels_of(picture: Picture, rows: int, columns: int) -> np.ndarray:
         labels[..., 1] = _COLOURS.index(picture.colour)
     else:
         labels[..., :3] = 0
-        labels[..., 3] = np.arange(rows)[:, None] * 3 // rows * 3 + np.arange(columns) * 3 // columns
+        labels[..., 3] = _cells(rows, columns)
         for thing in picture.things:
             here = labels[..., 3] == CELLS.index(thing.cell)
             labels[here, 0] = _SEEN.index(thing.digit or thing.shape)
@@ -44,6 +46,28 @@ def labels_of(picture: Picture, rows: int, columns: int) -> np.ndarray:
         shapes = Counter(thing.shape for thing in picture.things)
         labels[..., 5:] = [len(picture.things), *(shapes[kind] for kind in _KINDS)]
     return labels.reshape(-1, len(CLASSES))
+
+
+def changes_of(before: Picture, picture: Picture, rows: int, columns: int) -> np.ndarray:
+    """Labels `[rows * columns]` of a scene's features: what differs there from the scene before it."""
+    if {before.kind, picture.kind} != {"scene"}:
+        return np.full(rows * columns, UNKNOWN, np.int32)
+    then, now = ({thing.cell: thing for thing in p.things} for p in (before, picture))
+    changes = np.array([CHANGES.index(_change(then.get(cell), now.get(cell))) for cell in CELLS])
+    return changes[_cells(rows, columns)].reshape(-1)
+
+
+def _change(then: Thing | None, now: Thing | None) -> str:
+    if then is None or now is None:
+        return "" if then is now else "place"
+    if (then.shape, then.digit) != (now.shape, now.digit):
+        return "shape"
+    return "colour" if then.colour != now.colour else "size" if then.size != now.size else ""
+
+
+def _cells(rows: int, columns: int) -> np.ndarray:
+    """Which of `CELLS` each feature of a scene lies in, `[rows, columns]`."""
+    return np.arange(rows)[:, None] * 3 // rows * 3 + np.arange(columns) * 3 // columns
 
 
 def loss_of_labels(logits: mx.array, labels: mx.array, classes: tuple[int, ...]) -> mx.array:

@@ -16,8 +16,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 if TYPE_CHECKING:
     from pathlib import Path
 
-PATCH, MERGE = 14, 2
-MAX_PIXELS = 308 * 308
+PATCH, MERGE = 28, 2
+MAX_PIXELS = 280 * 280
 SPECIAL = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
     "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>",
@@ -53,14 +53,14 @@ def make_tokenizer() -> Tokenizer:
 def make_config(tokenizer: Tokenizer) -> dict[str, Any]:
     """`config.json`, in the checkpoint format of Qwen2.5-VL."""
     ids = {token: tokenizer.token_to_id(token) for token in SPECIAL}
-    depth = 6
+    depth = 5
     return {
         "architectures": ["Qwen2_5_VLForConditionalGeneration"],
         "model_type": "qwen2_5_vl",
         "vocab_size": tokenizer.get_vocab_size(),
         "hidden_size": 192,
         "intermediate_size": 512,
-        "num_hidden_layers": 4,
+        "num_hidden_layers": 5,
         "num_attention_heads": 6,
         "num_key_value_heads": 2,
         "rms_norm_eps": 1e-6,

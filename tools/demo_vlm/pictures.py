@@ -47,7 +47,7 @@ PHOTOS = {
 }
 ANIMALS = {"cat", "dogs"}
 SCENE = 168
-"""Width and height of a scene: three by three cells, each of two by two of the tower's features."""
+"""Width and height of a scene: three by three cells, each of which becomes one of the tower's features."""
 IMAGES = Path(__file__).resolve().parents[2] / "data" / "images"
 
 
@@ -81,9 +81,12 @@ class Picture:
         return "square" if width == height else "wide" if width > height else "tall"
 
 
-def scene(rng: random.Random) -> Picture:
-    """One to four things in different cells of a three by three grid, on a pale ground."""
-    return draw_scene(_things(rng), rng)
+def scene(rng: random.Random, digits: float = 1 / (len(SHAPES) + 1)) -> Picture:
+    """One to four things in different cells of a three by three grid, on a pale ground.
+
+    At most one of them is a digit, which each is in a share of `digits` as long as there is none.
+    """
+    return draw_scene(_things(rng, digits), rng)
 
 
 def scene_like(before: Picture, rng: random.Random) -> Picture:
@@ -103,13 +106,13 @@ def scene_like(before: Picture, rng: random.Random) -> Picture:
     return Picture(picture.image, "scene", picture.things, changed=what)
 
 
-def _things(rng: random.Random) -> tuple[Thing, ...]:
+def _things(rng: random.Random, digits: float) -> tuple[Thing, ...]:
     count = rng.randint(1, 4)
     cells = rng.sample(CELLS, count)
     things = []
     for cell in cells:
-        shape = rng.choice((*SHAPES, "digit")) if not any(t.digit for t in things) else rng.choice(SHAPES)
-        digit = str(rng.randrange(10)) if shape == "digit" else ""
+        is_digit = rng.random() < digits and not any(t.digit for t in things)
+        shape, digit = ("digit", str(rng.randrange(10))) if is_digit else (rng.choice(SHAPES), "")
         things.append(Thing(shape, rng.choice(list(COLOURS)), cell, rng.choice(SIZES), digit))
     return tuple(things)
 
