@@ -62,9 +62,9 @@ def plot_results(results: pd.DataFrame, session: str = "album") -> Picture:
 
     runs = results[(results["session"] == session) & ~results["prompt_cache"]]
     panels = list(runs.groupby(["model", "size"], sort=False))
-    columns = min(len(panels), PANELS_A_ROW)
-    rows = -(-len(panels) // columns)
-    figure = Picture(figsize=(2.5 * columns, 2.3 * rows + 0.3), layout="constrained", facecolor="none")
+    rows = -(-len(panels) // PANELS_A_ROW)
+    columns = -(-len(panels) // rows)  # of rows that are as full as each other
+    figure = Picture(figsize=(2.8 * columns, 2.3 * rows + 0.3), layout="constrained", facecolor="none")
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for spare in axes[len(panels) :]:
         spare.set_visible(False)
@@ -74,7 +74,7 @@ def plot_results(results: pd.DataFrame, session: str = "album") -> Picture:
         greys(axis)
         axis.set_facecolor("none")
         axis.bar_label(bars, fmt="%.1f", padding=2, fontsize=8, color=TEXT)
-        axis.set_title(f"{model}\n{size}", fontsize=9)
+        axis.set_title(f"{model}, {size}", fontsize=9)
         axis.set_xlim(0, 1.2 * seconds.max())
         axis.invert_yaxis()
         axis.tick_params(labelsize=8)
