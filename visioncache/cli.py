@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visioncache import __version__
+from visioncache.sizes import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -95,7 +96,7 @@ def run_demo(options: argparse.Namespace) -> int:
     arm = result.turns[result.turns["arm"] == "visioncache"]
     for turn in arm.itertuples():
         right = {"1.0": "right", "0.0": "wrong"}.get(str(turn.correct), "")
-        print(f"  turn {turn.turn}, {turn.images} images: {turn.answer!r} {right}")
+        print(f"  turn {turn.turn}, {count(int(turn.images), 'image')}: {turn.answer!r} {right}")
     _show(result)
     from visioncache.jupyter import plots
 
