@@ -33,7 +33,7 @@ model, processor = load_model()
 """
 START = """
 %load_ext visioncache
-%config VisionCacheMagics.max_bytes = "760 KiB"
+%config VisionCacheMagics.max_bytes = "170 KiB"
 attached = %vcache attach model processor
 """
 SHOW = "%vcache show"
