@@ -94,9 +94,10 @@ def run_demo(options: argparse.Namespace) -> int:
     """One session under every arm: the conversation, the table, the plot."""
     result = _measure(options, [options.session], ARMS.split(","), 1, options.out / "demo.json")
     arm = result.turns[result.turns["arm"] == "visioncache"]
-    for turn in arm.itertuples():
-        right = {"1.0": "right", "0.0": "wrong"}.get(str(turn.correct), "")
-        print(f"  turn {turn.turn}, {count(int(turn.images), 'image')}: {turn.answer!r} {right}")
+    columns = (arm[name].tolist() for name in ("turn", "images", "answer", "correct"))
+    for number, images, answer, correct in zip(*columns, strict=True):
+        right = {1.0: "right", 0.0: "wrong"}.get(correct, "")
+        print(f"  turn {number}, {count(images, 'image')}: {answer!r} {right}")
     _show(result)
     from visioncache.jupyter import plots
 

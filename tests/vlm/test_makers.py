@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import mlx_vlm
 import pytest
 import zoo
-from harness import embedded, prepared, same
+from harness import asked, embedded, prepared, same
 from mlx_vlm.models.base import BaseImageProcessor
 from mlx_vlm.models.falcon_ocr import processing_falcon_ocr
 
@@ -107,3 +108,26 @@ def test_a_processor_without_what_its_family_has_is_refused_in_one_line() -> Non
     tiny, other = zoo.build("qwen2_5_vl"), zoo.build("falcon_ocr")
     with pytest.raises(ValueError, match="FalconOCRProcessor has no image_processor; pass the processor"):
         attach(tiny.model, other.processor, VisionFeatureCache())
+
+
+# An image processor that makes another one when it is first asked: GLM-OCR, where torch is installed ----
+
+
+def test_what_a_processor_makes_for_itself_is_no_other_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny, cache = zoo.build("glm_ocr"), VisionFeatureCache()
+
+    def make(processor: Any) -> Any:
+        if processor._transformers_image_processor is None:
+            processor._transformers_image_processor = SimpleNamespace(size={"longest_edge": 64 * 64})
+        return processor._transformers_image_processor  # it fails without torch, and numpy's way is taken
+
+    monkeypatch.setattr(type(tiny.processor.image_processor), "_get_transformers_image_processor", make)
+    assert [asked(tiny, cache, A) for _ in range(2)] == [(0, 1), (1, 0)]
+
+
+def test_another_class_with_the_same_settings_makes_other_pixels(tiny: zoo.Tiny) -> None:
+    cache = VisionFeatureCache()
+    assert asked(tiny, cache, A) == (0, 1)
+    images = tiny.processor.image_processor
+    images.__class__ = type("Other", (type(images),), {})
+    assert asked(tiny, cache, A) == (0, 1)

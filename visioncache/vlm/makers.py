@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 ATTRIBUTE = "image_processor"
 METHODS = ("__call__", "preprocess", "preprocess_image")
+_INNER = "_get_transformers_image_processor"
+"""What GLM-OCR's image processor makes another one with, which it asks where torch is installed."""
 _SECOND = "(second)"
 """Stands for the second of a pair whose first is a dict."""
 
@@ -64,6 +66,9 @@ class Maker:
                 "returned, or None to attach the model alone"
             )
         self._patches = Patches.of(self.target)
+        self._class = f"{type(self.target).__module__}.{type(self.target).__qualname__}"
+        if hasattr(self.target, _INNER):
+            getattr(self.target, _INNER)()  # by which it would be another one after its first image
         self.is_bare = where == ATTRIBUTE and isinstance(self.target, BaseImageProcessor)
         """Whether mlx-vlm would call it past the processor."""
         self.shown = self.target if where == ATTRIBUTE else None
@@ -73,7 +78,7 @@ class Maker:
     @property
     def settings(self) -> dict[str, Any]:
         """What decides how pixels are made, besides the call's arguments."""
-        return {} if self._module is not None else vars(self.target)
+        return {} if self._module is not None else {**vars(self.target), "class": self._class}
 
     def attach(self, undo: ExitStack, process: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
         """Give the processor's calls to `process`, and the maker's to `wrapper`, until `undo`."""
