@@ -44,6 +44,9 @@ CACHE = 16 << 30
 """Bytes that MLX keeps for reuse: batches differ in shape, and kept for all of them, 80 GB are too few."""
 TOWER, LANGUAGE = 1, 2
 """Which stream of seeds a stage draws from."""
+STREAM = 1_000_000
+"""Seeds of a stream, more than any stage draws."""
+SEEDS = HELD_OUT // (10 * STREAM)
 
 
 def main() -> None:
@@ -58,8 +61,10 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1.5e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2, help="processes that draw pictures (default 2)")
-    parser.add_argument("--evaluate", type=int, default=4, help="held-out rounds at the end (default 4)")
+    parser.add_argument("--evaluate", type=int, default=5, help="held-out rounds at the end (default 5)")
     options = parser.parse_args()
+    if not 0 <= options.seed < SEEDS:
+        parser.error(f"--seed {options.seed}: below {SEEDS}, for scores are of pictures from seeds beyond")
     for start in (options.tower, options.language):
         if start and not start.is_file():
             parser.error(f"no checkpoint {start}")
@@ -124,7 +129,7 @@ def train_tower(model: Any, options: argparse.Namespace, workers: Executor) -> N
         logits = [(heads(encode_images(tower, pixels)), labels) for pixels, labels in groups]
         return sum(loss_of_labels(x, labels, CLASSES) for x, labels in logits)
 
-    seeds = (options.seed * 10 + TOWER) * 1_000_000
+    seeds = (options.seed * 10 + TOWER) * STREAM
     drawn = ahead(workers, tower_batches, seeds, 24 * options.scale)
     data = ([(mx.array(pixels), mx.array(labels)) for pixels, labels in groups] for groups in drawn)
     weights = {"tower": tower.trainable_parameters(), "heads": heads.trainable_parameters()}
@@ -158,7 +163,7 @@ def train_language(model: Any, options: argparse.Namespace, workers: Executor) -
         )
 
     def data() -> Iterator[tuple[mx.array, dict[str, mx.array]]]:
-        drawn = ahead(workers, draw_round, (options.seed * 10 + LANGUAGE) * 1_000_000)
+        drawn = ahead(workers, draw_round, (options.seed * 10 + LANGUAGE) * STREAM)
         while True:
             part = together([next(drawn) for _ in range(options.scale)])
             pool = encode(model, part.pixels)

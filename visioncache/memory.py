@@ -23,6 +23,13 @@ _DEVICE_KEYS = ("max_recommended_working_set_size", "total_memory", "memory_size
 """What `mx.device_info()` calls it: Metal's working set first, then CUDA's total, then all memory."""
 
 
+def on_gpu() -> bool:
+    """Whether mlx computes on a GPU by default."""
+    import mlx.core as mx
+
+    return bool(mx.default_device() == mx.gpu)
+
+
 def device_memory() -> int:
     """Bytes that arrays can take on mlx's default device.
 
@@ -31,7 +38,7 @@ def device_memory() -> int:
     """
     import mlx.core as mx
 
-    info = mx.device_info() if mx.default_device() == mx.gpu else {}
+    info = mx.device_info() if on_gpu() else {}
     for key in _DEVICE_KEYS:
         if info.get(key):
             return int(info[key])

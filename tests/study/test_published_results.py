@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from visioncache.study.data import data_path
-from visioncache.study.published import published_results
+from visioncache.study.published import plot_results, published_results
 from visioncache.study.result import BenchResult, load_result
 
 if TYPE_CHECKING:
@@ -45,6 +45,11 @@ def test_sums_are_set_against_the_arms_of_the_same_run(tmp_path: Path) -> None:
     assert ours["hits_of_bound"] == pytest.approx(1.2)  # the second turn alone found every image
     assert table.loc["bound", "of_bound"] == 1
     assert ours["chip"] == "some chip"
+
+
+def test_a_session_without_results_is_named() -> None:
+    with pytest.raises(ValueError, match="no results of session 'scenes'.*: album, page-chat"):
+        plot_results(published_results(), "scenes")
 
 
 def test_a_folder_without_results_is_an_empty_table(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import mlx_vlm
+import numpy as np
 import pytest
 import zoo
 from harness import asked, embedded, prepared, same
@@ -123,6 +124,13 @@ def test_what_a_processor_makes_for_itself_is_no_other_setting(monkeypatch: pyte
 
     monkeypatch.setattr(type(tiny.processor.image_processor), "_get_transformers_image_processor", make)
     assert [asked(tiny, cache, A) for _ in range(2)] == [(0, 1), (1, 0)]
+
+
+def test_a_number_of_numpy_is_another_setting() -> None:  # with which float32 becomes float64
+    tiny, cache = zoo.build("qwen2_5_vl"), VisionFeatureCache()
+    assert asked(tiny, cache, A) == (0, 1)
+    tiny.processor.image_processor.rescale_factor = np.float64(1 / 255)
+    assert asked(tiny, cache, A) == (0, 1)
 
 
 def test_another_class_with_the_same_settings_makes_other_pixels(tiny: zoo.Tiny) -> None:

@@ -81,17 +81,44 @@ def test_limits_of_a_call_are_minded(limits: dict[str, int]) -> None:
     assert np.array_equal(np.array(ours["pixel_values"]), theirs["pixel_values"])
 
 
+@pytest.mark.parametrize("patch", [4, 6, 7])
+def test_a_picture_too_small_for_every_value_is_left_to_the_processor(patch: int) -> None:
+    processor = Qwen3VLImageProcessor(patch_size=patch, merge_size=1, min_pixels=0)
+    theirs, ours, calls = both(processor, noise(200, 170))
+    assert same(ours, theirs)
+    assert calls == 1
+
+
+def test_what_a_call_says_beside_its_limits_is_the_processors_business() -> None:
+    theirs, ours, calls = both(Qwen3VLImageProcessor(patch_size=14), noise(60, 60), do_rescale=False)
+    assert same(ours, theirs)
+    assert calls == 1
+
+
 def test_a_table_is_filled_once_for_the_same_settings() -> None:
     processor = Qwen3VLImageProcessor(patch_size=14)
     patches, counted = Patches.of(processor), Counted(processor)
     assert patches is not None
     for seed in range(3):
-        patches.process(counted, [noise(60, 60, seed)])
+        patches.process(counted, [noise(60, 60, seed)], max_pixels=3136 * (seed + 1))
     assert counted.calls == 2
-    processor.image_mean = CLIP["image_mean"]
+
+
+@pytest.mark.parametrize("name", ["image_mean", "rescale_factor", "_process_one"])
+def test_a_table_is_filled_anew_for_what_was_changed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    processor = Qwen3VLImageProcessor(patch_size=14)
+    changed = {
+        "image_mean": CLIP["image_mean"],
+        "rescale_factor": np.float64(1 / 255),  # of float32 it makes float64
+        "_process_one": doubles.__get__(processor),
+    }
+    patches, counted = Patches.of(processor), Counted(processor)
+    assert patches is not None
+    patches.process(counted, [noise(60, 60)])
+    monkeypatch.setattr(processor, name, changed[name])
     ours = patches.process(counted, [noise(60, 60)])
-    assert counted.calls == 4
-    assert np.array_equal(np.array(ours["pixel_values"]), processor([noise(60, 60)])["pixel_values"])
+    assert counted.calls > 2
+    assert same(np.array(ours["pixel_values"]), processor([noise(60, 60)])["pixel_values"])
 
 
 def sharpened(processor: Any, image: Any, **kwargs: Any) -> Any:

@@ -129,16 +129,18 @@ def test_a_url_is_its_content_unless_it_is_trusted(
     assert len(asked_for) == downloads
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "webp", "tiff"])
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_a_header_tells_a_size_without_decoding(tmp_path: Path, orientation: int) -> None:
+def test_a_header_tells_a_size_without_decoding(tmp_path: Path, orientation: int, suffix: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    A.save(tmp_path / "a.jpg", exif=exif)
-    source = open_source(str(tmp_path / "a.jpg"), transpose=True)
+    path = tmp_path / f"a.{suffix}"
+    A.save(path, exif=exif)
+    source = open_source(str(path), transpose=True)
     told = source.size
     assert not source.decoded
     assert source.convert("RGB").size == told
-    B.save(tmp_path / "a.jpg")
+    B.save(path)
     source.load()
     assert source.size == told == (A.size if orientation == 1 else A.size[::-1])
 

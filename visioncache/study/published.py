@@ -57,11 +57,17 @@ def plot_results(results: pd.DataFrame, session: str = "album") -> Picture:
     Args:
         results: what `published_results` gives, of one chip.
         session: which session.
+
+    Raises:
+        ValueError: there are no results of that session.
     """
     from visioncache.study.drawing import ARMS, TEXT, Picture, greys
 
     runs = results[(results["session"] == session) & ~results["prompt_cache"]]
     panels = list(runs.groupby(["model", "size"], sort=False))
+    if not panels:
+        known = ", ".join(sorted(results["session"].unique()))
+        raise ValueError(f"no results of session {session!r} without a prompt cache; there are: {known}")
     rows = -(-len(panels) // PANELS_A_ROW)
     columns = -(-len(panels) // rows)  # of rows that are as full as each other
     figure = Picture(figsize=(2.8 * columns, 2.3 * rows + 0.3), layout="constrained", facecolor="none")

@@ -15,6 +15,7 @@ from blake3 import blake3
 from mlx import nn
 
 from visioncache.keys import Key
+from visioncache.memory import on_gpu
 from visioncache.vlm.swap import ORIGINAL
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def content(array: Any) -> str:
     """
     if isinstance(array, np.ndarray):
         return Key.from_array(array).text
-    is_apart = mx.cuda.is_available() and mx.default_device() == mx.gpu
+    is_apart = mx.cuda.is_available() and on_gpu()
     values = array.reshape(-1).view(mx.uint8)
     pieces = (values[start : start + PIECE] for start in range(0, values.size, PIECE))
     keys = (Key.from_array(mx.bitwise_or(piece, 0) if is_apart else piece) for piece in pieces)

@@ -8,6 +8,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
+import numpy as np
 from blake3 import blake3
 from mlx import nn
 
@@ -106,6 +107,8 @@ def _at(model: Any, path: str, anatomy: Anatomy) -> Any:
 
 def _plain(value: Any, depth: int = 0) -> Any:
     """Anything as JSON: scalars, containers and the public attributes of objects, four levels deep."""
+    if isinstance(value, np.generic):  # float64 is a float, and makes others of float32 than a float does
+        return {"numpy": str(value.dtype), "is": value.item()}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):

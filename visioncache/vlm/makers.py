@@ -18,6 +18,7 @@ import mlx_vlm.utils
 import numpy as np
 from mlx_vlm.models.base import BaseImageProcessor
 
+from visioncache.memory import on_gpu
 from visioncache.vlm.patches import Patches
 from visioncache.vlm.swap import around, resolve, swapped
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 ATTRIBUTE = "image_processor"
 METHODS = ("__call__", "preprocess", "preprocess_image")
 _INNER = "_get_transformers_image_processor"
-"""What GLM-OCR's image processor makes another one with, which it asks where torch is installed."""
+"""GLM-OCR's: it makes the image processor of transformers that takes its place where torch is installed."""
 _SECOND = "(second)"
 """Stands for the second of a pair whose first is a dict."""
 
@@ -67,8 +68,6 @@ class Maker:
             )
         self._patches = Patches.of(self.target)
         self._class = f"{type(self.target).__module__}.{type(self.target).__qualname__}"
-        if hasattr(self.target, _INNER):
-            getattr(self.target, _INNER)()  # by which it would be another one after its first image
         self.is_bare = where == ATTRIBUTE and isinstance(self.target, BaseImageProcessor)
         """Whether mlx-vlm would call it past the processor."""
         self.shown = self.target if where == ATTRIBUTE else None
@@ -78,7 +77,11 @@ class Maker:
     @property
     def settings(self) -> dict[str, Any]:
         """What decides how pixels are made, besides the call's arguments."""
-        return {} if self._module is not None else {**vars(self.target), "class": self._class}
+        if self._module is not None:
+            return {}
+        if hasattr(self.target, _INNER):
+            getattr(self.target, _INNER)()  # which it would do next, and look like another one after it
+        return {**vars(self.target), "class": self._class}
 
     def attach(self, undo: ExitStack, process: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
         """Give the processor's calls to `process`, and the maker's to `wrapper`, until `undo`."""
@@ -159,11 +162,6 @@ class Maker:
         if others:
             return outputs[self._pixels], *others
         return outputs[self._pixels] if self.is_bare or self._module is not None else outputs
-
-
-def on_gpu() -> bool:
-    """Whether mlx computes on a GPU by default."""
-    return bool(mx.default_device() == mx.gpu)
 
 
 class StandIn:

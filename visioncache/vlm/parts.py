@@ -73,13 +73,16 @@ class _Seen:
         """Whether this is the array, and nobody wrote into it."""
         if self._ref() is not array:
             return False
-        return (
-            _is_alias(self._was, array) if isinstance(array, mx.array) else Key.from_array(array) == self._was
-        )
+        if isinstance(array, mx.array):
+            return _is_alias(self._was, array)
+        return bool(Key.from_array(array) == self._was)
 
 
 def alias(array: Any) -> Any:
-    """Another array on an mlx array's buffer, which what is written into that one never reaches."""
+    """Another array on an mlx array's buffer, which what is written into that one never reaches.
+
+    But for what is written through a numpy view of it, which is a write into the buffer.
+    """
     return array[...] if isinstance(array, mx.array) else array
 
 
@@ -102,11 +105,16 @@ def _is_alias(one: mx.array, other: mx.array) -> bool:
     Asked of the graph, because nothing in Python names a node. An address would tell too, but a CUDA
     GPU's array has none that the host may see: to ask for it is to have the array moved there.
     """
-    mx.eval(one)  # what is evaluated has no other nodes behind it
-    return _graph(one) == _graph(one, other)
+    mx.eval(one)
+    return _graph(one, other) == _ONE_NODE
 
 
 def _graph(*arrays: mx.array) -> str:
+    """The nodes of arrays and of what they are yet to be computed from, as `dot` would draw them."""
     drawn = StringIO()
     mx.export_to_dot(drawn, *arrays)
     return drawn.getvalue()
+
+
+_ONE_NODE = _graph(mx.array(0))
+"""What is evaluated, with nothing behind it; inside of `mx.grad` and its kin, nothing is that."""

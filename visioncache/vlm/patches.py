@@ -20,39 +20,42 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MODULE, _CLASS = "mlx_vlm.models.qwen3_vl.processing_qwen3_vl", "Qwen3VLImageProcessor"
-_LIMITS = ("min_pixels", "max_pixels", "resized_height", "resized_width")
+_NEEDED = ("_resolved_size", "_process_one")
+_LIMITS = {"min_pixels", "max_pixels", "resized_height", "resized_width"}
+"""What a call may say: it decides how large a picture becomes, and nothing else."""
 _VALUES = 256
 
 
 class Patches:
     """A shorter way through an image processor, which is taken as long as it leads to the same bits.
 
-    The processor itself fills the table, from a picture that has every value in every channel. Its patches
-    of that picture, and of one that it must resize, are compared with these here, anew for all settings;
-    where they differ, and for anything but one RGB picture, the processor is asked.
+    The processor itself fills the table, from a picture that has every value in every channel. What it
+    makes of that picture, and of one that it has to resize, must be what is made of them here; this is
+    seen to again whenever a setting of it has changed. Otherwise, and for anything but one RGB picture,
+    the processor is asked.
     """
 
     def __init__(self, processor: Any) -> None:
         self._processor = processor
-        self._filled: tuple[str, mx.array | None] = ("", None)
+        self._filled: tuple[Any, mx.array | None] = (None, None)
 
     @classmethod
     def of(cls, processor: Any) -> Patches | None:
         """For mlx-vlm's `Qwen3VLImageProcessor` (Qwen2-VL's and 2.5's too), for no class derived from it."""
         known = getattr(sys.modules.get(_MODULE), _CLASS, None)
-        return cls(processor) if type(processor) is known else None
+        is_known = type(processor) is known and all(hasattr(known, name) for name in _NEEDED)
+        return cls(processor) if is_known else None
 
     def process(self, original: Callable[..., Any], images: Any, *args: Any, **kwargs: Any) -> Any:
         """What the processor makes of images: `pixel_values` `[patches, values]` and `image_grid_thw`."""
-        if not args and isinstance(images, list) and len(images) == 1:
-            image, limits = images[0], {name: kwargs[name] for name in _LIMITS if name in kwargs}
-            if isinstance(image, Image.Image) and image.mode == "RGB":
-                table = self._table(original, kwargs, limits)
-                if table is not None:
-                    codes, grid = self._codes(image, limits)
-                    pixels = self._pixels(codes, table)
-                    mx.eval(pixels)
-                    return {"pixel_values": pixels, "image_grid_thw": np.array([grid], np.int64)}
+        one = images[0] if isinstance(images, list) and len(images) == 1 else None
+        if isinstance(one, Image.Image) and one.mode == "RGB" and not args and kwargs.keys() <= _LIMITS:
+            table = self._table(original)
+            if table is not None:
+                codes, grid = self._codes(one, kwargs)
+                pixels = self._pixels(codes, table)
+                mx.eval(pixels)
+                return {"pixel_values": pixels, "image_grid_thw": np.array([grid], np.int64)}
         return original(images, *args, **kwargs)
 
     def _codes(self, image: Image.Image, limits: dict[str, int]) -> tuple[mx.array, tuple[int, int, int]]:
@@ -76,32 +79,36 @@ class Patches:
         looked_up = mx.broadcast_to(table[codes][:, :, None], (count, 3, frames, area))
         return looked_up.reshape(count, -1)
 
-    def _table(
-        self, original: Callable[..., Any], kwargs: dict[str, Any], limits: dict[str, int]
-    ) -> mx.array | None:
+    def _table(self, original: Callable[..., Any]) -> mx.array | None:
         """What each channel's values become, or None where the processor does something else."""
-        settings = settings_digest(kwargs, vars(self._processor))
-        if self._filled[0] != settings:
-            self._filled = settings, self._fill(original, kwargs, limits)
-        return self._filled[1]
+        settings = settings_digest(vars(self._processor)), self._processor._process_one  # noqa: SLF001
+        filled = self._filled  # as one: another thread may fill it for other settings
+        if filled[0] != settings:
+            self._filled = filled = settings, self._fill(original)
+        return filled[1]
 
-    def _fill(
-        self, original: Callable[..., Any], kwargs: dict[str, Any], limits: dict[str, int]
-    ) -> mx.array | None:
+    def _fill(self, original: Callable[..., Any]) -> mx.array | None:
         side = 2 * self._processor.patch_size * self._processor.merge_size
-        height, width = self._processor._resolved_size(side, side, **limits)  # noqa: SLF001
+        height, width = self._processor._resolved_size(side, side)  # noqa: SLF001
+        if height * width < _VALUES:
+            return None
         rng = np.random.default_rng(0)
         values = np.resize(np.arange(_VALUES, dtype=np.uint8), height * width)
         every = np.stack([rng.permutation(values) for _ in range(3)], axis=-1).reshape(height, width, 3)
-        table = np.full(3 * _VALUES, np.nan, np.float32)
-        for probe in (Image.fromarray(every), Image.fromarray(every[1:, : width * 2 // 3])):
-            theirs = original([probe], **kwargs)
-            codes, grid = self._codes(probe, limits)
-            pixels, rows = theirs["pixel_values"], np.array(self._pixels(codes, mx.arange(table.size)))
-            if pixels.dtype != np.float32 or pixels.shape != rows.shape:
-                return None
-            if np.isnan(table).all():
-                table[rows] = pixels
-            if not np.array_equal(table[rows], pixels) or theirs["image_grid_thw"].tolist() != [list(grid)]:
-                return None
-        return mx.array(table)
+        told = [self._told(original, picture) for picture in (every, every[1:, : width * 2 // 3])]
+        if any(pixels.shape != rows.shape or pixels.dtype != np.float32 for pixels, rows in told):
+            return None
+        table = np.empty(3 * _VALUES, np.float32)
+        first, rows_of_first = told[0]
+        table[rows_of_first] = first
+        same = all(np.array_equal(table[rows], pixels) for pixels, rows in told)
+        return mx.array(table) if same else None
+
+    def _told(self, original: Callable[..., Any], picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers that the processor makes of a picture, and the table's row for each."""
+        image = Image.fromarray(picture)
+        theirs = original([image])
+        codes, grid = self._codes(image, {})
+        rows = self._pixels(codes, mx.arange(3 * _VALUES))
+        as_here = theirs["image_grid_thw"].tolist() == [list(grid)]
+        return theirs["pixel_values"], np.array(rows if as_here else [])

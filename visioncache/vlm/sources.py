@@ -240,10 +240,9 @@ def _decode(data: bytes, label: str, *, transpose: bool) -> Image.Image:
         with Image.open(BytesIO(data)) as image:
             if transpose:
                 ImageOps.exif_transpose(image, in_place=True)
-            if image.mode != "RGB":
-                return image.convert("RGB")
-            image.load()  # as it is: to convert it would be to copy it
-            return image
+            image.load()
+            # RGB as it is: to convert it would be to copy it.
+            return image if image.mode == "RGB" else image.convert("RGB")
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise ValueError(f"Failed to load image from {label}: {error}") from error
 
@@ -252,7 +251,7 @@ def _header_size(data: bytes, *, transpose: bool) -> tuple[int, int] | None:
     """Width and height as a header tells them; None where it can't, or not without decoding."""
     try:
         with Image.open(BytesIO(data)) as image:
-            if not transpose:
+            if not transpose or image.format == "TIFF":  # whose size PIL tells as it will be upright
                 return image.size
             if "exif" not in image.info and image.format == "PNG":
                 return None  # PIL would decode it all to see whether one follows
