@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 SIZES = ("640x480", "1280x960", "2048x1536", "4032x3024")
 SESSIONS = ("album", "page")
-NOTES = "; "
-"""Between what is said of a result."""
 
 
 def main() -> None:
@@ -54,7 +52,6 @@ def main() -> None:
     parser.add_argument(
         "--layers", type=int, help="so many layers of the language model; noted in the result"
     )
-    parser.add_argument("--note", default="", help="what else is to be said of this chip or model's results")
     parser.add_argument("--out", type=Path, default=data_path("results", "sessions"))
     options = parser.parse_args()
     sizes = [_size(parser, text) for text in options.size]
@@ -68,7 +65,6 @@ def main() -> None:
         loaded, name = build(options.model, options.layers, dtype), options.model
         weights = f"random {str(dtype).removeprefix('mlx.core.')}"
     about = f"weights {weights}; language model of {options.layers or 'all'} layers"
-    about += f"; {options.note}" if options.note else ""
     path = options.out / f"{slug(machine['chip'])}-{slug(name)}.json"
     with tempfile.TemporaryDirectory() as folder:
         for size in sizes:
@@ -111,15 +107,13 @@ def scaled(names: list[str], size: tuple[int, int], folder: Path) -> Iterator[Se
 
 
 def with_earlier(path: Path, result: BenchResult) -> BenchResult:
-    """A result together with the runs of its file that are not of the same kind, and what is said of those."""
+    """A result together with the runs of its file that are not of the same kind."""
     if not path.is_file():
         return result
     kind = ["size", "session", "prompt_cache"]
-    earlier = load_result(path)
-    again = earlier.turns.set_index(kind).index.isin(result.turns.set_index(kind).index)
-    turns = pd.concat([earlier.turns[~again], result.turns], ignore_index=True)
-    said = dict.fromkeys([*result.about.split(NOTES), *earlier.about.split(NOTES)])
-    return replace(result, turns=turns, about=NOTES.join(said))
+    earlier = load_result(path).turns
+    again = earlier.set_index(kind).index.isin(result.turns.set_index(kind).index)
+    return replace(result, turns=pd.concat([earlier[~again], result.turns], ignore_index=True))
 
 
 def slug(text: str) -> str:

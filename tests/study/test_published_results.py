@@ -48,7 +48,7 @@ def test_sums_are_set_against_the_arms_of_the_same_run(tmp_path: Path) -> None:
 
 
 def test_a_session_without_results_is_named() -> None:
-    with pytest.raises(ValueError, match="no results of session 'scenes'.*: album, page-chat"):
+    with pytest.raises(ValueError, match="no results of session 'scenes'.*: album, page_chat"):
         plot_results(published_results(), "scenes")
 
 
@@ -56,19 +56,11 @@ def test_a_folder_without_results_is_an_empty_table(tmp_path: Path) -> None:
     assert published_results(tmp_path).empty
 
 
-PUBLISHED = sorted(data_path("results", "sessions").glob("*.json"))
-
-
-@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
-def test_what_is_published_names_its_chip_and_gave_the_same_tokens_or_says_so(path: Path) -> None:
-    result = load_result(path)
-    assert result.machine["chip"]
-    same = result.turns["tokens_equal"].all()
-    assert same == ("near ties" not in result.about)
-
-
-def test_an_album_is_encoded_image_by_image_wherever_it_was_measured() -> None:
+def test_what_is_published_names_its_chip_and_gave_the_same_tokens() -> None:
+    paths = list(data_path("results", "sessions").glob("*.json"))
+    assert paths
+    assert all(load_result(path).machine["chip"] for path in paths)
     table = published_results()
+    assert table["tokens_equal"].all()
     ours = table[(table["arm"] == "visioncache") & (table["session"] == "album")]
-    assert len(ours) >= len(PUBLISHED) > 0
     assert (ours["encodes"] == 4).all()

@@ -22,7 +22,7 @@ def written(folder: Path, *lines: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["album", "page", "branches", "round_robin"])
+@pytest.mark.parametrize("name", ["album", "page", "page_chat", "branches", "round_robin"])
 def test_the_shipped_sessions_load_and_have_answers(name: str) -> None:
     session = load_session(name)
     assert name in session_names()
@@ -39,6 +39,12 @@ def test_the_page_is_one_picture_and_ten_prompts_of_their_own() -> None:
     session = load_session("page")
     assert (len(session.images), len(session.turns)) == (1, 10)
     assert all(session.shown(turn) == session.images for turn in range(10))
+
+
+def test_the_page_chat_is_one_picture_asked_ten_times_in_one_chat() -> None:
+    session = load_session("page_chat")
+    assert (len(session.images), len(session.turns)) == (1, 10)
+    assert all(turn.after is None for turn in session.turns)
 
 
 def test_the_round_robin_is_twenty_images_over_a_cache_of_eight() -> None:
