@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import mlx.core as mx
 import pandas as pd
+from attention import repeatable_attention
 from PIL import Image
 from shapes import SHAPES, build
 
@@ -43,7 +44,13 @@ def main() -> None:
     model = parser.add_mutually_exclusive_group()
     model.add_argument("--model", choices=SHAPES, default="qwen2.5-vl-3b", help="a shape, of random weights")
     model.add_argument("--checkpoint", help="a real model instead, as mlx_vlm.load takes it")
-    parser.add_argument("--size", nargs="+", default=SIZES, help=f"of photographs ({' '.join(SIZES)})")
+    parser.add_argument(
+        "--size",
+        nargs="+",
+        type=size_of,
+        default=[size_of(size) for size in SIZES],
+        help=f"of photographs ({' '.join(SIZES)})",
+    )
     parser.add_argument("--session", nargs="+", default=SESSIONS, help="sessions (default: album page)")
     parser.add_argument("--arms", nargs="+", default=ARMS, choices=ARMS)
     parser.add_argument("--prompt-cache", nargs="+", default=["off", "on"], choices=["off", "on"])
@@ -54,7 +61,6 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=data_path("results", "sessions"))
     options = parser.parse_args()
-    sizes = [_size(parser, text) for text in options.size]
     machine = describe_machine()
     dtype = mx.float32 if machine["device"] == "cpu" else mx.bfloat16
     if options.checkpoint:
@@ -64,10 +70,10 @@ def main() -> None:
     else:
         loaded, name = build(options.model, options.layers, dtype), options.model
         weights = f"random {str(dtype).removeprefix('mlx.core.')}"
-    about = f"weights {weights}; language model of {options.layers or 'all'} layers"
     path = options.out / f"{slug(machine['chip'])}-{slug(name)}.json"
-    with tempfile.TemporaryDirectory() as folder:
-        for size in sizes:
+    with tempfile.TemporaryDirectory() as folder, repeatable_attention() as attention:
+        about = f"weights {weights}; language model of {options.layers or 'all'} layers{attention}"
+        for size in options.size:
             for session in scaled(options.session, size, Path(folder)):
                 for prompt_cache in options.prompt_cache:
                     result = bench(
@@ -121,10 +127,11 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
 
 
-def _size(parser: argparse.ArgumentParser, text: str) -> tuple[int, int]:
+def size_of(text: str) -> tuple[int, int]:
+    """Width and height of `1280x960`."""
     match = re.fullmatch(r"(\d+)x(\d+)", text)
     if not match:
-        parser.error(f"--size {text}: give width x height, as in 1280x960")
+        raise argparse.ArgumentTypeError(f"{text}: give width x height, as in 1280x960")
     return int(match[1]), int(match[2])
 
 

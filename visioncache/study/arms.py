@@ -46,6 +46,7 @@ class BoundChat(Chat):
         ids, mask = inputs.pop("input_ids"), inputs.pop("attention_mask", None)
         embedded = model.get_input_embeddings(ids, inputs.pop("pixel_values", None), mask=mask, **inputs)
         mx.eval([value for value in embedded.to_dict().values() if value is not None])
+        mx.clear_cache()  # or the clock would run while what the tower worked in is given back
 
         def generate() -> Iterator[Any]:
             with swapped(model, get_input_embeddings=lambda *_, **__: embedded):

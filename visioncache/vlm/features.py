@@ -13,10 +13,11 @@ import numpy as np
 
 from visioncache.keys import Key
 from visioncache.sizes import leaves
+from visioncache.vlm.merge import merge, slow_merges
 from visioncache.vlm.parts import Part
 from visioncache.vlm.recognise import confirm
 from visioncache.vlm.standin import is_stand_in
-from visioncache.vlm.swap import around, is_swapped, resolve, swapped
+from visioncache.vlm.swap import around, is_swapped, resolve, swapped, taken
 from visioncache.vlm.trees import owned
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class FeatureSide:
             seam = around(type(self._module), "__call__", self._at_seam)
             undo.enter_context(swapped(self._module, __call__=seam))
         undo.enter_context(swapped(self._embedder, **overrides))
+        for module, name in slow_merges(self._embedder):
+            undo.enter_context(taken(module, name, self._merge))
         if self._embedder is not self._model:
             undo.enter_context(swapped(self._model))  # nothing to take, but it is attached
 
@@ -87,6 +90,10 @@ class FeatureSide:
             return self._embed(*args, **kwargs)
         finally:
             self._thread.within = outer
+
+    def _merge(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        own = getattr(self._thread, "within", False)  # and no other model of the module
+        return merge(original, *args, **kwargs) if own else original(*args, **kwargs)
 
     def _hidden(self, function: Callable[..., Any], model: Any) -> Any:
         if getattr(self._thread, "within", False):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from functools import partial, reduce
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -20,7 +20,7 @@ from mlx_vlm.models.base import BaseImageProcessor
 
 from visioncache.memory import on_gpu
 from visioncache.vlm.patches import Patches
-from visioncache.vlm.swap import around, resolve, swapped
+from visioncache.vlm.swap import around, resolve, swapped, taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,9 +86,7 @@ class Maker:
     def attach(self, undo: ExitStack, process: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
         """Give the processor's calls to `process`, and the maker's to `wrapper`, until `undo`."""
         if self._module is not None:
-            function = _Function.of(self._module, self._function)
-            function.add(wrapper)
-            undo.callback(function.remove, wrapper)
+            undo.enter_context(taken(self._module, self._function, wrapper))
         else:
             cls = type(self.target)
             methods = {n: around(cls, n, wrapper) for n in METHODS if hasattr(cls, n)}
@@ -175,42 +173,3 @@ class StandIn:
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(object.__getattribute__(self, "_shown"), name, value)
-
-
-class _Function:
-    """A function of a module while attachments take its calls, one around the other."""
-
-    _taken: dict[tuple[str, str], _Function] = {}  # noqa: RUF012
-    _lock = threading.Lock()
-
-    def __init__(self, module: Any, name: str) -> None:
-        self._module, self._name = module, name
-        self._original = getattr(module, name)
-        self._wrappers: list[Callable[..., Any]] = []
-
-    @classmethod
-    def of(cls, module: Any, name: str) -> _Function:
-        """The one of this name."""
-        with cls._lock:
-            place = module.__name__, name
-            if place not in cls._taken:
-                cls._taken[place] = cls(module, name)
-            return cls._taken[place]
-
-    def add(self, wrapper: Callable[..., Any]) -> None:
-        """Let an attachment take the calls that its processor makes."""
-        with self._lock:
-            self._wrappers = [*self._wrappers, wrapper]
-            setattr(self._module, self._name, self)
-
-    def remove(self, wrapper: Callable[..., Any]) -> None:
-        """Stop that; the last one restores the module's own function."""
-        with self._lock:
-            self._wrappers = [other for other in self._wrappers if other != wrapper]
-            if not self._wrappers:
-                setattr(self._module, self._name, self._original)
-                self._taken.pop((self._module.__name__, self._name), None)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        take: Callable[..., Any] = reduce(lambda inner, w: partial(w, inner), self._wrappers, self._original)
-        return take(*args, **kwargs)

@@ -1,9 +1,10 @@
-"""Swap: give one object a subclass of its own class, and take it back."""
+"""Swap: give one object a subclass of its own class, or take a module's function, and give it back."""
 
 from __future__ import annotations
 
 import functools
 import inspect
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,40 @@ def swapped(target: Any, **overrides: Any) -> Iterator[None]:
 def is_swapped(target: Any) -> bool:
     """Whether an object is swapped now."""
     return hasattr(type(target), ORIGINAL)
+
+
+class Taken:
+    """A function of a module while wrappers take its calls, one around the other."""
+
+    lock = threading.Lock()
+
+    def __init__(self, original: Callable[..., Any]) -> None:
+        self.original = original
+        self.wrappers: list[Callable[..., Any]] = []
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        inner = self.original
+        for wrapper in self.wrappers:
+            inner = functools.partial(wrapper, inner)
+        return inner(*args, **kwargs)
+
+
+@contextmanager
+def taken(module: Any, name: str, wrapper: Callable[..., Any]) -> Iterator[None]:
+    """Inside the block, a module's function is `wrapper(original, *args, **kwargs)`, around other such."""
+    with Taken.lock:
+        function = getattr(module, name)
+        function = function if isinstance(function, Taken) else Taken(function)
+        function.wrappers = [*function.wrappers, wrapper]
+        setattr(module, name, function)
+    try:
+        yield
+    finally:
+        with Taken.lock:
+            last = len(function.wrappers) - 1 - function.wrappers[::-1].index(wrapper)
+            function.wrappers = [other for n, other in enumerate(function.wrappers) if n != last]
+            if not function.wrappers and getattr(module, name) is function:
+                setattr(module, name, function.original)
 
 
 def around(cls: type, name: str, wrapper: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,0 +1,170 @@
+"""What is the same to the last bit: what a language model is given with and without a cache, and what it makes of it.
+
+    python benchmarks/same_bits.py --model qwen3-vl-4b --size 1280x960
+    python benchmarks/same_bits.py --model qwen3-vl-4b --attention any   # as MLX picks it
+
+The album's turns, each as a conversation of its own, so that no answer changes what is asked next. Of each
+are kept the digests of everything that the language model is called with (embeddings, and whatever goes
+with them), and of the logits of the first token; their two largest, and how far logits of one turn lie apart.
+Weights are random, as in `gpu_sessions.py`. Writes data/results/bits/<chip>-<model>.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import tempfile
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import numpy as np
+import pandas as pd
+from attention import repeatable_attention
+from gpu_sessions import scaled, size_of, slug
+from mlx.utils import tree_flatten
+from shapes import SHAPES, build
+
+from visioncache.study.arms import arm_chat
+from visioncache.study.benchmark import converse
+from visioncache.study.data import data_path
+from visioncache.study.machine import describe_machine
+from visioncache.vlm.swap import around, swapped
+
+if TYPE_CHECKING:
+    from visioncache.study.sessions import Session
+
+ARMS = ("none", "mlx-vlm", "visioncache")
+
+
+def main() -> None:
+    """Parse, run every arm as often as asked, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", choices=SHAPES, default="qwen2.5-vl-3b")
+    parser.add_argument("--size", type=size_of, default=(1280, 960), help="of photographs (1280x960)")
+    parser.add_argument("--trials", type=int, default=4)
+    parser.add_argument("--layers", type=int, help="so many layers of the language model")
+    parser.add_argument("--attention", choices=["same", "any"], default="same", help="see attention.py")
+    parser.add_argument("--out", type=Path, default=data_path("results", "bits"))
+    options = parser.parse_args()
+    machine = describe_machine()
+    dtype = mx.float32 if machine["device"] == "cpu" else mx.bfloat16
+    model, processor = build(options.model, options.layers, dtype)
+    watch = Watch()
+    rows: list[dict[str, Any]] = []
+    language = model.language_model
+    attention = repeatable_attention() if options.attention == "same" else nullcontext("")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        swapped(language, __call__=around(type(language), "__call__", watch.call)),
+        attention as about,
+    ):
+        (album,) = scaled(["album"], options.size, Path(folder))
+        session = one_by_one(album)
+        for trial in range(options.trials):
+            for arm in ARMS:
+                with arm_chat(arm, model, processor, max_tokens=1) as start:
+                    for number, turn in enumerate(converse(session, start)):
+                        row = {"arm": arm, "trial": trial, "turn": number + 1, "tokens": turn.tokens}
+                        rows.append(row | watch.seen(number))
+    table = pd.DataFrame(rows)
+    report = summary(table, watch.apart)
+    result = {
+        "model": options.model,
+        "about": f"weights random {str(dtype).removeprefix('mlx.core.')}; language model of "
+        f"{options.layers or 'all'} layers{about}",
+        "size": "x".join(map(str, options.size)),
+        "attention": options.attention,
+        "machine": machine,
+        "turns": report.to_dict("records"),
+        "runs": rows,
+    }
+    which = "" if options.attention == "same" else "-any-attention"
+    path = options.out / f"{slug(machine['chip'])}-{slug(options.model)}{which}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    sys.stdout.write(f"{report.to_string(index=False)}\n")
+
+
+class Watch:
+    """What a language model is called with and what it returns, turn by turn."""
+
+    def __init__(self) -> None:
+        self._given: list[mx.array] = []
+        self._logits = mx.array(())
+        self._variants: dict[int, dict[str, np.ndarray]] = {}
+
+    def call(self, original: Any, *args: Any, **kwargs: Any) -> Any:
+        """The model's call, looked at."""
+        # mlx-vlm passes masks of pixels on, which no language model reads; of a known image they stand in.
+        told = {name: value for name, value in kwargs.items() if name != "cache" and "pixel" not in name}
+        output = original(*args, **kwargs)
+        if kwargs.get("inputs_embeds") is not None:  # not the tokens after the first
+            self._given += [item for _, item in tree_flatten([args, told]) if isinstance(item, mx.array)]
+            self._logits = output.logits[:, -1]
+        return output
+
+    def seen(self, turn: int) -> dict[str, Any]:
+        """Digests since the last time it was asked, and the two largest logits."""
+        logits = np.array(self._logits.astype(mx.float32)).ravel()
+        digest = bits(self._logits)
+        self._variants.setdefault(turn, {}).setdefault(digest, logits)
+        second, first = np.sort(logits)[-2:]
+        seen = {"given": bits(*self._given), "logits": digest, "gap": float(first - second)}
+        self._given = []
+        return seen | {"deviation": float(logits.std())}
+
+    def apart(self, turn: int, one: str, other: str) -> float:
+        """The largest difference between two of a turn's logits."""
+        variants = self._variants[turn]
+        return float(np.abs(variants[one] - variants[other]).max())
+
+
+def bits(*arrays: mx.array) -> str:
+    """A digest of the bits of arrays."""
+    digest = hashlib.blake2b(digest_size=8)
+    for array in arrays:
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(np.asarray(mx.contiguous(array).view(mx.uint8)).tobytes())
+    return digest.hexdigest()
+
+
+def one_by_one(session: Session) -> Session:
+    """Every turn of a session as a conversation of its own about all images so far."""
+    turns, shown = [], ()
+    for turn in session.turns:
+        shown = (*shown, *turn.images)
+        turns.append(replace(turn, images=shown, after=0))
+    return replace(session, turns=tuple(turns))
+
+
+def summary(runs: pd.DataFrame, apart: Any) -> pd.DataFrame:
+    """A row a turn: in how many ways it was given and answered, and how near a tie that was."""
+    rows = []
+    for turn, group in runs.groupby("turn"):
+        by_arm = group.groupby("arm", sort=False)
+        expected = group[group["arm"] == "none"]
+        ours = group[group["arm"] == "visioncache"]
+        logits = group["logits"].unique()
+        rows.append(
+            {
+                "turn": turn,
+                "given_most": int(by_arm["given"].nunique().max()),
+                "given_as_none": set(ours["given"]) == set(expected["given"]),
+                "logits_most": int(by_arm["logits"].nunique().max()),
+                "logits_as_none": set(ours["logits"]) == set(expected["logits"]),
+                "apart": max(apart(turn - 1, logits[0], other) for other in logits),
+                "gap": float(group["gap"].min()),
+                "deviation": float(group["deviation"].iloc[0]),
+                "tokens": int(group["tokens"].map(tuple).nunique()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+if __name__ == "__main__":
+    main()
