@@ -1,4 +1,4 @@
-"""Merge: features in the places of a prompt's image tokens, put there row by row.
+"""Scatter: features put in the places of a prompt's image tokens, row by row.
 
 A dozen of mlx-vlm's families have numpy look for the place of every single number of every feature, which is
 two thousand times as many as there are image tokens, and on a GPU all of them travel to and fro. The
@@ -23,8 +23,8 @@ _NAMES = ("masked_scatter", "_masked_scatter")
 _ARGUMENTS = ("embeddings", "mask", "features")
 
 
-def slow_merges(model: Any) -> Iterator[tuple[Any, str]]:
-    """Modules of a model's class, and the name of the function of each that is worth a `merge` around it."""
+def slow_scatters(model: Any) -> Iterator[tuple[Any, str]]:
+    """Modules of a model's class, and the name of a function of each that is worth a `scatter` around it."""
     for module in dict.fromkeys(sys.modules[cls.__module__] for cls in type(model).__mro__):
         for name in _NAMES:
             function = getattr(module, name, None)
@@ -33,7 +33,7 @@ def slow_merges(model: Any) -> Iterator[tuple[Any, str]]:
                 yield module, name
 
 
-def merge(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def scatter(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """What a slow function makes of embeddings, a mask and features; it is asked where rows would not do.
 
     Args:
@@ -59,7 +59,7 @@ def merge(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 @cache
 def _is_slow(function: Callable[..., Any]) -> bool:
-    """Whether it has numpy look for places, and does what `merge` does."""
+    """Whether it has numpy look for places, and does what `scatter` does."""
     code = getattr(function, "__code__", None)
     if code is None or not {"np", "where"} <= set(code.co_names):
         return False
@@ -67,6 +67,6 @@ def _is_slow(function: Callable[..., Any]) -> bool:
     mask = mx.broadcast_to(mx.array([[[False], [True], [False], [True], [True]]]), embeddings.shape)
     example = embeddings, mask, -mx.arange(9, dtype=mx.float32).reshape(3, 3)
     try:
-        return bool(mx.array_equal(function(*example), merge(function, *example)))
+        return bool(mx.array_equal(function(*example), scatter(function, *example)))
     except Exception:  # noqa: BLE001  # whatever it is, it is another one
         return False

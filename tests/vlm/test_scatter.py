@@ -17,7 +17,7 @@ from mlx_vlm.models.qwen3_vl import qwen3_vl
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import attach
-from visioncache.vlm.merge import _is_slow, merge
+from visioncache.vlm.scatter import _is_slow, scatter
 
 A, B, _ = zoo.photos()
 SLOW = (
@@ -57,15 +57,15 @@ def test_bits_are_those_of_mlx_vlm(
     embeddings = mx.array(rng.normal(size=shape)).astype(into)
     mask = mx.broadcast_to(mx.array([tokens])[..., None], shape)
     features = mx.array(rng.normal(size=(batch * sum(tokens), size))).astype(of)
-    ours = merge(Unasked(), embeddings, mask, features)
+    ours = scatter(Unasked(), embeddings, mask, features)
     theirs = slow(name)(embeddings, mask, features)
     assert ours.dtype == theirs.dtype == into
     assert mx.array_equal(ours, theirs)
 
 
-def test_embeddings_that_were_merged_into_are_as_before() -> None:
+def test_embeddings_that_were_scattered_into_are_as_before() -> None:
     embeddings = mx.zeros((1, 2, 3))
-    merge(Unasked(), embeddings, mx.array([[[True] * 3, [False] * 3]]), mx.ones((1, 3)))
+    scatter(Unasked(), embeddings, mx.array([[[True] * 3, [False] * 3]]), mx.ones((1, 3)))
     assert not embeddings.any()
 
 
@@ -80,7 +80,7 @@ def test_embeddings_that_were_merged_into_are_as_before() -> None:
 def test_anything_else_is_left_to_mlx_vlm(mask: list[list[bool]], features: int) -> None:
     asked = []
     given = mx.zeros((1, 2, 3)), mx.array([mask]), mx.ones(features)
-    merge(lambda *args: asked.append(args), *given)
+    scatter(lambda *args: asked.append(args), *given)
     assert asked == [given]
 
 
@@ -102,7 +102,7 @@ def test_what_does_something_else_is_left_alone() -> None:
     assert not _is_slow(of_one_prompt)
 
 
-def test_only_the_attached_model_is_merged_so_and_only_while_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_attached_model_is_served_so_and_only_while_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny, other = zoo.build("qwen3_vl"), zoo.build("qwen3_vl")
     original = qwen3_vl.masked_scatter
     expected = embedded(tiny, prepared(tiny, [A, B]))
