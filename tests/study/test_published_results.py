@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from visioncache.study.data import data_path
-from visioncache.study.published import plot_results, published_results
+from visioncache.study.published import (
+    plot_results,
+    published_bits,
+    published_first_looks,
+    published_results,
+)
 from visioncache.study.result import BenchResult, load_result
 
-if TYPE_CHECKING:
-    from pathlib import Path
+README = Path(__file__).resolve().parents[2] / "README.md"
+NAMES = {
+    "Qwen2.5-VL-3B": "qwen2.5-vl-3b",
+    "Qwen2.5-VL-7B": "qwen2.5-vl-7b",
+    "Qwen3-VL-4B": "qwen3-vl-4b",
+    "SmolVLM2 2.2B": "smolvlm2-2.2b",
+    "Gemma 3 4B": "gemma-3-4b",
+    "LLaVA-1.5-7B": "llava-1.5-7b",
+}
 
 
 def turn(arm: str, number: int, ttft: float, misses: int) -> dict[str, Any]:
@@ -48,7 +62,7 @@ def test_sums_are_set_against_the_arms_of_the_same_run(tmp_path: Path) -> None:
 
 
 def test_a_session_without_results_is_named() -> None:
-    with pytest.raises(ValueError, match="no results of session 'scenes'.*: album, page_chat"):
+    with pytest.raises(ValueError, match="no results of session 'scenes'.*: album, page, page_chat"):
         plot_results(published_results(), "scenes")
 
 
@@ -64,3 +78,40 @@ def test_what_is_published_names_its_chip_and_gave_the_same_tokens() -> None:
     assert table["tokens_equal"].all()
     ours = table[(table["arm"] == "visioncache") & (table["session"] == "album")]
     assert (ours["encodes"] == 4).all()
+
+
+def test_the_readme_says_what_was_measured() -> None:
+    table = published_results()
+    table = table[(table["session"] == "album") & ~table["prompt_cache"] & table["chip"].str.contains("H100")]
+    table = table.set_index(["model", "size", "arm"])
+    pattern = r"\| (.+), (\d+x\d+) \| ([\d.]+) s \| ([\d.]+) s \| ([\d.]+) times.*\| ([\d.]+) \|"
+    rows = re.findall(pattern, README.read_text(encoding="utf-8"))
+    assert len(rows) == len(table) / 4
+    for name, size, theirs, ours, times, hits in rows:
+        row = table.loc[(NAMES[name], size, "visioncache")]
+        assert float(theirs) == round(table.loc[(NAMES[name], size, "mlx-vlm"), "ttft_s"], 1)
+        assert float(ours) == round(row["ttft_s"], 1)
+        assert float(times) == round(1 / row["of_mlx_vlm"], 1)
+        assert float(hits) == round(row["hits_of_bound"], 2)
+
+
+def test_what_is_the_same_is_a_row_a_model() -> None:
+    table = published_bits().set_index(["model", "attention"])
+    ours = table.loc[("qwen3-vl-4b", "same")]
+    assert ours["given_as_none"] == ours["given_repeats"] == ours["logits_repeat"] == ours["turns"] == 8
+    assert ours["logits_apart"] == 0
+    as_mlx_picks = table.loc[("qwen3-vl-4b", "any")]
+    assert as_mlx_picks["given_as_none"] == as_mlx_picks["given_repeats"] == 8
+    assert as_mlx_picks["logits_repeat"] < 8
+    assert as_mlx_picks["logits_apart"] > 0
+
+
+def test_first_looks_are_a_row_a_model_and_size() -> None:
+    table = published_first_looks()
+    assert not table.duplicated(["chip", "model", "size"]).any()
+    sizes = table.loc[table["model"] == "qwen2.5-vl-3b", "size"].tolist()
+    assert sizes == ["640x480", "1280x960", "2048x1536"]
+    assert table["pairs"].min() >= 32
+    said = README.read_text(encoding="utf-8").partition("**A first look at an image**")[2]
+    for ratio in table["ratio"]:
+        assert f"{ratio:.2f}" in said

@@ -1,9 +1,10 @@
-"""Results that are published in data/results/sessions: what sessions took, on which chip, of which model."""
+"""Results that are published in data/results: what sessions took, which bits are the same, first looks."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -11,6 +12,7 @@ from visioncache.study.data import data_path
 from visioncache.study.result import load_result
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from visioncache.study.drawing import Picture
@@ -51,6 +53,52 @@ def published_results(folder: Path | None = None) -> pd.DataFrame:
     return everything[[*which, "arm", *measured, "tokens_equal"]]
 
 
+def published_bits(folder: Path | None = None) -> pd.DataFrame:
+    """A row a chip, model and way of attention: how far what a model is given, and returns, is the same.
+
+    Columns: `turns`; `given_as_none`, those in which the language model is given, with our cache, the
+    same bits as without one; `given_repeats`, `logits_repeat`, those in which bits were the same every
+    time under each arm; `logits_apart`, the most that two logits of a turn differ, over their deviation.
+
+    Args:
+        folder: of files that `benchmarks/same_bits.py` wrote; the shipped ones by default.
+    """
+    rows = []
+    for content in _contents(folder or data_path("results", "bits")):
+        turns = pd.DataFrame(content["turns"])
+        rows.append(
+            {
+                "chip": content["machine"]["chip"],
+                "model": content["model"],
+                "attention": content["attention"],
+                "turns": len(turns),
+                "given_as_none": int(turns["given_as_none"].sum()),
+                "given_repeats": int((turns["given_most"] == 1).sum()),
+                "logits_repeat": int((turns["logits_most"] == 1).sum()),
+                "logits_apart": float((turns["apart"] / turns["deviation"]).max()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def published_first_looks(folder: Path | None = None) -> pd.DataFrame:
+    """A row a chip, model and size of photographs: what a first look at an image costs.
+
+    Columns: `pairs` measured; `none_s`, the median of seconds without a cache; `ratio`, the median of
+    what it takes with an empty one over that.
+
+    Args:
+        folder: of files that `benchmarks/miss_cost.py` wrote; the shipped ones by default.
+    """
+    rows = []
+    for content in _contents(folder or data_path("results", "misses")):
+        for run in content["runs"]:
+            row = {"chip": content["machine"]["chip"], "model": content["model"], "size": run["size"]}
+            row |= {"pairs": len(run["pairs_s"]), "none_s": run["none_s"], "ratio": run["ratio"]}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def plot_results(results: pd.DataFrame, session: str = "album") -> Picture:
     """Sums of TTFT by arm, a panel a model and size, of one session without a prompt cache.
 
@@ -89,6 +137,11 @@ def plot_results(results: pd.DataFrame, session: str = "album") -> Picture:
     turns = f"{session}: seconds until the first token, summed over its turns"
     figure.suptitle(f"{turns} ({', '.join(runs['chip'].unique())})", fontsize=9, color=TEXT)
     return figure
+
+
+def _contents(folder: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted(folder.glob("*.json")):
+        yield json.loads(path.read_text(encoding="utf-8"))
 
 
 def _pixels(size: str) -> int:
