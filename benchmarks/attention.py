@@ -34,6 +34,6 @@ def repeatable_attention() -> Iterator[str]:
 
     mx.fast.scaled_dot_product_attention = attention
     try:
-        yield "; attention of single queries masked, so that it repeats"
+        yield "attention of single queries masked, so that it repeats"
     finally:
         mx.fast.scaled_dot_product_attention = original

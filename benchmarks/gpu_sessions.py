@@ -22,7 +22,7 @@ import mlx.core as mx
 import pandas as pd
 from attention import repeatable_attention
 from PIL import Image
-from shapes import SHAPES, build
+from shapes import SHAPES, build, described
 
 from visioncache.study.arms import ARMS
 from visioncache.study.benchmark import bench
@@ -66,13 +66,12 @@ def main() -> None:
     if options.checkpoint:
         from visioncache.study.demo import load_model
 
-        loaded, name, weights = load_model(options.checkpoint), options.checkpoint, "of the checkpoint"
+        loaded, name = load_model(options.checkpoint), options.checkpoint
     else:
         loaded, name = build(options.model, options.layers, dtype), options.model
-        weights = f"random {str(dtype).removeprefix('mlx.core.')}"
     path = options.out / f"{slug(machine['chip'])}-{slug(name)}.json"
     with tempfile.TemporaryDirectory() as folder, repeatable_attention() as attention:
-        about = f"weights {weights}; language model of {options.layers or 'all'} layers{attention}"
+        about = attention if options.checkpoint else described(dtype, options.layers, attention)
         for size in options.size:
             for session in scaled(options.session, size, Path(folder)):
                 for prompt_cache in options.prompt_cache:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 from attention import repeatable_attention
 from gpu_sessions import scaled, size_of, slug
-from shapes import SHAPES, build
+from shapes import SHAPES, build, described
 from tqdm import tqdm
 
 from visioncache import VisionFeatureCache
@@ -51,7 +51,7 @@ def main() -> None:
     dtype = mx.float32 if machine["device"] == "cpu" else mx.bfloat16
     loaded = build(options.model, dtype=dtype) if options.model else load_model(options.checkpoint)
     name = options.model or options.checkpoint or "demo-vlm"
-    with tempfile.TemporaryDirectory() as folder, repeatable_attention():
+    with tempfile.TemporaryDirectory() as folder, repeatable_attention() as attention:
         album = load_session("album")
         if options.size:
             (album,) = scaled(["album"], options.size, Path(folder))
@@ -69,8 +69,9 @@ def main() -> None:
     path = options.out / f"{slug(machine['chip'])}-{slug(name)}.json"
     runs = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.is_file() else []
     runs = [run for run in runs if run["size"] != size]
-    runs.append({"size": size, "ratio": ratio, "none_s": seconds, "more_s": more, "pairs_s": pairs})
-    content = {"model": name, "machine": machine, "runs": runs}
+    about = described(dtype, None, attention) if options.model else attention
+    run = {"size": size, "about": about, "machine": machine, "ratio": ratio, "none_s": seconds}
+    content = {"model": name, "runs": [*runs, {**run, "more_s": more, "pairs_s": pairs}]}
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

@@ -4,7 +4,7 @@
     python benchmarks/same_bits.py --model qwen3-vl-4b --attention any   # as MLX picks it
 
 The album's turns, each as a conversation of its own, so that no answer changes what is asked next. Of each
-are kept the digests of everything that the language model is called with (embeddings, and whatever goes
+are kept the digests of every array that the language model is called with (embeddings, and whatever goes
 with them), and of the logits of the first token; their two largest, and how far logits of one turn lie apart.
 Weights are random, as in `gpu_sessions.py`. Writes data/results/bits/<chip>-<model>.json.
 """
@@ -18,6 +18,7 @@ import sys
 import tempfile
 from contextlib import nullcontext
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ import pandas as pd
 from attention import repeatable_attention
 from gpu_sessions import scaled, size_of, slug
 from mlx.utils import tree_flatten
-from shapes import SHAPES, build
+from shapes import SHAPES, build, described
 
 from visioncache.study.arms import arm_chat
 from visioncache.study.benchmark import converse
@@ -75,8 +76,7 @@ def main() -> None:
     report = summary(table, watch.apart)
     result = {
         "model": options.model,
-        "about": f"weights random {str(dtype).removeprefix('mlx.core.')}; language model of "
-        f"{options.layers or 'all'} layers{about}",
+        "about": described(dtype, options.layers, about),
         "size": "x".join(map(str, options.size)),
         "attention": options.attention,
         "machine": machine,
@@ -157,7 +157,7 @@ def summary(runs: pd.DataFrame, apart: Any) -> pd.DataFrame:
                 "given_as_none": set(ours["given"]) == set(expected["given"]),
                 "logits_most": int(by_arm["logits"].nunique().max()),
                 "logits_as_none": set(ours["logits"]) == set(expected["logits"]),
-                "apart": max(apart(turn - 1, logits[0], other) for other in logits),
+                "apart": max((apart(turn - 1, *two) for two in combinations(logits, 2)), default=0.0),
                 "gap": float(group["gap"].min()),
                 "deviation": float(group["deviation"].iloc[0]),
                 "tokens": int(group["tokens"].map(tuple).nunique()),

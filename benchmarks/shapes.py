@@ -336,3 +336,9 @@ def build(name: str, layers: int | None = None, dtype: Any = mx.bfloat16) -> tup
         [processor.tokenizer.eos_token_id], processor.tokenizer
     )
     return model.eval(), processor
+
+
+def described(dtype: Any, layers: int | None, *more: str) -> str:
+    """What a result says of such a model."""
+    weights = f"weights random {str(dtype).removeprefix('mlx.core.')}"
+    return "; ".join([weights, f"language model of {layers or 'all'} layers", *filter(None, more)])

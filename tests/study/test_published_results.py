@@ -112,6 +112,15 @@ def test_first_looks_are_a_row_a_model_and_size() -> None:
     sizes = table.loc[table["model"] == "qwen2.5-vl-3b", "size"].tolist()
     assert sizes == ["640x480", "1280x960", "2048x1536"]
     assert table["pairs"].min() >= 32
-    said = README.read_text(encoding="utf-8").partition("**A first look at an image**")[2]
-    for ratio in table["ratio"]:
-        assert f"{ratio:.2f}" in said
+
+
+def test_the_readme_says_what_first_looks_cost() -> None:
+    table = published_first_looks().groupby("model")["ratio"].agg(list)
+    text = " ".join(README.read_text(encoding="utf-8").partition("**A first look at an image**")[2].split())
+    three = "{:.2f}, {:.2f} and {:.2f}".format(*table["qwen2.5-vl-3b"])
+    assert f"Qwen2.5-VL-3B {three} at 640x480, 1280x960 and 2048x1536;" in text
+    for said in ("Qwen3-VL-4B {};", "SmolVLM2 {};", "Gemma 3 {} (", "LLaVA {} (", "first look takes {} of"):
+        name = said.partition(" {}")[0]
+        model = next((NAMES[known] for known in NAMES if known.startswith(name)), "demo-vlm")
+        (ratio,) = table[model]
+        assert said.format(f"{ratio:.2f}") in text

@@ -24,8 +24,8 @@ def published_results(folder: Path | None = None) -> pd.DataFrame:
     """A row a chip, model, size of photographs, session, prompt cache and arm.
 
     Columns beside those: `ttft_s` (the sum over turns, seconds), `of_mlx_vlm` and `of_bound` (that
-    sum over theirs), `hits_of_bound` (turns that found every image, over the same turns of
-    `bound`), `encodes`, `held_bytes`, `peak_bytes`, `tokens_equal`.
+    sum over theirs), `hits_of_bound` (the sum over turns that found every image, over the same turns of
+    `bound` in the same trial), `encodes`, `held_bytes`, `peak_bytes`, `tokens_equal`.
 
     Args:
         folder: of result files that `benchmarks/gpu_sessions.py` wrote; the shipped ones by default.
@@ -93,7 +93,7 @@ def published_first_looks(folder: Path | None = None) -> pd.DataFrame:
     rows = []
     for content in _contents(folder or data_path("results", "misses")):
         for run in content["runs"]:
-            row = {"chip": content["machine"]["chip"], "model": content["model"], "size": run["size"]}
+            row = {"chip": run["machine"]["chip"], "model": content["model"], "size": run["size"]}
             row |= {"pairs": len(run["pairs_s"]), "none_s": run["none_s"], "ratio": run["ratio"]}
             rows.append(row)
     return pd.DataFrame(rows)
@@ -151,11 +151,11 @@ def _pixels(size: str) -> int:
 
 
 def _hits_of_bound(turns: pd.DataFrame) -> dict[str, float]:
-    """By session: seconds of our turns without a miss, over those turns' under `bound`."""
-    median = turns.pivot_table("ttft_s", ["session", "turn"], "arm", aggfunc="median")
-    if "bound" not in median or "visioncache" not in median:
+    """By session: seconds of our turns without a miss over those of `bound`, the median of trials."""
+    arms = turns.pivot_table("ttft_s", ["session", "trial", "turn"], "arm")
+    if "bound" not in arms or "visioncache" not in arms:
         return {}
-    ours = turns[turns["arm"] == "visioncache"]
-    hit = ours[(ours["misses"] == 0) & (ours["hits"] > 0)].groupby(["session", "turn"]).size().index
-    sums = median.loc[hit, ["visioncache", "bound"]].groupby("session").sum()
-    return dict(sums["visioncache"] / sums["bound"])
+    ours = turns[turns["arm"] == "visioncache"].set_index(["session", "trial", "turn"])
+    hit = ours.index[(ours["misses"] == 0) & (ours["hits"] > 0)]
+    sums = arms.loc[hit, ["visioncache", "bound"]].groupby(["session", "trial"]).sum()
+    return dict((sums["visioncache"] / sums["bound"]).groupby("session").median())

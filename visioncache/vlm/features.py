@@ -15,7 +15,7 @@ from visioncache.keys import Key
 from visioncache.sizes import leaves
 from visioncache.vlm.parts import Part
 from visioncache.vlm.recognise import confirm
-from visioncache.vlm.scatter import scatter, slow_scatters
+from visioncache.vlm.scatter import NAME, scatter, slow_scatters
 from visioncache.vlm.standin import is_stand_in
 from visioncache.vlm.swap import around, is_swapped, resolve, swapped, taken
 from visioncache.vlm.trees import owned
@@ -77,8 +77,8 @@ class FeatureSide:
             seam = around(type(self._module), "__call__", self._at_seam)
             undo.enter_context(swapped(self._module, __call__=seam))
         undo.enter_context(swapped(self._embedder, **overrides))
-        for module, name in slow_scatters(self._embedder):
-            undo.enter_context(taken(module, name, self._scatter))
+        for module in slow_scatters(self._embedder):
+            undo.enter_context(taken(module, NAME, self._scatter))
         if self._embedder is not self._model:
             undo.enter_context(swapped(self._model))  # nothing to take, but it is attached
 
@@ -93,6 +93,7 @@ class FeatureSide:
 
     def _scatter(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         own = getattr(self._thread, "within", False)  # and no other model of the module
+        own = own and self._attached.active
         return scatter(original, *args, **kwargs) if own else original(*args, **kwargs)
 
     def _hidden(self, function: Callable[..., Any], model: Any) -> Any:

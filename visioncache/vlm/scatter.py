@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from functools import cache
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -19,18 +20,17 @@ from visioncache.vlm.swap import Taken
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_NAMES = ("masked_scatter", "_masked_scatter")
+NAME = "masked_scatter"
 _ARGUMENTS = ("embeddings", "mask", "features")
 
 
-def slow_scatters(model: Any) -> Iterator[tuple[Any, str]]:
-    """Modules of a model's class, and the name of a function of each that is worth a `scatter` around it."""
-    for module in dict.fromkeys(sys.modules[cls.__module__] for cls in type(model).__mro__):
-        for name in _NAMES:
-            function = getattr(module, name, None)
-            function = function.original if isinstance(function, Taken) else function
-            if function is not None and _is_slow(function):
-                yield module, name
+def slow_scatters(model: Any) -> Iterator[Any]:
+    """Modules of a model's class whose `masked_scatter` is worth a `scatter` around it."""
+    for name in dict.fromkeys(cls.__module__ for cls in type(model).__mro__):
+        function = getattr(sys.modules.get(name), NAME, None)
+        function = function.original if isinstance(function, Taken) else function
+        if hasattr(function, "__code__") and _is_slow(function):
+            yield sys.modules[name]
 
 
 def scatter(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -42,11 +42,11 @@ def scatter(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             none, and as many features as it has tokens, `[..., size]`.
         kwargs: nothing that mlx-vlm passes.
     """
-    if len(args) == len(_ARGUMENTS) and not kwargs:
+    if len(args) == len(_ARGUMENTS) and not kwargs and all(isinstance(item, mx.array) for item in args):
         embeddings, mask, features = args
-        if embeddings.shape == mask.shape and embeddings.ndim > 1:
-            of_tokens = mask[..., 0] != 0
-            whole = mx.all((mask != 0) == of_tokens[..., None])
+        if embeddings.shape == mask.shape and embeddings.ndim > 1 and mask.dtype == mx.bool_:
+            of_tokens = mask[..., 0]
+            whole = mx.all(mask == of_tokens[..., None])
             mx.eval(of_tokens, whole)
             places = np.flatnonzero(of_tokens)
             size = embeddings.shape[-1]
@@ -59,14 +59,19 @@ def scatter(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 @cache
 def _is_slow(function: Callable[..., Any]) -> bool:
-    """Whether it has numpy look for places, and does what `scatter` does."""
-    code = getattr(function, "__code__", None)
-    if code is None or not {"np", "where"} <= set(code.co_names):
+    """Whether it has numpy look for places, and does what `scatter` does, to the last bit."""
+    if not {"np", "where"} <= set(function.__code__.co_names):
         return False
-    embeddings = mx.arange(15, dtype=mx.float32).reshape(1, 5, 3)
-    mask = mx.broadcast_to(mx.array([[[False], [True], [False], [True], [True]]]), embeddings.shape)
-    example = embeddings, mask, -mx.arange(9, dtype=mx.float32).reshape(3, 3)
+    rng = np.random.default_rng(0)
+    tokens, size = rng.permutation([True] * 6 + [False] * 8).reshape(2, 7), 5
+    mask = mx.broadcast_to(mx.array(tokens)[..., None], (*tokens.shape, size))
+    embeddings, features = (mx.array(rng.normal(size=shape)) for shape in (mask.shape, (6, size)))
     try:
-        return bool(mx.array_equal(function(*example), scatter(function, *example)))
+        for into, of in product((mx.float32, mx.bfloat16), repeat=2):
+            example = embeddings.astype(into), mask, features.astype(of)
+            theirs, ours = function(*example), scatter(function, *example)
+            if theirs.dtype != ours.dtype or not mx.array_equal(theirs, ours):
+                return False
     except Exception:  # noqa: BLE001  # whatever it is, it is another one
         return False
+    return True

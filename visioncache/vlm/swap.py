@@ -47,8 +47,10 @@ class Taken:
 
     lock = threading.Lock()
 
-    def __init__(self, original: Callable[..., Any]) -> None:
-        self.original = original
+    def __init__(self, module: Any, function: Callable[..., Any]) -> None:
+        self.module = module
+        # What another module imports while it is taken is that one's taken function.
+        self.original: Callable[..., Any] = function.original if isinstance(function, Taken) else function
         self.wrappers: list[Callable[..., Any]] = []
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -63,7 +65,8 @@ def taken(module: Any, name: str, wrapper: Callable[..., Any]) -> Iterator[None]
     """Inside the block, a module's function is `wrapper(original, *args, **kwargs)`, around other such."""
     with Taken.lock:
         function = getattr(module, name)
-        function = function if isinstance(function, Taken) else Taken(function)
+        if not (isinstance(function, Taken) and function.module is module):
+            function = Taken(module, function)
         function.wrappers = [*function.wrappers, wrapper]
         setattr(module, name, function)
     try:
