@@ -1,8 +1,8 @@
 """Attention that is computed in the same way every time, so that equal inputs give equal tokens.
 
-For one query MLX's CUDA build has two kernels, cuDNN's and its own, and what it takes changes from run
-to run with the state of buffers. Their last bits differ, and a near tie between two tokens falls one way or
-the other: with no cache at all, too. A mask leaves neither kernel, but operations that are the same
+For one query MLX's CUDA build has two kernels, cuDNN's and its own, and which it takes changes from run
+to run. Their last bits differ, and a near tie between two tokens falls one way or the other: with no
+cache at all, too. A mask leaves neither kernel, but operations that are the same
 whenever they are asked for. Prompts, and the images in them, are computed as before.
 """
 

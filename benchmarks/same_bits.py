@@ -135,10 +135,10 @@ def bits(*arrays: mx.array) -> str:
 
 def one_by_one(session: Session) -> Session:
     """Every turn of a session as a conversation of its own about all images so far."""
-    turns, shown = [], ()
-    for turn in session.turns:
-        shown = (*shown, *turn.images)
-        turns.append(replace(turn, images=shown, after=0))
+    turns = [
+        replace(turn, images=tuple(session.shown(number)), after=0)
+        for number, turn in enumerate(session.turns)
+    ]
     return replace(session, turns=tuple(turns))
 
 

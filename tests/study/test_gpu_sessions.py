@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+import gpu_sessions
+import pytest
 
 from visioncache.study.result import load_result
 
 if TYPE_CHECKING:
-    import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))  # not a package
-
-import gpu_sessions
-import shapes
+    from pathlib import Path
 
 
+@pytest.mark.usefixtures("small_shape")
 def test_a_run_is_added_to_its_file_in_place_of_the_earlier_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def small(_layers: int | None) -> tuple[object, object]:
-        from visioncache.study.demo import load_model
-
-        return load_model()
-
-    monkeypatch.setitem(shapes.SHAPES, "qwen2.5-vl-3b", shapes.Shape("qwen2.5-vl-3b", small))
     command = [
         "gpu_sessions.py",
         "--session",

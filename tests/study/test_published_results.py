@@ -66,6 +66,14 @@ def test_a_session_without_results_is_named() -> None:
         plot_results(published_results(), "scenes")
 
 
+@pytest.mark.parametrize("read", [published_bits, published_first_looks])
+@pytest.mark.parametrize("text", ["no JSON", "[]", "{}", '{"turns": [], "runs": [{}]}'])
+def test_a_file_that_is_something_else_is_named(read: Any, text: str, tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text(text)
+    with pytest.raises(ValueError, match=r"other\.json is not what benchmarks/ writes there"):
+        read(tmp_path)
+
+
 def test_a_folder_without_results_is_an_empty_table(tmp_path: Path) -> None:
     assert published_results(tmp_path).empty
 

@@ -4,36 +4,24 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import miss_cost
 import mlx.core as mx
 import pandas as pd
 import pytest
+import same_bits
+from attention import repeatable_attention
 
 from visioncache.study.data import data_path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))  # not a package
-
-import miss_cost
-import same_bits
-import shapes
-from attention import repeatable_attention
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SAME_AS_NONE = {"qwen2.5-vl-3b", "qwen2.5-vl-7b", "qwen3-vl-4b", "gemma-3-4b"}
 """Published models that are given, image by image, the bits that they are given without a cache."""
 PUBLISHED = [json.loads(path.read_text()) for path in sorted(data_path("results", "bits").glob("*.json"))]
 REPEATED = [result for result in PUBLISHED if result["attention"] == "same"]
-
-
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    def make(_layers: int | None) -> tuple[object, object]:
-        from visioncache.study.demo import load_model
-
-        return load_model()
-
-    monkeypatch.setitem(shapes.SHAPES, "qwen2.5-vl-3b", shapes.Shape("qwen2.5-vl-3b", make))
 
 
 def bits_of_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
@@ -46,7 +34,7 @@ def bits_of_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pd.Data
     return pd.DataFrame(result["turns"])
 
 
-@pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("small_shape")
 def test_the_demo_model_is_given_the_same_bits_with_a_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,7 +45,7 @@ def test_the_demo_model_is_given_the_same_bits_with_a_cache(
     assert (turns["apart"] == 0).all()
 
 
-@pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("small_shape")
 def test_a_last_bit_that_differs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from visioncache.vlm import features
 

@@ -12,7 +12,7 @@ from visioncache.study.data import data_path
 from visioncache.study.result import load_result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from visioncache.study.drawing import Picture
@@ -62,23 +62,11 @@ def published_bits(folder: Path | None = None) -> pd.DataFrame:
 
     Args:
         folder: of files that `benchmarks/same_bits.py` wrote; the shipped ones by default.
+
+    Raises:
+        ValueError: a file there is something else.
     """
-    rows = []
-    for content in _contents(folder or data_path("results", "bits")):
-        turns = pd.DataFrame(content["turns"])
-        rows.append(
-            {
-                "chip": content["machine"]["chip"],
-                "model": content["model"],
-                "attention": content["attention"],
-                "turns": len(turns),
-                "given_as_none": int(turns["given_as_none"].sum()),
-                "given_repeats": int((turns["given_most"] == 1).sum()),
-                "logits_repeat": int((turns["logits_most"] == 1).sum()),
-                "logits_apart": float((turns["apart"] / turns["deviation"]).max()),
-            }
-        )
-    return pd.DataFrame(rows)
+    return _rows(folder or data_path("results", "bits"), _bits)
 
 
 def published_first_looks(folder: Path | None = None) -> pd.DataFrame:
@@ -89,14 +77,11 @@ def published_first_looks(folder: Path | None = None) -> pd.DataFrame:
 
     Args:
         folder: of files that `benchmarks/miss_cost.py` wrote; the shipped ones by default.
+
+    Raises:
+        ValueError: a file there is something else.
     """
-    rows = []
-    for content in _contents(folder or data_path("results", "misses")):
-        for run in content["runs"]:
-            row = {"chip": run["machine"]["chip"], "model": content["model"], "size": run["size"]}
-            row |= {"pairs": len(run["pairs_s"]), "none_s": run["none_s"], "ratio": run["ratio"]}
-            rows.append(row)
-    return pd.DataFrame(rows)
+    return _rows(folder or data_path("results", "misses"), _first_looks)
 
 
 def plot_results(results: pd.DataFrame, session: str = "album") -> Picture:
@@ -139,9 +124,45 @@ def plot_results(results: pd.DataFrame, session: str = "album") -> Picture:
     return figure
 
 
-def _contents(folder: Path) -> Iterator[dict[str, Any]]:
+def _rows(folder: Path, of_file: Callable[[dict[str, Any]], list[dict[str, Any]]]) -> pd.DataFrame:
+    """What is made of every file in a folder; ValueError, in one line, for one that is something else."""
+    rows: list[dict[str, Any]] = []
     for path in sorted(folder.glob("*.json")):
-        yield json.loads(path.read_text(encoding="utf-8"))
+        try:
+            rows += of_file(json.loads(path.read_text(encoding="utf-8")))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not what benchmarks/ writes there: {error!r}") from None
+    return pd.DataFrame(rows)
+
+
+def _bits(content: dict[str, Any]) -> list[dict[str, Any]]:
+    turns = pd.DataFrame(content["turns"])
+    return [
+        {
+            "chip": content["machine"]["chip"],
+            "model": content["model"],
+            "attention": content["attention"],
+            "turns": len(turns),
+            "given_as_none": int(turns["given_as_none"].sum()),
+            "given_repeats": int((turns["given_most"] == 1).sum()),
+            "logits_repeat": int((turns["logits_most"] == 1).sum()),
+            "logits_apart": float((turns["apart"] / turns["deviation"]).max()),
+        }
+    ]
+
+
+def _first_looks(content: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "chip": run["machine"]["chip"],
+            "model": content["model"],
+            "size": run["size"],
+            "pairs": len(run["pairs_s"]),
+            "none_s": run["none_s"],
+            "ratio": run["ratio"],
+        }
+        for run in content["runs"]
+    ]
 
 
 def _pixels(size: str) -> int:

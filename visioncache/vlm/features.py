@@ -92,8 +92,8 @@ class FeatureSide:
             self._thread.within = outer
 
     def _scatter(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        own = getattr(self._thread, "within", False)  # and no other model of the module
-        own = own and self._attached.active
+        # Others' models call it too, and this one while it is bypassed.
+        own = self._attached.active and getattr(self._thread, "within", False)
         return scatter(original, *args, **kwargs) if own else original(*args, **kwargs)
 
     def _hidden(self, function: Callable[..., Any], model: Any) -> Any:
