@@ -84,7 +84,7 @@ def test_no_module_of_the_library_knows_the_layers_above_it() -> None:
         text = (ROOT / "visioncache" / f"{module}.py").read_text(encoding="utf-8")
         for name in forbidden:
             assert f"from visioncache.{name}" not in text, (module, name)
-    for path in (ROOT / "visioncache" / "vlm").glob("*.py"):
+    for path in (ROOT / "visioncache" / "vlm").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         assert "visioncache.study" not in text, path
         # How a thing looks in a notebook is imported when one asks, inside a method.

@@ -14,7 +14,7 @@ from visioncache import VisionFeatureCache
 from visioncache.sizes import leaves
 from visioncache.vlm import FAMILIES, attach
 from visioncache.vlm.families import KIN
-from visioncache.vlm.sources import SourceImage
+from visioncache.vlm.request.image import SourceImage
 from visioncache.vlm.swap import is_swapped
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from harness import embedded, greedy, prepared, same
 from visioncache import VisionFeatureCache
 from visioncache.sizes import leaves
 from visioncache.vlm import FAMILIES, attach
-from visioncache.vlm.sources import open_source
+from visioncache.vlm.request.image import open_source
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from harness import embedded, prepared, same
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import attach
-from visioncache.vlm.sources import SourceImage
+from visioncache.vlm.request.image import SourceImage
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ from PIL import Image
 
 from visioncache import Key, VisionFeatureCache
 from visioncache.vlm import attach
-from visioncache.vlm.sources import SourceImage, open_source
+from visioncache.vlm.request.image import SourceImage, open_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

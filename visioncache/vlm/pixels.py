@@ -24,7 +24,7 @@ from visioncache.vlm.fingerprint import settings_digest
 from visioncache.vlm.makers import Maker
 from visioncache.vlm.parts import Part, alias
 from visioncache.vlm.recall import describe, dtype_of, recall
-from visioncache.vlm.sources import SourceImage, open_source
+from visioncache.vlm.request.image import SourceImage, open_source
 from visioncache.vlm.standin import stand_in
 
 if TYPE_CHECKING:

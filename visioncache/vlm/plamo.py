@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from visioncache.vlm.makers import ATTRIBUTE, Maker
-from visioncache.vlm.sources import SourceImage
+from visioncache.vlm.request.image import SourceImage
 from visioncache.vlm.swap import around, swapped
 
 if TYPE_CHECKING:
