@@ -34,7 +34,7 @@ from visioncache.study.arms import arm_chat
 from visioncache.study.benchmark import converse
 from visioncache.study.data import data_path
 from visioncache.study.machine import describe_machine
-from visioncache.vlm.swap import around, swapped
+from visioncache.vlm.patching.instances import around, swapped
 
 if TYPE_CHECKING:
     from visioncache.study.sessions import Session

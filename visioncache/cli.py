@@ -126,7 +126,7 @@ def run_inspect(options: argparse.Namespace) -> int:
 
 def run_families(options: argparse.Namespace) -> int:
     """The table of families."""
-    from visioncache.vlm.table import family_records, markdown_table
+    from visioncache.vlm.families.listing import family_records, markdown_table
 
     print(json.dumps(family_records(), indent=1) if options.json else markdown_table())
     return 0

@@ -23,7 +23,7 @@ from visioncache.study.result import BenchResult, load_result
 from visioncache.study.sessions import load_session
 from visioncache.study.traces import requests, trace_frame
 from visioncache.vlm import Chat, attach
-from visioncache.vlm.stages import Stages
+from visioncache.vlm.timing import Stages
 
 if TYPE_CHECKING:
     from pathlib import Path

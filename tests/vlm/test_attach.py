@@ -16,7 +16,7 @@ from mlx_vlm.trainer.peft.utils import get_peft_model
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import attach, fingerprint
-from visioncache.vlm.swap import is_swapped
+from visioncache.vlm.patching.instances import is_swapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable

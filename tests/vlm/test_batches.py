@@ -13,7 +13,7 @@ from mlx_vlm.utils import StoppingCriteria
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import FAMILIES, attach
-from visioncache.vlm.families import KIN
+from visioncache.vlm.families.table import KIN
 
 NAMES = sorted(name for name, family in {**FAMILIES, **KIN}.items() if family.processor)
 A, B, C = zoo.photos()

@@ -13,9 +13,9 @@ from mlx.utils import tree_map
 from visioncache import VisionFeatureCache
 from visioncache.sizes import leaves
 from visioncache.vlm import FAMILIES, attach
-from visioncache.vlm.families import KIN
+from visioncache.vlm.families.table import KIN
+from visioncache.vlm.patching.instances import is_swapped
 from visioncache.vlm.request.image import SourceImage
-from visioncache.vlm.swap import is_swapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from visioncache import Key
-from visioncache.vlm.parts import Part, Requests
+from visioncache.vlm.request.tickets import Part, Requests
 
 PARTS = [Part(Key.from_source("a"))]
 

@@ -14,8 +14,9 @@ from mlx_vlm.models.qwen3_vl.processing_qwen3_vl import Qwen3VLImageProcessor
 from PIL import Image
 
 from visioncache import VisionFeatureCache
-from visioncache.vlm import attach, makers
-from visioncache.vlm.patches import Patches
+from visioncache.vlm import attach
+from visioncache.vlm.families import image_processors as makers
+from visioncache.vlm.speedups.qwen_pixels import Patches
 
 CLIP = {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]}
 A, B, C = zoo.photos()

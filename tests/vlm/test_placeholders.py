@@ -11,8 +11,9 @@ import zoo
 from harness import prepared
 
 from visioncache import VisionFeatureCache
-from visioncache.vlm import FAMILIES, attach, placeholders
-from visioncache.vlm.swap import is_swapped
+from visioncache.vlm import FAMILIES, attach
+from visioncache.vlm.patching.instances import is_swapped
+from visioncache.vlm.speedups import placeholders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from harness import same
 
-from visioncache.vlm.recall import describe, recall
-from visioncache.vlm.standin import is_stand_in, stand_in
+from visioncache.vlm.request.recall import describe, recall
+from visioncache.vlm.request.standin import is_stand_in, stand_in
 
 DIGEST = bytes(range(16)).hex()
 

@@ -18,9 +18,9 @@ from mlx_vlm.models.qwen3_vl import qwen3_vl
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import attach
-from visioncache.vlm.recognise import family_of
-from visioncache.vlm.scatter import _is_slow, scatter, slow_scatters
-from visioncache.vlm.swap import resolve
+from visioncache.vlm.families.recognise import family_of
+from visioncache.vlm.patching.instances import resolve
+from visioncache.vlm.speedups.scatter import _is_slow, scatter, slow_scatters
 
 A, B, _ = zoo.photos()
 SLOW = (

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import mlx_vlm.models
 
-from visioncache.vlm.families import FAMILIES
-from visioncache.vlm.table import family_records
+from visioncache.vlm.families.listing import family_records
+from visioncache.vlm.families.table import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -17,9 +17,9 @@ from mlx_vlm.vision_cache import VisionFeatureCache as MlxVlmCache
 from visioncache.cache import VisionFeatureCache
 from visioncache.vlm.attach import attach
 from visioncache.vlm.chat import Chat
-from visioncache.vlm.recognise import family_of
-from visioncache.vlm.stages import Stages
-from visioncache.vlm.swap import around, resolve, swapped
+from visioncache.vlm.families.recognise import family_of
+from visioncache.vlm.patching.instances import around, resolve, swapped
+from visioncache.vlm.timing import Stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

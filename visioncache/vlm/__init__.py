@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from visioncache.vlm.attach import Attached, attach
 from visioncache.vlm.chat import Chat, Turn
-from visioncache.vlm.families import FAMILIES
-from visioncache.vlm.family import Family
+from visioncache.vlm.families.family import Family
+from visioncache.vlm.families.table import FAMILIES
 
 __all__ = ["FAMILIES", "Attached", "Chat", "Family", "Turn", "attach"]

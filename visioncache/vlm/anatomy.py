@@ -16,7 +16,7 @@ from mlx import nn
 
 from visioncache.keys import Key
 from visioncache.memory import on_gpu
-from visioncache.vlm.swap import ORIGINAL
+from visioncache.vlm.patching.instances import ORIGINAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,16 +12,16 @@ from mlx import nn
 from PIL import Image
 
 from visioncache.cache import VisionFeatureCache
-from visioncache.vlm import hooks
-from visioncache.vlm.features import FeatureSide
+from visioncache.vlm.families.recognise import family_of
 from visioncache.vlm.fingerprint import Fingerprint, versions
-from visioncache.vlm.lookup import Lookup
-from visioncache.vlm.parts import Requests
-from visioncache.vlm.pixels import PixelSide
-from visioncache.vlm.placeholders import PlaceholderSide
-from visioncache.vlm.recognise import family_of
-from visioncache.vlm.stages import Stages
-from visioncache.vlm.swap import is_swapped
+from visioncache.vlm.patching import mlx_vlm as hooks
+from visioncache.vlm.patching.instances import is_swapped
+from visioncache.vlm.request.lookup import Lookup
+from visioncache.vlm.request.model import FeatureSide
+from visioncache.vlm.request.processor import PixelSide
+from visioncache.vlm.request.tickets import Requests
+from visioncache.vlm.speedups.placeholders import PlaceholderSide
+from visioncache.vlm.timing import Stages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

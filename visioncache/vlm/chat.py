@@ -15,7 +15,7 @@ from mlx_vlm.prompt_utils import apply_chat_template
 from visioncache.sizes import count, format_size
 from visioncache.vlm.attach import attach, attachment_of
 from visioncache.vlm.request.image import open_source
-from visioncache.vlm.stages import STAGES, Stages, StageTotals
+from visioncache.vlm.timing import STAGES, Stages, StageTotals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -13,7 +13,7 @@ from blake3 import blake3
 from mlx import nn
 
 from visioncache.vlm.anatomy import Anatomy, counts
-from visioncache.vlm.swap import ORIGINAL
+from visioncache.vlm.patching.instances import ORIGINAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -8,7 +8,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from visioncache.vlm.layouts import Layout
+from visioncache.vlm.families.layouts import Layout
 
 PLACES = "image_input_idx"
 

@@ -11,7 +11,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from visioncache.vlm.standin import stand_in
+from visioncache.vlm.request.standin import stand_in
 
 
 def describe(outputs: dict[str, Any], pixels: tuple[str, ...]) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from collections import OrderedDict
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from visioncache.vlm.makers import ATTRIBUTE, Maker
+from visioncache.vlm.families.image_processors import ATTRIBUTE, Maker
+from visioncache.vlm.patching.instances import around, swapped
 from visioncache.vlm.request.image import SourceImage
-from visioncache.vlm.swap import around, swapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,13 +19,13 @@ from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor
 
 from visioncache.keys import Key
-from visioncache.vlm.canvas import Canvas, OnCanvas
+from visioncache.vlm.families.canvas import Canvas, OnCanvas
+from visioncache.vlm.families.image_processors import Maker
 from visioncache.vlm.fingerprint import settings_digest
-from visioncache.vlm.makers import Maker
-from visioncache.vlm.parts import Part, alias
-from visioncache.vlm.recall import describe, dtype_of, recall
 from visioncache.vlm.request.image import SourceImage, open_source
-from visioncache.vlm.standin import stand_in
+from visioncache.vlm.request.recall import describe, dtype_of, recall
+from visioncache.vlm.request.standin import stand_in
+from visioncache.vlm.request.tickets import Part, alias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,11 +6,11 @@ from typing import Any
 
 import mlx.core as mx
 
-from visioncache.vlm.boxes import Boxes, FloatBoxes
-from visioncache.vlm.canvas import Canvas
-from visioncache.vlm.deepseek import Tokens, Views
-from visioncache.vlm.family import Family
-from visioncache.vlm.layouts import (
+from visioncache.vlm.families.boxes import Boxes, FloatBoxes
+from visioncache.vlm.families.canvas import Canvas
+from visioncache.vlm.families.deepseek import Tokens, Views
+from visioncache.vlm.families.family import Family
+from visioncache.vlm.families.layouts import (
     PACKED,
     ROWS,
     Beside,
@@ -24,9 +24,9 @@ from visioncache.vlm.layouts import (
     Rows,
     Tiles,
 )
-from visioncache.vlm.minicpm import MODE, ByPrompt, Prompts
-from visioncache.vlm.molmo import Placed
-from visioncache.vlm.plamo import Outlines
+from visioncache.vlm.families.minicpm import MODE, ByPrompt, Prompts
+from visioncache.vlm.families.molmo import Placed
+from visioncache.vlm.families.plamo import Outlines
 from visioncache.vlm.trees import concatenate
 
 

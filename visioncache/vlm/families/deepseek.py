@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import numpy as np
 
-from visioncache.vlm.layouts import Layout
-from visioncache.vlm.makers import LeftAlone, Maker
-from visioncache.vlm.swap import swapped
+from visioncache.vlm.families.image_processors import LeftAlone, Maker
+from visioncache.vlm.families.layouts import Layout
+from visioncache.vlm.patching.instances import swapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from visioncache.vlm.layouts import Beside
+from visioncache.vlm.families.layouts import Beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import numpy as np
 
-from visioncache.vlm.swap import Taken
+from visioncache.vlm.patching.instances import Taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

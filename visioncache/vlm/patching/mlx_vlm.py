@@ -15,13 +15,13 @@ from mlx_vlm.generate import dispatch
 from mlx_vlm.models.base import BaseImageProcessor
 
 from visioncache.sizes import leaves
-from visioncache.vlm.standin import is_stand_in
+from visioncache.vlm.request.standin import is_stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from visioncache.vlm.attach import Attached
-    from visioncache.vlm.pixels import PixelSide
+    from visioncache.vlm.request.processor import PixelSide
 
 _attached: list[Attached] = []
 _lock = threading.Lock()

@@ -10,8 +10,8 @@ from visioncache.vlm.trees import concatenate
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from visioncache.vlm.layouts import Layout
-    from visioncache.vlm.makers import Maker
+    from visioncache.vlm.families.image_processors import Maker
+    from visioncache.vlm.families.layouts import Layout
 
 
 def _same(value: Any) -> Any:

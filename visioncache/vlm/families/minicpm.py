@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from visioncache.vlm.layouts import Layout
-from visioncache.vlm.makers import ATTRIBUTE, LeftAlone, Maker
-from visioncache.vlm.swap import around, swapped
+from visioncache.vlm.families.image_processors import ATTRIBUTE, LeftAlone, Maker
+from visioncache.vlm.families.layouts import Layout
+from visioncache.vlm.patching.instances import around, swapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,11 +13,11 @@ import numpy as np
 
 from visioncache.keys import Key
 from visioncache.sizes import leaves
-from visioncache.vlm.parts import Part
-from visioncache.vlm.recognise import confirm
-from visioncache.vlm.scatter import NAME, scatter, slow_scatters
-from visioncache.vlm.standin import is_stand_in
-from visioncache.vlm.swap import around, is_swapped, resolve, swapped, taken
+from visioncache.vlm.families.recognise import confirm
+from visioncache.vlm.patching.instances import around, is_swapped, resolve, swapped, taken
+from visioncache.vlm.request.standin import is_stand_in
+from visioncache.vlm.request.tickets import Part
+from visioncache.vlm.speedups.scatter import NAME, scatter, slow_scatters
 from visioncache.vlm.trees import owned
 
 if TYPE_CHECKING:

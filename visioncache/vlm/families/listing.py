@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from visioncache.vlm.families import FAMILIES
+from visioncache.vlm.families.table import FAMILIES
 
 if TYPE_CHECKING:
-    from visioncache.vlm.family import Family
+    from visioncache.vlm.families.family import Family
 
 
 def family_records() -> list[dict[str, Any]]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from visioncache.vlm.makers import ATTRIBUTE, Maker
-from visioncache.vlm.swap import around, swapped
+from visioncache.vlm.families.image_processors import ATTRIBUTE, Maker
+from visioncache.vlm.patching.instances import around, swapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from visioncache.cache import VisionFeatureCache
-    from visioncache.vlm.parts import Part
+    from visioncache.vlm.request.tickets import Part
 
 
 class Lookup:

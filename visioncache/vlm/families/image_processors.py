@@ -19,8 +19,8 @@ import numpy as np
 from mlx_vlm.models.base import BaseImageProcessor
 
 from visioncache.memory import on_gpu
-from visioncache.vlm.patches import Patches
-from visioncache.vlm.swap import around, resolve, swapped, taken
+from visioncache.vlm.patching.instances import around, resolve, swapped, taken
+from visioncache.vlm.speedups.qwen_pixels import Patches
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,10 +14,10 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 
-from visioncache.vlm.families import FAMILIES, KIN
-from visioncache.vlm.family import Family
-from visioncache.vlm.layouts import ROWS
-from visioncache.vlm.standin import stand_in
+from visioncache.vlm.families.family import Family
+from visioncache.vlm.families.layouts import ROWS
+from visioncache.vlm.families.table import FAMILIES, KIN
+from visioncache.vlm.request.standin import stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable

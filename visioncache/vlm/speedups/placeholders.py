@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import BatchEncoding
 
-from visioncache.vlm.swap import around, is_swapped, swapped
+from visioncache.vlm.patching.instances import around, is_swapped, swapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
