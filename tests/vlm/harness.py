@@ -11,6 +11,7 @@ import pytest
 from mlx_vlm.generate import generate_step
 from mlx_vlm.utils import prepare_inputs
 
+from visioncache.sizes import leaves
 from visioncache.vlm import attach
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from zoo import Tiny
 
     from visioncache import VisionFeatureCache
+    from visioncache.vlm import Attached
 
 
 def prepared(tiny: Tiny, images: Sequence[Any], prompt: str | list[str] | None = None) -> dict[str, Any]:
@@ -67,6 +69,16 @@ def asked(tiny: Tiny, cache: VisionFeatureCache, *images: Any) -> tuple[int, int
     with attach(tiny.model, tiny.processor, cache), cache.watch() as delta:
         embedded(tiny, prepared(tiny, images))
     return delta.hits, delta.misses
+
+
+def but_for_pixels(inputs: Any, attachment: Attached) -> dict[str, Any]:
+    """Return the inputs that an attached processor hands on as they would be without a cache, and shapes of others."""
+    family = attachment.family
+    tickets = {*family.layout.pixels, "images"} - set(family.kept)
+    return {
+        name: [array.shape for array in leaves(value)] if name in tickets else value
+        for name, value in dict(inputs).items()
+    }
 
 
 def answers(tiny: Tiny) -> None:

@@ -16,7 +16,7 @@ from mlx_vlm.trainer.peft.utils import get_peft_model
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import attach, fingerprint
-from visioncache.vlm.patching.instances import is_swapped
+from visioncache.vlm.patching.instances import is_patched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -193,7 +193,7 @@ def blacken_an_edge(pixels: mx.array) -> None:
 
 @pytest.mark.parametrize("edit", [darken, blacken_an_edge])
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "llava"])
-def test_pixels_that_were_written_into_are_other_pixels(
+def test_pixels_that_were_written_into_are_refused_on_the_first_look_and_on_the_second(
     family: str, edit: Callable[[mx.array], None], cache: VisionFeatureCache
 ) -> None:
     tiny = zoo.build(family)
@@ -204,14 +204,17 @@ def test_pixels_that_were_written_into_are_other_pixels(
         return embedded(tiny, inputs)
 
     plain, edited = embedded(tiny, prepared(tiny, [A])), of_edited()
-    with attach(tiny.model, tiny.processor, cache):
-        assert same(of_edited(), edited)
-        assert same(embedded(tiny, prepared(tiny, [A])), plain)
-        with pytest.raises(ValueError, match="changed on its way"):  # known now: they are stand-ins
+    with attach(tiny.model, tiny.processor, cache) as attached:
+        with pytest.raises(ValueError, match="pixel_values was changed on its way"):
             of_edited()
+        assert same(embedded(tiny, prepared(tiny, [A])), plain)
+        with pytest.raises(ValueError, match="pixel_values was changed on its way"):
+            of_edited()
+        with attached.bypass():
+            assert same(of_edited(), edited)
 
 
-def test_a_mask_that_was_changed_on_its_way_counts(cache: VisionFeatureCache) -> None:
+def test_a_mask_that_was_changed_on_its_way_is_refused(cache: VisionFeatureCache) -> None:
     tiny = zoo.build("idefics3")
 
     def of_masked() -> dict[str, Any]:
@@ -222,10 +225,10 @@ def test_a_mask_that_was_changed_on_its_way_counts(cache: VisionFeatureCache) ->
     plain, masked = embedded(tiny, prepared(tiny, [A])), of_masked()
     assert not same(plain, masked)
     with attach(tiny.model, tiny.processor, cache):
-        assert same(of_masked(), masked)
-        assert same(embedded(tiny, prepared(tiny, [A])), plain)
-        with pytest.raises(ValueError, match="changed on its way"):
-            of_masked()
+        for _ in range(2):
+            with pytest.raises(ValueError, match="pixel_attention_mask was changed on its way"):
+                of_masked()
+            assert same(embedded(tiny, prepared(tiny, [A])), plain)
 
 
 def test_inputs_prepared_for_other_weights_are_not_taken_for_these(
@@ -238,9 +241,10 @@ def test_inputs_prepared_for_other_weights_are_not_taken_for_these(
         first = embedded(tiny, inputs)
         known = prepared(tiny, [A])
         tiny.model.load_weights(theirs)
-        second = embedded(tiny, inputs)
-        with pytest.raises(ValueError, match="prepare it again"):
-            embedded(tiny, known)
+        for prepared_before in (inputs, known):
+            with pytest.raises(ValueError, match="prepare it again"):
+                embedded(tiny, prepared_before)
+        second = embedded(tiny, prepared(tiny, [A]))
         tiny.model.load_weights(mine)
         assert same(embedded(tiny, prepared(tiny, [A])), first)
     tiny.model.load_weights(theirs)
@@ -336,7 +340,7 @@ def test_models_that_share_a_tower_are_attached_one_at_a_time(
     with attach(tiny.model, tiny.processor, cache):
         with pytest.raises(RuntimeError, match="another model"):
             attach(other.model, other.processor, VisionFeatureCache())
-        assert not is_swapped(other.model)
+        assert not is_patched(other.model)
         embedded(tiny, prepared(tiny, [A]))
     assert asked(other, VisionFeatureCache(), A) == (0, 1)
 
@@ -354,7 +358,7 @@ def test_an_attach_that_fails_half_way_leaves_nothing_attached(
     odd.image_processor, odd.tokenizer = tiny.processor.image_processor, tiny.processor.tokenizer
     with pytest.raises(TypeError, match="layout"):
         attach(tiny.model, odd, cache)
-    assert not any(map(is_swapped, (tiny.model, tiny.model.vision_tower, odd.image_processor)))
+    assert not any(map(is_patched, (tiny.model, tiny.model.vision_tower, odd.image_processor)))
     assert asked(tiny, cache, A) == (0, 1)
 
 

@@ -61,9 +61,7 @@ def thumbnails_of(cache: VisionFeatureCache) -> Callable[[Key], Any]:
     """Pictures made by whatever is attached to a cache at the time of asking."""
 
     def thumbnail(key: Key) -> Any:
-        hooks = sys.modules.get(
-            "visioncache.vlm.patching.mlx_vlm"
-        )
+        hooks = sys.modules.get("visioncache.vlm.patching.mlx_vlm")
         for attached in hooks.attached_to(cache) if hooks else ():
             picture = attached.thumbnail(key)
             if picture is not None:

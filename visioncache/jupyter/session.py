@@ -87,9 +87,7 @@ class Session:
 
     def attachments(self, cache: VisionFeatureCache) -> list[Attached]:
         """Whatever is attached to a cache now, by a magic or by hand."""
-        hooks = sys.modules.get(
-            "visioncache.vlm.patching.mlx_vlm"
-        )
+        hooks = sys.modules.get("visioncache.vlm.patching.mlx_vlm")
         return hooks.attached_to(cache) if hooks else []
 
     def keys_called(self, name: str) -> list[Key]:

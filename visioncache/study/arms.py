@@ -18,7 +18,7 @@ from visioncache.cache import VisionFeatureCache
 from visioncache.vlm.attach import attach
 from visioncache.vlm.chat import Chat
 from visioncache.vlm.families.recognise import family_of
-from visioncache.vlm.patching.instances import around, resolve, swapped
+from visioncache.vlm.patching.instances import around, patched, resolve
 from visioncache.vlm.timing import Stages
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class BoundChat(Chat):
         mx.clear_cache()  # or the clock would run while what the tower worked in is given back
 
         def generate() -> Iterator[Any]:
-            with swapped(model, get_input_embeddings=lambda *_, **__: embedded):
+            with patched(model, get_input_embeddings=lambda *_, **__: embedded):
                 yield from mlx_vlm.stream_generate(
                     model, self.processor, prompt, input_ids=ids, mask=mask, **inputs, **options
                 )
@@ -86,8 +86,8 @@ def observed(model: Any, processor: Any, stages: Stages) -> Iterator[None]:
     dispatch.processed_image_key = partial(timed, "key", originals[1])
     try:
         with (
-            swapped(image_processor, __call__=around(type(image_processor), "__call__", processed)),
-            swapped(tower, __call__=around(type(tower), "__call__", encoded)),
+            patched(image_processor, __call__=around(image_processor, "__call__", processed)),
+            patched(tower, __call__=around(tower, "__call__", encoded)),
         ):
             yield
     finally:

@@ -16,7 +16,7 @@ from mlx import nn
 
 from visioncache.keys import Key
 from visioncache.memory import on_gpu
-from visioncache.vlm.patching.instances import ORIGINAL
+from visioncache.vlm.patching.instances import class_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +80,7 @@ class Anatomy:
         self._met[id(value)] = (len(self._met), value)
         if isinstance(value, list):
             return [self._described(item) for item in self.watch(value)]
-        kind = getattr(type(value), ORIGINAL, type(value))
+        kind = class_of(value)
         return {"a": f"{kind.__module__}.{kind.__qualname__}", **self._parts(value)}
 
     def _parts(self, value: Any) -> dict[str, Any]:

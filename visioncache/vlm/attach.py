@@ -15,13 +15,14 @@ from visioncache.cache import VisionFeatureCache
 from visioncache.vlm.families.recognise import family_of
 from visioncache.vlm.fingerprint import Fingerprint, versions
 from visioncache.vlm.patching import mlx_vlm as hooks
-from visioncache.vlm.patching.instances import is_swapped
-from visioncache.vlm.request.lookup import Lookup
-from visioncache.vlm.request.model import FeatureSide
-from visioncache.vlm.request.processor import PixelSide
-from visioncache.vlm.request.tickets import Requests
+from visioncache.vlm.patching.instances import is_patched
+from visioncache.vlm.request.model import ModelSide, leaves_of
+from visioncache.vlm.request.processor import ProcessorSide
+from visioncache.vlm.request.tickets import Tickets
+from visioncache.vlm.request.tracing import is_traced
 from visioncache.vlm.speedups.placeholders import PlaceholderSide
 from visioncache.vlm.timing import Stages
+from visioncache.vlm.training import TrainingMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +64,7 @@ def attach(model: Any, processor: Any, cache: VisionFeatureCache, *, trust_urls:
         raise TypeError(f"attach(model, processor, cache): {cache!r} is no VisionFeatureCache")
     family = family_of(model)
     for what in (model, processor):
-        if what is not None and is_swapped(what):
+        if what is not None and is_patched(what):
             raise RuntimeError(f"this {type(what).__name__} is attached already; detach() it first")
     if family.recognised:
         warnings.warn(family.recognised, stacklevel=2)
@@ -97,17 +98,16 @@ class Attached:
         self.trust_urls = trust_urls
         self.stages = Stages()
         """Counts and seconds of key, decode, preprocess and tower since it was attached."""
-        self.lookup = Lookup(cache)
-        self.requests = Requests()
+        self.tickets = Tickets()
         self.thumbnails = Thumbnails()
         self.model = model
         self.processor = processor
         self._fingerprint = Fingerprint(model, family.projector, family.vision)
+        self._training = TrainingMode(self._fingerprint)
         self._bypassed = 0
-        self.pixel_side = None if processor is None else PixelSide(self, processor)
-        """The processor's side, when a processor is attached."""
+        self.processor_side = None if processor is None else ProcessorSide(self, processor)
         tokenizer = None if processor is None else PlaceholderSide.of(model, processor)
-        sides = (FeatureSide(self, model), self.pixel_side, tokenizer)
+        sides = (ModelSide(self, model), self.processor_side, tokenizer)
         self._sides: list[Any] = [side for side in sides if side is not None]
         self.attach()
 
@@ -115,10 +115,15 @@ class Attached:
         """Attach again what was detached."""
         with ExitStack() as undo:  # what goes wrong half-way leaves nothing attached
             for side in self._sides:
-                side.attach(undo)
-            hooks.add(self)
+                side.install(undo)
             undo.callback(hooks.remove, self)
+            hooks.add(self)
             self._undo = undo.pop_all()
+
+    def follow(self) -> None:
+        """Go on with the parts that took the place of others: a quantised projector, another tokenizer."""
+        for side in self._sides:
+            side.follow()
 
     @property
     def scope(self) -> str:
@@ -134,7 +139,15 @@ class Attached:
     @property
     def active(self) -> bool:
         """Whether images are looked up: not while bypassed, nor while the model trains."""
-        return not self._bypassed and not self.model.training
+        return not self._bypassed and not self.trains()
+
+    def trains(self) -> bool:
+        """Tell whether any module of the vision side is in training mode, or the model itself."""
+        return self.model.training or self._training.is_on()
+
+    def is_transformed(self) -> bool:
+        """Tell whether a function transformation follows the weights of the vision side."""
+        return self._fingerprint.changed() and is_traced(leaves_of(self._fingerprint.arrays()))
 
     def thumbnail(self, key: Key) -> Image.Image | None:
         """A picture of an image, at most 96 pixels wide and high, if it was decoded here."""
@@ -170,7 +183,7 @@ class Attached:
 
     def __repr__(self) -> str:
         state = f"attached to {self.cache!r}" if self.is_attached else "detached"
-        if self.is_attached and self.model.training:
+        if self.is_attached and self.trains():
             state += ", unused: the model is in training mode, which model.eval() ends"
         return f"Attached({self.family.name}, {state})"
 

@@ -13,7 +13,7 @@ from blake3 import blake3
 from mlx import nn
 
 from visioncache.vlm.anatomy import Anatomy, counts
-from visioncache.vlm.patching.instances import ORIGINAL
+from visioncache.vlm.patching.instances import class_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,7 +40,30 @@ class Fingerprint:
     def __init__(self, model: Any, projector: str = "", vision: str = "") -> None:
         self._model = model
         self._projector, self._vision = projector, vision
+        self._modules: list[nn.Module] | None = None
         self._anatomy = self._taken()
+
+    def changed(self) -> bool:
+        """Tell whether anything is another object than when the digest was taken; nothing is hashed."""
+        return self._anatomy.changed()
+
+    def arrays(self) -> Iterator[mx.array]:
+        """Yield the parameters of the vision side as they are now."""
+        for module in self._vision_side():
+            yield from (value for value in module.values() if isinstance(value, mx.array))
+
+    def modules(self) -> list[nn.Module]:
+        """Return the modules of the vision side, and the model itself."""
+        if self._modules is None or self.changed():
+            self._modules = list(self._vision_side())
+        return self._modules
+
+    def _vision_side(self) -> Iterator[nn.Module]:
+        inside = tuple(filter(None, (self._vision, self._projector)))
+        for path, module in self._model.named_modules():
+            language = any(step in LANGUAGE_SIDE for step in path.split(".")[:2])
+            if not language or path.startswith(inside or ("\0",)):
+                yield module
 
     @property
     def digest(self) -> str:
@@ -53,7 +76,7 @@ class Fingerprint:
         model, anatomy = self._model, Anatomy(before)
         config = vars(model.config)
         settings = {name: config[name] for name in sorted(anatomy.watch(config)) if _is_of_vision(name)}
-        anatomy.add("model", getattr(type(model), ORIGINAL, type(model)))
+        anatomy.add("model", class_of(model))
         for fields in (vars(model), model):
             for name, value in sorted(anatomy.watch(fields).items()):
                 elsewhere = self._vision and isinstance(value, (nn.Module, mx.array))

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from visioncache.vlm.families.image_processors import ATTRIBUTE, Maker
-from visioncache.vlm.patching.instances import around, swapped
+from visioncache.vlm.families.image_processors import ATTRIBUTE, Preprocessor
+from visioncache.vlm.patching.instances import Patch, around
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import ExitStack
 
 
-class Boxes(Maker):
+class Boxes(Preprocessor):
     """Muse Spark's `image_processor.preprocess_image`, image by image, before the images are arrays."""
 
     method = "preprocess_image"
@@ -27,7 +26,7 @@ class Boxes(Maker):
     def __init__(self, processor: Any, pixels: str) -> None:
         super().__init__(processor, ATTRIBUTE, pixels)
 
-    def attach(self, undo: ExitStack, process: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
+    def patches(self, process: Callable[..., Any], wrapper: Callable[..., Any]) -> list[Patch]:
         def preprocess(original: Callable[..., Any], image: Any, *settings: Any) -> Any:
             return wrapper(
                 lambda unboxed, *same: original(self.array(unboxed), *same), _unboxed(image), *settings
@@ -42,13 +41,13 @@ class Boxes(Maker):
                 given["images"] = [_boxed(image) for image in alike]
             return process(original, **given)
 
-        undo.enter_context(
-            swapped(self.target, **{self.method: around(type(self.target), self.method, preprocess)})
-        )
-        undo.enter_context(swapped(self._processor, **self.overrides(call)))
+        def methods(target: Any) -> dict[str, Any]:
+            return {self.method: around(target, self.method, preprocess)}
+
+        return [self.patch_of_target(methods), self.patch_of_processor(call)]
 
     def array(self, image: Any) -> Any:
-        """What the processor itself makes of an image."""
+        """Return an image as the array that the processor itself makes."""
         return np.asarray(image.convert("RGB") if isinstance(image, Image.Image) else image)
 
 
@@ -57,7 +56,7 @@ class FloatBoxes(Boxes):
 
     method = "preprocess"
     results = ("(tokens)", "image_input_idx", "image_masks")
-    """What follows the pixels."""
+    """The results that follow the pixels."""
 
     def array(self, image: Any) -> Any:
         if not isinstance(image, Image.Image):

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import numpy as np
 
-from visioncache.vlm.families.image_processors import LeftAlone, Maker
+from visioncache.vlm.families.image_processors import LeftAlone, Preprocessor
 from visioncache.vlm.families.layouts import Layout
-from visioncache.vlm.patching.instances import swapped
+from visioncache.vlm.patching.instances import class_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import ExitStack
+
+    from visioncache.vlm.patching.instances import Patch
 
     Lists = tuple[list[Any], ...]
     """Tokens, views, whether a token is an image's, tiles across and down, counts of tokens."""
@@ -58,7 +59,7 @@ class Views(Layout):
         return {**inputs, self.companions[0]: mx.pad(tiles, [(0, 0), (0, rows), (0, 0)])}
 
 
-class Tokens(Maker):
+class Tokens(Preprocessor):
     """`tokenize_with_images`, text by text and image by image."""
 
     def __init__(self, processor: Any, pixels: str) -> None:
@@ -69,13 +70,12 @@ class Tokens(Maker):
         names = ("candidate_resolutions", "image_size", "patch_size", "downsample_ratio", "image_transform")
         return {name: getattr(self._processor, name) for name in names}
 
-    def attach(self, undo: ExitStack, process: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
-        overrides = {**self.overrides(process), "tokenize_with_images": self._tokenizing(wrapper)}
-        undo.enter_context(swapped(self._processor, **overrides))
+    def patches(self, process: Callable[..., Any], wrapper: Callable[..., Any]) -> list[Patch]:
+        return [self.patch_of_processor(process, {"tokenize_with_images": self._tokenizing(wrapper)})]
 
     def _tokenizing(self, wrapper: Callable[..., Any]) -> Callable[..., Lists]:
         processor = self._processor
-        original: Callable[..., Lists] = type(processor).tokenize_with_images
+        original: Callable[..., Lists] = vars(class_of(processor))["tokenize_with_images"]
         alone = partial(original, processor, bos=False, eos=False)
 
         def make(images: list[Any], *, cropping: bool) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class Tokens(Maker):
             return tokens, list(made[self._pixels][0]), [True] * count, made[TILES][0].tolist(), [count]
 
         def tokenize_with_images(
-            _: Any,
+            caller: Any,
             conversation: str,
             images: list[Any],
             bos: bool = True,
@@ -103,8 +103,9 @@ class Tokens(Maker):
             cropping: bool = True,
         ) -> Lists:
             texts = conversation.split(processor.image_token)
-            if self.leaves_alone or len(texts) != len(images) + 1:  # of which it says what is wrong
-                return original(processor, conversation, images, bos, eos, cropping)
+            theirs = caller is not processor  # a copy, which is not attached
+            if theirs or self.leaves_alone or len(texts) != len(images) + 1:  # it says what is wrong
+                return original(caller, conversation, images, bos, eos, cropping)
             lists = [original(processor, "", [], bos, False)]
             for text, image in zip_longest(texts, images):
                 lists.append(alone(text, []))

@@ -1,9 +1,8 @@
-"""Makers: what turns images into a model's pixels, wherever a processor keeps it.
+"""Image processors: where a processor turns images into pixels, and the forms that its results come in.
 
-Mostly it is `processor.image_processor`, which the processor calls. It can be another attribute, or a
-function of the processor's module. Where it is of mlx-vlm's own kind, `prepare_inputs` calls it past
-the processor and copies what it returns, so that nobody could tell which images the copy stands for:
-while attached, the processor hides it and takes that call itself.
+Mostly that is `processor.image_processor`, which the processor calls. It can be another attribute, or a
+function of the processor's module. An image processor of mlx-vlm's own kind is called by
+`prepare_inputs`, past the processor: while attached, the processor hides it and takes that call itself.
 """
 
 from __future__ import annotations
@@ -19,8 +18,9 @@ import numpy as np
 from mlx_vlm.models.base import BaseImageProcessor
 
 from visioncache.memory import on_gpu
-from visioncache.vlm.patching.instances import around, resolve, swapped, taken
-from visioncache.vlm.speedups.qwen_pixels import Patches
+from visioncache.vlm.patching.functions import taken
+from visioncache.vlm.patching.instances import Patch, around, class_of, resolve, shown
+from visioncache.vlm.speedups.qwen_pixels import QwenPixels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,14 +38,14 @@ class LeftAlone(Exception):  # noqa: N818  # no error: what was asked is done in
     """Raised inside a processor's call whose images are no images of their own: it is done again, alone."""
 
 
-class Maker:
-    """Where a processor's images become pixels, and the shapes that its results come in.
+class Preprocessor:
+    """A processor's way from images to pixels.
 
     Args:
         processor: the processor.
         where: the path of an attribute of it, or `name()`: a function of its module, which it calls
             for one image after the other.
-        pixels: the name of what comes first, where a result is not a dict.
+        pixels: the name of the first result, where results are not a dict.
 
     Raises:
         ValueError: the processor has no such thing.
@@ -53,48 +53,78 @@ class Maker:
 
     def __init__(self, processor: Any, where: str, pixels: str) -> None:
         self._processor = processor
+        self._where = where
         self._pixels = pixels
         self._thread = threading.local()
-        self._module, self._function = None, where.removesuffix("()")
-        if where.endswith("()"):
-            self._module = sys.modules[type(processor).__module__]
-            self.target = getattr(self._module, self._function, None)
-        else:
-            self.target = resolve(processor, where)
+        self._module = sys.modules[class_of(processor).__module__] if where.endswith("()") else None
+        self._function = where.removesuffix("()")
         if self.target is None:
             raise ValueError(
                 f"{type(processor).__name__} has no {where}; pass the processor that mlx_vlm.load "
                 "returned, or None to attach the model alone"
             )
-        self._patches = Patches.of(self.target)
-        self._class = f"{type(self.target).__module__}.{type(self.target).__qualname__}"
-        self.is_bare = where == ATTRIBUTE and isinstance(self.target, BaseImageProcessor)
+        self._quick = QwenPixels.of(self.target)
+        self._hides = self.is_bare or self.shown is not self.target
+        self._hidden = Hidden(self)
+        self._patches: list[Patch] = []
+
+    @property
+    def target(self) -> Any:
+        """The image processor as it is now: another one may be put in its place."""
+        if self._module is not None:
+            return getattr(self._module, self._function, None)
+        return resolve(self._processor, self._where)
+
+    @property
+    def is_bare(self) -> bool:
         """Whether mlx-vlm would call it past the processor."""
-        self.shown = self.target if where == ATTRIBUTE else None
-        """What mlx-vlm finds as the processor's image processor when nothing is attached."""
-        self._standing = self.target if self.shown is self.target and not self.is_bare else StandIn(self)
+        return self._where == ATTRIBUTE and isinstance(self.target, BaseImageProcessor)
+
+    @property
+    def shown(self) -> Any:
+        """The processor's image processor as mlx-vlm finds it when nothing is attached."""
+        return self.target if self._where == ATTRIBUTE else None
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What decides how pixels are made, besides the call's arguments."""
+        """Everything that decides how pixels are made, besides the call's arguments."""
         if self._module is not None:
             return {}
-        if hasattr(self.target, _INNER):
-            getattr(self.target, _INNER)()  # which it would do next, and look like another one after it
-        return {**vars(self.target), "class": self._class}
+        target = self.target
+        if hasattr(target, _INNER):
+            getattr(target, _INNER)()  # which it would do next, and look like another one after it
+        kind = class_of(target)
+        return {**vars(target), "class": f"{kind.__module__}.{kind.__qualname__}"}
 
-    def attach(self, undo: ExitStack, process: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
-        """Give the processor's calls to `process`, and the maker's to `wrapper`, until `undo`."""
+    def install(self, undo: ExitStack, process: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
+        """Give the processor's calls to `process`, and the image processor's to `wrapper`, until `undo`."""
         if self._module is not None:
             undo.enter_context(taken(self._module, self._function, wrapper))
-        else:
-            cls = type(self.target)
-            methods = {n: around(cls, n, wrapper) for n in METHODS if hasattr(cls, n)}
-            undo.enter_context(swapped(self.target, **methods))
-        undo.enter_context(swapped(self._processor, **self.overrides(process)))
+        self._patches = self.patches(process, wrapper)
+        for patch in self._patches:
+            patch.install(undo)
 
-    def overrides(self, process: Callable[..., Any]) -> dict[str, Any]:
-        """What the processor's own calls become, and what it shows as its image processor."""
+    def follow(self) -> None:
+        """Go on with the image processor that took the place of the one before."""
+        for patch in self._patches:
+            patch.follow()
+
+    def patches(self, process: Callable[..., Any], wrapper: Callable[..., Any]) -> list[Patch]:
+        """Return the patches of the processor and its image processor."""
+
+        def methods(target: Any) -> dict[str, Any]:
+            self._quick = QwenPixels.of(target)
+            return {n: around(target, n, wrapper) for n in METHODS if hasattr(class_of(target), n)}
+
+        of_processor = self.patch_of_processor(process)
+        return [of_processor] if self._module is not None else [self.patch_of_target(methods), of_processor]
+
+    def patch_of_target(self, overrides: Callable[[Any], dict[str, Any]]) -> Patch:
+        """Return a patch of the image processor, whichever it is."""
+        return Patch(lambda: self.target, overrides)
+
+    def patch_of_processor(self, process: Callable[..., Any], more: dict[str, Any] | None = None) -> Patch:
+        """Return a patch that gives the processor's calls to `process` and hides its image processor."""
 
         def call(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             try:
@@ -106,13 +136,14 @@ class Maker:
                 finally:
                     self._thread.alone = False
 
-        overrides: dict[str, Any] = {"__call__": around(type(self._processor), "__call__", call)}
-        if self._standing is not self.target:
-            shows = self._thread
-            overrides[ATTRIBUTE] = property(
-                lambda _: self.target if getattr(shows, "shows", False) else self._standing
-            )
-        return overrides
+        def show(_: Any) -> Any:
+            return self.shown if getattr(self._thread, "shows", False) else self._hidden
+
+        def overrides(processor: Any) -> dict[str, Any]:
+            own = {"__call__": around(processor, "__call__", call), **(more or {})}
+            return {**own, ATTRIBUTE: shown(processor, ATTRIBUTE, show)} if self._hides else own
+
+        return Patch(lambda: self._processor, overrides)
 
     @property
     def leaves_alone(self) -> bool:
@@ -120,11 +151,11 @@ class Maker:
         return getattr(self._thread, "alone", False)
 
     def is_seen_as(self, image_processor: Any) -> bool:
-        """Whether this is what mlx-vlm finds as the attached processor's image processor."""
-        return image_processor is self._standing or image_processor is self.target
+        """Tell whether this is what mlx-vlm finds as the attached processor's image processor."""
+        return image_processor is self._hidden or image_processor is self.target
 
     def prepare(self, image_token: int | None, *, text: Any, images: Any, **_: Any) -> Any:
-        """What mlx-vlm makes of a prompt and images past the processor, where it would."""
+        """Prepare a prompt and images past the processor, as mlx-vlm does."""
         self._thread.shows = True
         try:
             return mlx_vlm.utils.prepare_inputs(
@@ -134,15 +165,15 @@ class Maker:
             self._thread.shows = False
 
     def quickest(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """The shortest way to what `original`, the maker itself, makes of one entry's images.
+        """Return the quickest way to the pixels of one entry's images that `original` would make.
 
         On a CPU it would be no shorter: mlx looks numbers up on one core there.
         """
-        patches = self._patches if on_gpu() else None
-        return partial(patches.process, original) if patches is not None else original
+        quick = self._quick if on_gpu() else None
+        return partial(quick.process, original) if quick is not None else original
 
     def unfold(self, result: Any) -> dict[str, Any]:
-        """A result as a dict: a dict, a pair of one and something, a tuple, a list or an array."""
+        """Return a result as a dict: a dict, a pair of one and something, a tuple, a list or an array."""
         if self.is_bare:  # as mlx-vlm makes one array of the list
             return {self._pixels: mx.array(np.stack(result))}
         if not isinstance(result, tuple):
@@ -153,7 +184,7 @@ class Maker:
         return {self._pixels: first, **{f"({i})": other for i, other in enumerate(others, 1)}}
 
     def fold(self, outputs: dict[str, Any]) -> Any:
-        """The result that `unfold` made this of."""
+        """Return the result that `unfold` made a dict of."""
         others = [outputs[name] for name in outputs if name.startswith("(")]
         if _SECOND in outputs:
             return {n: value for n, value in outputs.items() if n != _SECOND}, *others
@@ -162,14 +193,19 @@ class Maker:
         return outputs[self._pixels] if self.is_bare or self._module is not None else outputs
 
 
-class StandIn:
-    """What mlx-vlm finds in the place of an image processor that it must not call or never had."""
+class Hidden:
+    """Stands in the place of an image processor that mlx-vlm must not call, or that there never was."""
 
-    def __init__(self, maker: Maker) -> None:
-        object.__setattr__(self, "_shown", maker.shown)
+    def __init__(self, preprocessor: Preprocessor) -> None:
+        object.__setattr__(self, "_preprocessor", preprocessor)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(object.__getattribute__(self, "_shown"), name)
+        if name == "_preprocessor":  # of a copy that is being made
+            raise AttributeError(name)
+        return getattr(self._preprocessor.shown, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        setattr(object.__getattribute__(self, "_shown"), name, value)
+        setattr(self._preprocessor.shown, name, value)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self._preprocessor.shown.__reduce_ex__(protocol)

@@ -36,7 +36,7 @@ def markdown_table() -> str:
 
 def _record(family: Family) -> dict[str, Any]:
     # What is stored is what the language model is given, so nothing before that runs on a hit.
-    before = ["decode", "preprocess"] if family.processor else []
+    before = ["decode", "preprocess"] if family.preprocessor else []
     vision = ["projector"] if family.projector else ["tower", "projector"]
     return {
         "family": family.name,

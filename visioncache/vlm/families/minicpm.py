@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from visioncache.vlm.families.image_processors import ATTRIBUTE, LeftAlone, Maker
+from visioncache.vlm.families.family import First
+from visioncache.vlm.families.image_processors import ATTRIBUTE, LeftAlone, Preprocessor
 from visioncache.vlm.families.layouts import Layout
-from visioncache.vlm.patching.instances import around, swapped
+from visioncache.vlm.patching.instances import Patch, around
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from contextlib import ExitStack
 
 VIEWS = "num_patches_per_image"
 MODE = "downsample_mode"
@@ -69,7 +69,22 @@ class ByPrompt(Layout):
         ]
 
 
-class Prompts(Maker):
+class OfMode(First):
+    """MiniCPM-V 4.6, which merges as many patches into a token as it is told."""
+
+    settings = (MODE, "insert_layer_id")
+
+
+class OfCrops(OfMode):
+    """MiniCPM-V 4.7, which wants a whole prompt before it encodes."""
+
+    def encode(self, model: Any, embed: Callable[..., Any], inputs: dict[str, Any]) -> None:  # noqa: ARG002
+        model.get_vision_embedding(
+            inputs["pixel_values"], inputs["tgt_sizes"], downsample_mode=inputs.get(MODE)
+        )
+
+
+class Prompts(Preprocessor):
     """`image_processor.preprocess`, of lists of images by prompt, image by image."""
 
     method = "preprocess"
@@ -77,7 +92,7 @@ class Prompts(Maker):
     def __init__(self, processor: Any, pixels: str) -> None:
         super().__init__(processor, ATTRIBUTE, pixels)
 
-    def attach(self, undo: ExitStack, process: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
+    def patches(self, process: Callable[..., Any], wrapper: Callable[..., Any]) -> list[Patch]:
         def preprocess(original: Callable[..., Any], images: Sequence[Sequence[Any]]) -> dict[str, Any]:
             def make(alone: list[Any]) -> dict[str, Any]:
                 mode = getattr(self.target, MODE, None)
@@ -107,10 +122,10 @@ class Prompts(Maker):
                 return original(*args, **kwargs)
             return process(partial(in_order, original), *args, **kwargs)
 
-        undo.enter_context(
-            swapped(self.target, **{self.method: around(type(self.target), self.method, preprocess)})
-        )
-        undo.enter_context(swapped(self._processor, **self.overrides(call)))
+        def methods(target: Any) -> dict[str, Any]:
+            return {self.method: around(target, self.method, preprocess)}
+
+        return [self.patch_of_target(methods), self.patch_of_processor(call)]
 
 
 def _flat(views: Sequence[Sequence[Any]]) -> list[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from visioncache.vlm.families.family import Family
 from visioncache.vlm.families.layouts import Layout
 
 PLACES = "image_input_idx"
@@ -32,6 +33,15 @@ class Placed(Layout):
     def given(self, features: Any, inputs: dict[str, Any]) -> Any:
         used = _used(inputs)
         return features if used is None else features.reshape(-1, features.shape[-1])[used][None, None]
+
+
+class CountedByEnds(Family):
+    """Molmo 2, which counts images by the two tokens that end an image's views."""
+
+    def alone(self, model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+        if "image_grids" not in inputs:  # a video
+            return inputs
+        return {**inputs, "input_ids": mx.array([[model.config.image_end_token_id] * 2])}
 
 
 def _used(inputs: dict[str, Any]) -> mx.array | None:

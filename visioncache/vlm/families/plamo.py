@@ -10,13 +10,12 @@ from collections import OrderedDict
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from visioncache.vlm.families.image_processors import ATTRIBUTE, Maker
-from visioncache.vlm.patching.instances import around, swapped
+from visioncache.vlm.families.image_processors import ATTRIBUTE, Preprocessor
+from visioncache.vlm.patching.instances import Patch, around
 from visioncache.vlm.request.image import SourceImage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import ExitStack
 
     Steps = tuple[tuple[str, tuple[int, ...]], ...]
     """What is done to an image one after the other: PIL's method, and a size or a box."""
@@ -25,14 +24,14 @@ REMEMBERED = 4096
 """Sizes of images, of which each is some hundred bytes."""
 
 
-class Outlines(Maker):
+class Outlines(Preprocessor):
     """`image_processor`, called for each image with its tiles."""
 
     def __init__(self, processor: Any, pixels: str) -> None:
         super().__init__(processor, ATTRIBUTE, pixels)
         self._sizes: OrderedDict[str, tuple[int, int]] = OrderedDict()
 
-    def attach(self, undo: ExitStack, process: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
+    def patches(self, process: Callable[..., Any], wrapper: Callable[..., Any]) -> list[Patch]:
         def split(original: Callable[..., Any], text: str, images: list[Any]) -> Any:
             if any(image.mode != "RGB" for image in images):
                 return original(text, images)  # cut before it is made RGB, which is not the same
@@ -51,12 +50,12 @@ class Outlines(Maker):
             ]
             return {self._pixels: [tile for output in outputs for tile in output[self._pixels]]}
 
-        cls = type(self._processor)
-        overrides = self.overrides(process)
-        overrides["process"] = around(cls, "process", process)
-        overrides["_split_images_into_tiles"] = around(cls, "_split_images_into_tiles", split)
-        undo.enter_context(swapped(self.target, __call__=around(type(self.target), "__call__", call)))
-        undo.enter_context(swapped(self._processor, **overrides))
+        own = {
+            "process": around(self._processor, "process", process),
+            "_split_images_into_tiles": around(self._processor, "_split_images_into_tiles", split),
+        }
+        methods = self.patch_of_target(lambda target: {"__call__": around(target, "__call__", call)})
+        return [methods, self.patch_of_processor(process, own)]
 
     def _size(self, image: Any) -> tuple[int, int]:
         """An image's size, for which it is decoded once."""

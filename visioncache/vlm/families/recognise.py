@@ -17,7 +17,7 @@ from mlx.utils import tree_flatten
 from visioncache.vlm.families.family import Family
 from visioncache.vlm.families.layouts import ROWS
 from visioncache.vlm.families.table import FAMILIES, KIN
-from visioncache.vlm.request.standin import stand_in
+from visioncache.vlm.request.tickets import stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,95 +1,107 @@
-"""Swap: give one object a subclass of its own class, or take a module's function, and give it back."""
+"""Give one object methods of our own, and its own ones back; its copies never have ours."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-ORIGINAL = "__visioncache_original__"
-"""On a swapped object's class: the class that it had."""
+_ORIGINAL = "__visioncache_original__"
+"""On a patched object's class: the class that it had."""
+_OWNER = "__visioncache_owner__"
+"""On a patched object's class: the one object that the patch is for."""
 
 
-def swap(target: Any, **overrides: Any) -> None:
-    """Override methods of one object; every attribute, parameter and `isinstance` stays as it was."""
-    cls = type(target)
-    body = {**overrides, ORIGINAL: cls, "__module__": cls.__module__, "__doc__": cls.__doc__}
-    target.__class__ = type(cls.__name__, (cls,), {"__qualname__": cls.__qualname__, **body})
+def class_of(target: Any) -> type:
+    """Return the class that an object has when nothing is attached to it."""
+    kind = type(target)
+    own: type = getattr(kind, _ORIGINAL, kind)
+    return own
 
 
-def restore(target: Any) -> None:
-    """Give a swapped object its own class back."""
-    target.__class__ = getattr(type(target), ORIGINAL)
+def is_patched(target: Any) -> bool:
+    """Tell whether an object itself is patched; an instance that its class made since is not."""
+    return getattr(type(target), _OWNER, None) is target
 
 
-@contextmanager
-def swapped(target: Any, **overrides: Any) -> Iterator[None]:
-    """Override methods of one object inside the block."""
-    swap(target, **overrides)
-    try:
-        yield
-    finally:
-        restore(target)
+class Patch:
+    """Overrides of one object's methods; attributes, parameters and `isinstance` stay as they were.
 
-
-def is_swapped(target: Any) -> bool:
-    """Whether an object is swapped now."""
-    return hasattr(type(target), ORIGINAL)
-
-
-class Taken:
-    """A function of a module while wrappers take its calls, one around the other."""
-
-    lock = threading.Lock()
-
-    def __init__(self, module: Any, function: Callable[..., Any]) -> None:
-        self.module = module
-        # What another module imports while it is taken is that one's taken function.
-        self.original: Callable[..., Any] = function.original if isinstance(function, Taken) else function
-        self.wrappers: list[Callable[..., Any]] = []
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        inner = self.original
-        for wrapper in self.wrappers:
-            inner = functools.partial(wrapper, inner)
-        return inner(*args, **kwargs)
-
-
-@contextmanager
-def taken(module: Any, name: str, wrapper: Callable[..., Any]) -> Iterator[None]:
-    """Inside the block, a module's function is `wrapper(original, *args, **kwargs)`, around other such."""
-    with Taken.lock:
-        function = getattr(module, name)
-        if not (isinstance(function, Taken) and function.module is module):
-            function = Taken(module, function)
-        function.wrappers = [*function.wrappers, wrapper]
-        setattr(module, name, function)
-    try:
-        yield
-    finally:
-        with Taken.lock:
-            last = len(function.wrappers) - 1 - function.wrappers[::-1].index(wrapper)
-            function.wrappers = [other for n, other in enumerate(function.wrappers) if n != last]
-            if not function.wrappers and getattr(module, name) is function:
-                setattr(module, name, function.original)
-
-
-def around(cls: type, name: str, wrapper: Callable[..., Any]) -> Callable[..., Any]:
-    """A method for `swap` that calls `wrapper(original, *args, **kwargs)`, `original` bound.
-
-    It keeps the original's signature, which mlx-vlm inspects to decide what to pass.
+    Args:
+        find: returns the object now; another one than before is patched in its place by `follow`.
+        overrides: returns the overrides for an object, each made by `around` or `shown`.
     """
-    function = inspect.getattr_static(cls, name)
-    plain = getattr(cls, name)
+
+    def __init__(self, find: Callable[[], Any], overrides: Callable[[Any], dict[str, Any]]) -> None:
+        self._find, self._overrides = find, overrides
+        self._target: Any = None
+        self._lock = threading.Lock()
+
+    def install(self, undo: ExitStack) -> None:
+        """Patch the object until `undo`.
+
+        Raises:
+            RuntimeError: it is patched already, for another model that shares it.
+        """
+        self._put(self._find())
+        undo.callback(self._take_back)
+
+    def follow(self) -> bool:
+        """Patch the object that took the place of the patched one; tell whether one did."""
+        found = self._find()
+        if found is self._target or self._target is None or found is None:
+            return False
+        with self._lock:
+            self._take_back()
+            self._put(found)
+        return True
+
+    def _put(self, target: Any) -> None:
+        if is_patched(target):
+            raise RuntimeError(
+                f"another model that is attached shares this {type(target).__name__}; detach() that first"
+            )
+        original = class_of(target)
+        target.__class__ = original  # of an instance that a patched class made: its own class again
+        body = {**_copying(original), **self._overrides(target), _ORIGINAL: original, _OWNER: target}
+        names = {"__module__": original.__module__, "__qualname__": original.__qualname__}
+        target.__class__ = type(
+            original.__name__, (original,), {**names, "__doc__": original.__doc__, **body}
+        )
+        self._target = target
+
+    def _take_back(self) -> None:
+        target, self._target = self._target, None
+        if target is not None and is_patched(target):
+            target.__class__ = class_of(target)
+
+
+@contextmanager
+def patched(target: Any, **overrides: Any) -> Iterator[None]:
+    """Override methods of one object inside the block."""
+    with ExitStack() as undo:
+        Patch(lambda: target, lambda _: overrides).install(undo)
+        yield
+
+
+def around(target: Any, name: str, wrapper: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a method that calls `wrapper(original, *args, **kwargs)`, `original` bound to `target`.
+
+    It keeps the original's signature, which mlx-vlm inspects to decide what to pass. Any other object
+    that has the method, such as a copy of `target`, gets the original.
+    """
+    cls = class_of(target)
+    function, plain = inspect.getattr_static(cls, name), getattr(cls, name)
 
     @functools.wraps(plain)
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return wrapper(function.__get__(self, type(self)), *args, **kwargs)
+        original = function.__get__(self, type(self))
+        return wrapper(original, *args, **kwargs) if self is target else original(*args, **kwargs)
 
     if isinstance(function, staticmethod):
         signature = inspect.signature(plain)
@@ -99,11 +111,65 @@ def around(cls: type, name: str, wrapper: Callable[..., Any]) -> Callable[..., A
     return method
 
 
+def shown(target: Any, name: str, show: Callable[[Any], Any]) -> property:
+    """Make an attribute that `show(target)` computes; any other object shows its own."""
+    missing = object()
+    inherited = inspect.getattr_static(class_of(target), name, missing)
+
+    def get(self: Any) -> Any:
+        if self is target:
+            return show(self)
+        if name in vars(self):
+            return vars(self)[name]
+        if inherited is missing:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return inherited.__get__(self, type(self)) if hasattr(inherited, "__get__") else inherited
+
+    def set_own(self: Any, value: Any) -> None:
+        if hasattr(inherited, "__set__"):
+            inherited.__set__(self, value)
+        else:
+            vars(self)[name] = value
+
+    return property(get, set_own)
+
+
 def resolve(root: Any, path: str) -> Any:
-    """The submodule at a dotted path (`mlp1.3` is item 3 of `mlp1`), or None."""
+    """Return the submodule at a dotted path (`mlp1.3` is item 3 of `mlp1`), or None; `root` if it is empty.
+
+    An attribute that is `shown` is passed by for the object's own.
+    """
     found = root
-    for step in path.split("."):
-        found = found[int(step)] if step.isdigit() else getattr(found, step, None)
+    for step in filter(None, path.split(".")):
+        if step.isdigit():
+            found = found[int(step)]
+        else:
+            own = vars(found) if hasattr(found, "__dict__") else {}
+            found = own[step] if step in own else getattr(found, step, None)
         if found is None:
             return None
     return found
+
+
+def _copying(original: type) -> dict[str, Any]:
+    """Copies and pickles of a patched object are of its original class."""
+
+    def reduce_ex(self: Any, protocol: Any) -> Any:
+        reduced = getattr(original, "__reduce_ex__")(self, protocol)  # noqa: B009  # mypy takes it for type's
+        if not isinstance(reduced, tuple):
+            return reduced
+        make, args, *rest = reduced
+        own = tuple(original if arg is type(self) else arg for arg in args)
+        return (original if make is type(self) else make), own, *rest
+
+    def copied(name: str) -> Callable[..., Any]:
+        def copy(self: Any, *memo: Any) -> Any:
+            made = getattr(original, name)(self, *memo)
+            if type(made) is type(self):
+                made.__class__ = original
+            return made
+
+        return copy
+
+    named = {name: copied(name) for name in ("__copy__", "__deepcopy__") if hasattr(original, name)}
+    return {"__reduce_ex__": reduce_ex, **named}

@@ -1,8 +1,8 @@
-"""Hooks: two functions of mlx-vlm's, while at least one processor is attached.
+"""Two functions of mlx-vlm's, taken while at least one model is attached.
 
 `process_image` opens and decodes a path before it asks any processor; an attached one gets an image
-that is only identified instead. `generate_step` is where a model that is not attached would receive
-what an attached processor prepared for another.
+that is only identified instead. `generate_step` is where generation begins, and where a model that is
+not attached would receive what an attached processor prepared for another.
 """
 
 from __future__ import annotations
@@ -15,24 +15,34 @@ from mlx_vlm.generate import dispatch
 from mlx_vlm.models.base import BaseImageProcessor
 
 from visioncache.sizes import leaves
-from visioncache.vlm.request.standin import is_stand_in
+from visioncache.vlm.request.tickets import is_stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from visioncache.vlm.attach import Attached
-    from visioncache.vlm.request.processor import PixelSide
+    from visioncache.vlm.request.processor import ProcessorSide
 
 _attached: list[Attached] = []
 _lock = threading.Lock()
 _theirs: dict[str, Callable[..., Any]] = {}
-"""What was there when the first attachment came: mlx-vlm's own, or what somebody put in its place."""
+"""The functions before the first attachment came: mlx-vlm's own, or somebody's in their place."""
 
 
 def add(attached: Attached) -> None:
-    """Let an attachment's processor receive images that are only identified."""
+    """Let an attachment's processor receive images that are only identified.
+
+    Raises:
+        RuntimeError: this mlx-vlm has no such function.
+    """
     with _lock:
         if not _attached:
+            for module, name, _ in _HOOKS:
+                if not callable(getattr(module, name, None)):
+                    raise RuntimeError(  # noqa: TRY004
+                        f"this mlx-vlm has no {module.__name__}.{name}, which visioncache needs; "
+                        "install a version of mlx-vlm that it is proven with (`visioncache families`)"
+                    )
             for module, name, ours in _HOOKS:
                 _theirs[name] = getattr(module, name)
                 setattr(module, name, ours)
@@ -44,24 +54,24 @@ def remove(attached: Attached) -> None:
     with _lock:
         if attached in _attached:
             _attached.remove(attached)
-        if not _attached:
-            for module, name, ours in _HOOKS:
-                if getattr(module, name) is ours:
-                    setattr(module, name, _theirs[name])
+            if not _attached:
+                for module, name, ours in _HOOKS:
+                    if getattr(module, name) is ours:
+                        setattr(module, name, _theirs[name])
 
 
 def find(model: Any, cache: Any) -> Attached | None:
-    """The attachment of a model to a cache, if there is one now."""
+    """Return the attachment of a model to a cache, if there is one now."""
     return next((a for a in _attached if a.model is model and a.cache is cache), None)
 
 
 def current() -> list[Attached]:
-    """Every attachment that has not ended."""
+    """Return every attachment that has not ended."""
     return _attached.copy()
 
 
 def attached_to(cache: Any) -> list[Attached]:
-    """Every attachment to a cache now."""
+    """Return every attachment to a cache now."""
     return [a for a in _attached if a.cache is cache]
 
 
@@ -79,10 +89,11 @@ def _identify_image(img: Any, resize_shape: Any, image_processor: Any) -> Any:
     )
 
 
-def _refuse_stand_ins(input_ids: Any, model: Any, pixel_values: Any, *args: Any, **kwargs: Any) -> Any:
-    if not any(attached.model is model for attached in _attached) and any(
-        map(is_stand_in, leaves(pixel_values))
-    ):
+def _begin(input_ids: Any, model: Any, pixel_values: Any, *args: Any, **kwargs: Any) -> Any:
+    attached = next((attached for attached in _attached if attached.model is model), None)
+    if attached is not None:
+        attached.follow()
+    elif any(map(is_stand_in, leaves(pixel_values))):
         raise ValueError(
             "these pixels are stand-ins, prepared by the processor of a model that is attached; "
             "give this model a processor of its own, or detach() the other"
@@ -90,10 +101,10 @@ def _refuse_stand_ins(input_ids: Any, model: Any, pixel_values: Any, *args: Any,
     return _theirs["generate_step"](input_ids, model, pixel_values, *args, **kwargs)
 
 
-def _owner(image_processor: Any) -> tuple[PixelSide | None, Any]:
-    """Whose images these are, if they are to be looked up, and what mlx-vlm would find unattached."""
+def _owner(image_processor: Any) -> tuple[ProcessorSide | None, Any]:
+    """Return who looks these images up, if anybody, and what mlx-vlm would find unattached."""
     for attached in _attached.copy():
-        side = attached.pixel_side
+        side = attached.processor_side
         if side is not None and side.owns(image_processor):
             return (side if attached.active else None), side.image_processor
     return None, image_processor
@@ -101,5 +112,5 @@ def _owner(image_processor: Any) -> tuple[PixelSide | None, Any]:
 
 _HOOKS = (
     (mlx_vlm.utils, "process_image", _identify_image),
-    (dispatch, "generate_step", _refuse_stand_ins),
+    (dispatch, "generate_step", _begin),
 )

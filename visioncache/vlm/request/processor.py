@@ -1,64 +1,70 @@
-"""Pixels: the processor's side of an attachment, where images become the model's inputs.
+"""The processor's side of a request: images become tickets, and inputs that wait beside.
 
-A known image gives the inputs that were stored beside its features, with stand-ins for its pixels;
-an unknown one goes through the image processor alone, so that its inputs are its own.
+A known image gives the inputs that were stored beside its features; an unknown one goes through the
+image processor alone, so that its inputs are its own. Either way the processor hands on a ticket.
 """
 
 from __future__ import annotations
 
-import threading
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import numpy as np
-from mlx.utils import tree_flatten
+from mlx.utils import tree_flatten, tree_map
 from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor
 
 from visioncache.keys import Key
 from visioncache.vlm.families.canvas import Canvas, OnCanvas
-from visioncache.vlm.families.image_processors import Maker
+from visioncache.vlm.families.image_processors import Preprocessor
 from visioncache.vlm.fingerprint import settings_digest
 from visioncache.vlm.request.image import SourceImage, open_source
-from visioncache.vlm.request.recall import describe, dtype_of, recall
-from visioncache.vlm.request.standin import stand_in
-from visioncache.vlm.request.tickets import Part, alias
+from visioncache.vlm.request.recall import describe, find, recall, stand_ins
+from visioncache.vlm.request.tickets import Item, Request, alias, digest_of, dtype_of, stand_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from contextlib import ExitStack
 
     from visioncache.vlm.attach import Attached
 
 
-class PixelSide:
+class ProcessorSide:
     """The processor and its image processor while they are attached."""
 
     def __init__(self, attached: Attached, processor: Any) -> None:
         self._attached = attached
+        self._family = attached.family
         self._layout = attached.family.layout
-        maker, pixels = attached.family.maker, self._layout.pixels[0]
-        self._maker = Maker(processor, maker, pixels) if isinstance(maker, str) else maker(processor, pixels)
-        self._thread = threading.local()
+        made_by, pixels = attached.family.preprocessor, self._layout.pixels[0]
+        self._preprocessor = (
+            Preprocessor(processor, made_by, pixels)
+            if isinstance(made_by, str)
+            else made_by(processor, pixels)
+        )
+        self._last_call: tuple[tuple[Any, ...], dict[str, Any]] = (), {}
 
-    def attach(self, undo: ExitStack) -> None:
+    def install(self, undo: ExitStack) -> None:
         """Take the processor's calls, until `undo`."""
-        self._maker.attach(undo, self._process, self._process_images)
+        self._preprocessor.install(undo, self._process, self._process_images)
+
+    def follow(self) -> None:
+        """Go on with an image processor that took the place of the one before."""
+        self._preprocessor.follow()
 
     def owns(self, image_processor: Any) -> bool:
-        """Whether this is what mlx-vlm finds as the attached processor's image processor."""
-        return self._maker.is_seen_as(image_processor)
+        """Tell whether this is what mlx-vlm finds as the attached processor's image processor."""
+        return self._preprocessor.is_seen_as(image_processor)
 
     @property
     def image_processor(self) -> Any:
-        """What mlx-vlm finds there when nothing is attached."""
-        return self._maker.shown
+        """The processor's image processor as mlx-vlm finds it when nothing is attached."""
+        return self._preprocessor.shown
 
     def open(self, image: Any, *, transpose: bool = True) -> SourceImage:
-        """What mlx-vlm's `process_image` gives the processor instead of a decoded image."""
+        """Identify an image for mlx-vlm's `process_image`, which would decode it."""
         with self._attached.stages.measure("key"):
             source = open_source(image, transpose=transpose, trust_urls=self._attached.trust_urls)
         source.ask_size = self._size
@@ -68,94 +74,98 @@ class PixelSide:
     # The processor ------------------------------------------------------------------------------
 
     def _process(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Run the processor, and remember which images the pixels that it returns stand for."""
-        if self._maker.is_bare and kwargs.get("images") is not None:
+        """Run the processor and hand on a ticket for its pixels."""
+        self._attached.follow()
+        if self._preprocessor.is_bare and kwargs.get("images") is not None:
             token = getattr(self._attached.model.config, "image_token_index", None)
-            original = partial(self._maker.prepare, token)
-        with self._collect() as parts:
+            original = partial(self._preprocessor.prepare, token)
+        if not self._attached.active:
+            return original(*args, **kwargs)
+        request = Request(self, partial(original, *args, **kwargs))
+        with request.current():
             outputs = original(*args, **kwargs)
-            # mlx-vlm takes what a processor calls `images` for pixels.
-            name = next((n for n in (self._layout.pixels[0], "images") if n in outputs), "")
-            pixels = outputs.get(name) if parts else None
-            if isinstance(pixels, np.ndarray) and kwargs.get("return_tensors") == "mlx":
-                # mlx-vlm would make another object of it, which stood for nothing.
-                pixels = outputs[name] = mx.array(pixels)
-            if pixels is not None:
-                self._complete(parts, outputs)
-                self._settle(parts, outputs, (name, *self._layout.pixels[1:]))
-                anchor = self._layout.pixels[0]
-                whole = self._layout.completed({**outputs, anchor: outputs[name]})
-                beside = {n: whole[n] for n in self._layout.names if n in whole and n != anchor}
-                self._attached.requests.remember(outputs[name], beside, parts)
+        # mlx-vlm takes what a processor calls `images` for pixels.
+        name = next((n for n in (self._layout.pixels[0], "images") if n in outputs), "")
+        if request.items and not request.is_foreign and outputs.get(name) is not None:
+            if isinstance(outputs[name], np.ndarray) and kwargs.get("return_tensors") == "mlx":
+                outputs[name] = mx.array(outputs[name])  # mlx-vlm would copy it
+            self._complete(request.items, outputs)
+            self._hand_on(request, outputs, name)
         return outputs
 
-    def _complete(self, parts: list[Part], outputs: Any) -> None:
+    def _complete(self, items: list[Item], outputs: Any) -> None:
         """Give the images that are not known what the processor itself made beside their pixels."""
         given = {name: _to_mlx(outputs[name]) for name in self._layout.names if name in outputs}
-        if any(part.features is None and given.keys() - part.inputs for part in parts):
-            together = self._attached.family.granularity == "request"
-            for part, own in zip(parts, [given] if together else self._layout.images(given), strict=True):
-                part.inputs = {**own, **part.inputs} if part.features is None else {}
+        if any(item.features is None and given.keys() - item.inputs for item in items):
+            together = self._family.granularity == "request"
+            for item, own in zip(items, [given] if together else self._layout.images(given), strict=True):
+                item.inputs = {**own, **item.inputs} if item.features is None else {}
 
-    def _settle(self, parts: list[Part], outputs: Any, pixels: tuple[str, ...]) -> None:
-        """Leave nothing to be computed: a server's other thread couldn't evaluate what this one began.
-
-        Pixels among which are stand-ins become one stand-in, which takes no memory.
-        """
-        kept = self._attached.family.kept
-        for name in pixels if any(part.features is not None for part in parts) else ():
-            value = outputs.get(name)
-            if isinstance(value, mx.array) and name not in kept:
-                outputs[name] = stand_in(value.shape, str(dtype_of(value)), _digest(parts))
-        names = (*pixels, *self._layout.companions)
-        made = [outputs[name] for name in names if outputs.get(name) is not None]
-        every = tree_flatten([made, [part.inputs for part in parts]])
+    def _hand_on(self, request: Request, outputs: Any, name: str) -> None:
+        """Replace pixels by a ticket. Leave nothing lazy: a server's other thread couldn't evaluate it."""
+        anchor, *others = self._layout.pixels
+        replaced = {name if n == anchor else n for n in self._layout.pixels if n not in self._family.kept}
+        for pixels in replaced & outputs.keys():
+            outputs[pixels] = tree_map(partial(self._blank, request.digest), outputs[pixels])
+        names = (name, *others, *self._layout.companions)
+        made = [outputs[made] for made in names if outputs.get(made) is not None]
+        every = tree_flatten([made, [item.inputs for item in request.items]])
         mx.eval([value for _, value in every if isinstance(value, mx.array)])
+        whole = self._layout.completed({**outputs, anchor: outputs[name]})
+        beside = {n: whole[n] for n in self._layout.names if n in whole and n != anchor}
+        self._attached.tickets.hold(outputs[name], beside, request)
 
-    @contextmanager
-    def _collect(self) -> Iterator[list[Part]]:
-        outer = getattr(self._thread, "parts", None), getattr(self._thread, "asked", {})
-        self._thread.parts, self._thread.asked = [], {}
-        try:
-            yield self._thread.parts
-        finally:
-            self._thread.parts, self._thread.asked = outer
+    def _blank(self, digest: str, array: Any) -> Any:
+        is_numpy = isinstance(array, np.ndarray)
+        return stand_in(array.shape, str(dtype_of(array)), digest, as_numpy=is_numpy)
+
+    def real(self, request: Request) -> dict[str, Any]:
+        """Make the pixels that a ticket stands for, as the processor does without a cache.
+
+        Raises:
+            ValueError: an image is another one by now.
+        """
+        with Request.aside():
+            outputs = request.again()
+        for image, key in request.sources:
+            source = self._source(image)
+            if (source.key if isinstance(source, SourceImage) else Key.of(source)) != key:
+                raise ValueError("an image changed since its pixels were prepared; prepare it again")
+        anchor = self._layout.pixels[0]
+        outputs = {anchor if name == "images" else name: value for name, value in outputs.items()}
+        names = (name for name in self._layout.pixels if name in outputs)
+        return {name: tree_map(_to_mlx, outputs[name]) for name in names}
 
     # The image processor ------------------------------------------------------------------------
 
-    def _collected(self) -> list[Part] | None:
-        """Where the parts of the processor's call go; None in calls that are none of its own."""
-        aside = getattr(self._thread, "inside", False) or not self._attached.active
-        return None if aside else getattr(self._thread, "parts", None)
-
     def _size(self, image: SourceImage) -> tuple[int, int] | None:
-        """The size of a known image, when the processor asks for it before it has it processed."""
-        if self._collected() is None or self._attached.family.granularity == "request":
+        """Return the size of a known image, when the processor asks for it before it has it processed."""
+        request = Request.of(self)
+        if request is None or request.is_foreign or self._family.granularity == "request":
             return None
-        # With the settings of this thread's last call: a size is the same with all of them.
-        part = self._look_up(image, self._scope(*getattr(self._thread, "last_call", ((), {}))))
-        self._thread.asked[part.key.text] = part
-        sizes = part.meta.get("sizes") if part.features is not None else None
+        # With the settings of the last call: a size is the same with all of them.
+        item = self._look_up(request, image, self._scope(*self._last_call))
+        request.asked[item.key.text] = item
+        sizes = item.meta.get("sizes") if item.features is not None else None
         return tuple(sizes[0]) if sizes else None
 
     def _process_images(self, original: Callable[..., Any], images: Any, *args: Any, **kwargs: Any) -> Any:
-        collected = self._collected()
-        if collected is None:
+        request = Request.of(self)
+        if request is None or request.is_foreign:
             return original(images, *args, **kwargs)
-        self._thread.last_call = args, kwargs
+        self._last_call = args, kwargs
         scope = self._scope(args, kwargs)
-        self._thread.inside = True
-        try:
+        with Request.aside():  # an image processor that calls itself is asked once
             sources = _each(self._source, images)
             if not all(map(_is_image, _flat(sources))):
-                return self._foreign(collected, partial(original, images, *args, **kwargs))
-            together = self._attached.family.granularity == "request" or self._layout.inseparable(images)
+                return self._foreign(request, partial(original, images, *args, **kwargs))
+            together = self._family.granularity == "request" or self._layout.inseparable(images)
             alone = not isinstance(sources, list)
             groups = [sources] if together or alone else [[source] for source in _flat(sources)]
             if not groups:
                 return original(images, *args, **kwargs)
 
-            quickest = self._maker.quickest(original)
+            quickest = self._preprocessor.quickest(original)
 
             def process(group: Any) -> dict[str, Any]:
                 return self._processed(partial(quickest, group, *args, **kwargs), group)
@@ -165,65 +175,74 @@ class PixelSide:
                 alone_key = partial(_identity_of_one, scope=scope)
                 canvas = OnCanvas(self._layout, process, alone_key, _flat(sources))
                 one, scope = canvas.process, f"{scope}/{canvas.size}"
-            outputs = [self._one(one, group, scope, collected) for group in groups]
-        finally:
-            self._thread.inside = False
+            outputs = [self._one(request, one, group, scope) for group in groups]
+            for image, source in zip(_flat(images), _flat(sources), strict=True):
+                request.sources.append((image, _identity_of_one(source, "")[0].unscoped))
         whole = alone or together
-        return self._maker.fold(outputs[0] if whole else self._layout.gathered(outputs, sources))
+        return self._preprocessor.fold(outputs[0] if whole else self._layout.gathered(outputs, sources))
 
-    def _foreign(self, collected: list[Part], process: Callable[[], Any]) -> Any:
+    def _foreign(self, request: Request, process: Callable[[], Any]) -> Any:
         """Process images that have no identity, and leave the rest of this call alone too."""
-        if collected:
+        if request.items:
             raise TypeError("an image can't be identified: give a path, a PIL image or an array of numbers")
-        self._thread.parts = None
+        request.is_foreign = True
         return process()
 
     def _processed(self, process: Callable[[], Any], group: Any) -> dict[str, Any]:
-        """What the image processor makes of images, which it may decode."""
-        stages = self._attached.stages
+        """Process one entry's images, which the image processor may decode."""
         for source in _sources(group):
             source.load()
-        with stages.measure("preprocess"):
-            return self._stacked(self._maker.unfold(process()))
+        with self._attached.stages.measure("preprocess"):
+            return self._stacked(self._preprocessor.unfold(process()))
 
     def _one(
-        self, process: Callable[[Any], dict[str, Any]], group: Any, scope: str, collected: list[Part]
+        self, request: Request, process: Callable[[Any], dict[str, Any]], group: Any, scope: str
     ) -> dict[str, Any]:
-        """The inputs of one entry's images, from beside their features or from their pixels."""
-        part = self._look_up(group, scope)
-        sources = _sources(group)
-        if part.features is None:
-            before = self._attached.stages.totals()
-            outputs = process(group)
-            if sources:
-                # A file may have changed since it was identified: what was decoded counts.
-                part.key, _ = _identity(group, scope)
-            part.seconds = sum(self._attached.stages.totals().since(before).seconds.values())
-            part.meta = describe(outputs, self._layout.pixels)
-            part.meta["sizes"] = [list(source.size) for source in sources]
-            part.inputs = {n: _to_mlx(v) for n, v in outputs.items() if n in self._layout.names}
-            self._attached.thumbnails.make(part.key, _flat(group)[0])
-            if not self._layout.numpy:
-                outputs.update({name: _to_mlx(part.inputs[name]) for name in self._layout.pixels})
+        """Return the outputs for one entry's images, with stand-ins for their pixels."""
+        item = self._look_up(request, group, scope)
+        as_numpy = self._layout.numpy
+        if item.features is None and not item.meta:
+            outputs = self._prepare(item, process, group, scope)
+            request.prepared[item.key.text] = item
+            pixels = stand_ins(item.meta, digest_of([item.key]), as_numpy=as_numpy)
+            outputs.update({n: v for n, v in pixels.items() if n not in self._family.kept})
         else:
-            outputs = recall(part.meta, _digest([part]), as_numpy=self._layout.numpy)
-            outputs.update({name: part.features[name] for name in self._attached.family.kept})
-            for source, size in zip(sources, part.meta.get("sizes", ()), strict=False):
+            outputs = recall(item.meta, digest_of([item.key]), as_numpy=as_numpy)
+            known = item.inputs if item.features is None else item.features
+            outputs.update({name: known[name] for name in self._family.kept})
+            for source, size in zip(_sources(group), item.meta.get("sizes", ()), strict=False):
                 source.known_size = source.known_size or tuple(size)
-        collected.append(part)
+        request.items.append(item)
         return outputs
 
-    def _look_up(self, group: Any, scope: str) -> Part:
-        """A part, with its features when they are known; one that was asked about is held already."""
+    def _prepare(
+        self, item: Item, process: Callable[[Any], dict[str, Any]], group: Any, scope: str
+    ) -> dict[str, Any]:
+        """Make the inputs of an item that is not known, and what is stored beside its features."""
+        before = self._attached.stages.totals()
+        outputs = process(group)
+        sources = _sources(group)
+        if sources:
+            # A file may have changed since it was identified: what was decoded counts.
+            item.key, _ = _identity(group, scope)
+        item.seconds = sum(self._attached.stages.totals().since(before).seconds.values())
+        item.meta = describe(outputs, self._layout.pixels)
+        item.meta["sizes"] = [list(source.size) for source in sources]
+        item.inputs = {n: _to_mlx(v) for n, v in outputs.items() if n in self._layout.names}
+        self._attached.thumbnails.make(item.key, _flat(group)[0])
+        return outputs
+
+    def _look_up(self, request: Request, group: Any, scope: str) -> Item:
+        """Return an item, with its features when they are known; one that was asked about is held already."""
         key, label = _identity(group, scope)
-        part: Part | None = self._thread.asked.pop(key.text, None)
-        if part is None:
-            part = Part(key, label)
-            self._attached.lookup.find(part)
-        return part
+        item = request.prepared.get(key.text) or request.asked.pop(key.text, None)
+        if item is None:
+            item = Item(key, label)
+            find(self._attached.cache, item)
+        return item
 
     def _stacked(self, outputs: dict[str, Any]) -> dict[str, Any]:
-        """One array where an image processor gives a list of an image's views."""
+        """Make one array where an image processor gives a list of an image's views."""
         for name in self._layout.pixels:
             views = outputs[name]
             if isinstance(views, (list, tuple)) and not isinstance(views[0], (list, tuple)):
@@ -239,13 +258,13 @@ class PixelSide:
         return image  # of another mode: the processor itself decides what becomes of it
 
     def _scope(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-        """The model's scope, and every setting that decides how pixels are made."""
-        call = settings_digest(list(args), kwargs, self._maker.settings)
+        """Return the model's scope, with every setting that decides how pixels are made."""
+        call = settings_digest(list(args), kwargs, self._preprocessor.settings)
         return f"{self._attached.scope}/{call}"
 
 
 def _is_image(source: Any) -> bool:
-    """Whether an image has an identity: not lists of numbers, masked arrays or arrays of objects."""
+    """Tell whether an image has an identity: not lists of numbers, masked arrays or arrays of objects."""
     if hasattr(source, "dtype"):
         return str(source.dtype) != "object" and not isinstance(source, np.ma.MaskedArray)
     return isinstance(source, (Image.Image, bytes))
@@ -255,14 +274,8 @@ def _sources(group: Any) -> list[SourceImage]:
     return [image for image in _flat(group) if isinstance(image, SourceImage)]
 
 
-def _digest(parts: list[Part]) -> str:
-    """What stand-ins for images spell."""
-    text = Key.of([part.key for part in parts]).text if len(parts) > 1 else parts[0].key.text
-    return Key.from_bytes(text.encode("utf-8", "surrogatepass")).text[2:]
-
-
 def _identity(group: Any, scope: str) -> tuple[Key, str]:
-    """The key and the label of one image in a list, or of lists of images, whose order counts."""
+    """Return the key and the label of one image in a list, or of lists of images; their order counts."""
     if isinstance(group, list) and (len(group) != 1 or isinstance(group[0], list)):
         key = Key.of(_each(lambda image: _identity_of_one(image, "")[0], group))
         return key.scoped(scope), ", ".join(_identity_of_one(image, "")[1] for image in _flat(group))
@@ -276,7 +289,7 @@ def _identity_of_one(source: Any, scope: str) -> tuple[Key, str]:
 
 
 def _each(change: Callable[[Any], Any], images: Any) -> Any:
-    """The same lists of images, each image changed."""
+    """Return the same lists of images, each image changed."""
     if isinstance(images, (list, tuple)):
         return [_each(change, image) for image in images]
     return change(images)
@@ -289,7 +302,7 @@ def _flat(images: Any) -> list[Any]:
 
 
 def _to_mlx(value: Any) -> Any:
-    """The same numbers for MLX, in an array that nobody else can write into."""
+    """Return the same numbers for MLX, in an array that nobody else can write into."""
     if isinstance(value, list):
         return [alias(item) for item in value]
     return mx.array(value) if isinstance(value, np.ndarray) else alias(value)

@@ -1,55 +1,90 @@
-"""Recall: what is stored beside features, so that a known image's inputs need no pixel.
+"""Recall: find an image's value in the cache, and give back its inputs without a pixel.
 
-Of what only the vision side reads, the shape and dtype; of everything else that an image processor
-returned, the value, as JSON holds it.
+Stored beside the features are, of each array that only the vision side reads, the shape and dtype;
+of everything else that an image processor returned, the value, as JSON holds it.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import numpy as np
 
-from visioncache.vlm.request.standin import stand_in
+from visioncache.vlm.request.tickets import dtype_of, stand_in
+from visioncache.vlm.trees import outline, token_count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from visioncache.cache import VisionFeatureCache
+    from visioncache.vlm.request.tickets import Item
+
+
+def find(cache: VisionFeatureCache, item: Item) -> None:
+    """Fill in an item that the cache knows; a value that is not what was stored is dropped."""
+    found = cache.get_with_meta(item.key)
+    if found is None:
+        return
+    value, meta = found
+    if meta is None or meta.get("features") != outline(value):
+        cache.pop(item.key)
+        return
+    item.features, item.meta = value, dict(meta)
+
+
+def encoded(cache: VisionFeatureCache, item: Item, encode: Callable[[Item], Any]) -> Any:
+    """Return the value of an item: held, or encoded once, however many threads need it, and stored."""
+    if item.features is None:
+
+        def compute() -> Any:
+            value = encode(item)
+            item.meta |= {"features": outline(value), "tokens": token_count(value)}
+            return value
+
+        item.features = cache.fill(item.key, compute, label=item.label, meta=item.meta, seconds=item.seconds)
+        item.inputs = {}
+    return item.features
 
 
 def describe(outputs: dict[str, Any], pixels: tuple[str, ...]) -> dict[str, Any]:
-    """What `recall` needs."""
+    """Describe an image processor's outputs for `recall`; only the vision side reads `pixels`."""
     return {
-        "pixels": {name: _shapes(outputs[name]) for name in pixels},
+        "pixels": {name: _shapes(outputs[name], name == pixels[0]) for name in pixels},
         "inputs": {name: _plain(value) for name, value in outputs.items() if name not in pixels},
     }
 
 
 def recall(meta: dict[str, Any], digest: str, *, as_numpy: bool) -> dict[str, Any]:
-    """An image processor's outputs for a known image, with stand-ins that spell its digest."""
-    pixels = {name: _stand_ins(shapes, digest, as_numpy) for name, shapes in meta["pixels"].items()}
-    return {**pixels, **{name: _value(stored) for name, stored in meta["inputs"].items()}}
+    """Return an image processor's outputs for a known image, with stand-ins that spell its digest."""
+    return {
+        **stand_ins(meta, digest, as_numpy=as_numpy),
+        **{name: _value(stored) for name, stored in meta["inputs"].items()},
+    }
 
 
-def dtype_of(value: Any) -> str | None:
-    """The name of an array's dtype; None for what is no array."""
-    return str(value.dtype).removeprefix("mlx.core.") if hasattr(value, "dtype") else None
+def stand_ins(meta: dict[str, Any], digest: str, *, as_numpy: bool) -> dict[str, Any]:
+    """Return stand-ins for the arrays that only the vision side reads."""
+    return {name: _stand_ins(shapes, digest, as_numpy) for name, shapes in meta["pixels"].items()}
 
 
-def _shapes(pixels: Any) -> Any:
+def _shapes(pixels: Any, are_pixels: bool) -> Any:
     if isinstance(pixels, (list, tuple)):
-        return {"list": [_shapes(item) for item in pixels]}
-    return [list(pixels.shape), dtype_of(pixels)]
+        return {"list": [_shapes(item, are_pixels) for item in pixels]}
+    # Integers know no NaN: pixels of integers are stood in for by floats.
+    integers = are_pixels and not str(dtype_of(pixels)).startswith(("float", "bfloat"))
+    return [list(pixels.shape), "float32" if integers else dtype_of(pixels)]
 
 
 def _stand_ins(shapes: Any, digest: str, as_numpy: bool) -> Any:
     if isinstance(shapes, dict):
         return [_stand_ins(item, digest, as_numpy) for item in shapes["list"]]
     shape, dtype = shapes
-    # Of doubles mlx makes floats, and no GPU of its knows any.
-    array = stand_in(shape, "float32" if dtype == "float64" else dtype, digest)
-    return np.array(array).astype(dtype, copy=False) if as_numpy else array
+    return stand_in(shape, dtype, digest, as_numpy=as_numpy)
 
 
 def _plain(value: Any) -> Any:
-    """Arrays, and lists and tuples of them, with what is needed to make them again."""
+    """Return arrays, and lists and tuples of them, with what is needed to make them again."""
     if isinstance(value, (list, tuple)):
         return {type(value).__name__: [_plain(item) for item in value]}
     if hasattr(value, "dtype"):

@@ -1,120 +1,239 @@
-"""Parts: which images a batch of pixels is made of, on its way from the processor to the model."""
+"""Tickets: the pixels that a processor hands on while attached, and the images that they stand for.
+
+A ticket has the shape of the pixels and takes no memory. It is told by its buffer, so that whatever is
+computed from it, copied or cut is none. Its numbers are NaNs, which spell a digest of the request's
+images: whoever hashes them (mlx-vlm's prompt caches do) tells images apart, on the first look and on
+the second, and whoever computes with them gets NaN.
+"""
 
 from __future__ import annotations
 
+import threading
 import weakref
+from collections import OrderedDict
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_map
+from numpy.lib.stride_tricks import as_strided
 
 from visioncache.keys import Key
 from visioncache.sizes import leaves
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
+
+    Mark = tuple[Any, ...]
+    """Where an array's numbers lie: address, strides, shape and dtype."""
+
+_QUIET_NAN = {
+    "float32": (np.uint32, 0x7FC00000),
+    "float16": (np.uint16, 0x7E00),
+    "bfloat16": (np.uint16, 0x7FC0),
+}
+_DIGITS = 32
+"""Of a digest, four bits each: every NaN of these has room for them."""
 
 
 @dataclass
-class Part:
-    """One image (or video) of a request: known already, or about to be encoded."""
+class Item:
+    """One image (or video, or tile) of a request: known already, or about to be encoded."""
 
     key: Key
     label: str = ""
     features: Any = None
     """The stored value when the image was known; held, so that no eviction can take it away."""
     inputs: dict[str, Any] = field(default_factory=dict)
-    """What the model encodes it from, when it was not known."""
+    """The inputs that the model encodes, when it was not known."""
     meta: dict[str, Any] = field(default_factory=dict)
-    """What is stored beside the value."""
+    """The facts that are stored beside the value."""
     seconds: float = 0.0
-    """What its inputs cost to make."""
+    """The cost of making its inputs."""
 
 
-class Requests:
-    """Parts by the pixels that stand for them, for as long as the first array of these lives."""
+class Request:
+    """One call of an attached processor: its images in order, and the same call without a cache.
+
+    Args:
+        owner: the processor's side of the attachment that the call belongs to.
+        again: makes the call without a cache and returns its outputs.
+    """
+
+    _current: ContextVar[Request | None] = ContextVar("request", default=None)
+
+    def __init__(self, owner: Any, again: Callable[[], Any]) -> None:
+        self.owner = owner
+        self.again = again
+        self.items: list[Item] = []
+        self.asked: dict[str, Item] = {}
+        """Items by key that were looked up before the image processor was called."""
+        self.prepared: dict[str, Item] = {}
+        """Items by key: an image that comes twice is decoded and processed once."""
+        self.sources: list[tuple[Any, Key]] = []
+        """Each image as it was given, and its key then."""
+        self.is_foreign = False
+        """Whether it has images without an identity, so that nothing of it is looked up."""
+
+    @property
+    def digest(self) -> str:
+        """128 bits over the images, as hex digits."""
+        return digest_of([item.key for item in self.items])
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Let the image processor find this request inside the block."""
+        before = Request._current.set(self)
+        try:
+            yield
+        finally:
+            Request._current.reset(before)
+
+    @classmethod
+    def of(cls, owner: Any) -> Request | None:
+        """Return the request that runs now, if it is this owner's."""
+        request = cls._current.get()
+        return request if request is not None and request.owner is owner else None
+
+    @classmethod
+    @contextmanager
+    def aside(cls) -> Iterator[None]:
+        """Let no image processor find a request inside the block."""
+        before = cls._current.set(None)
+        try:
+            yield
+        finally:
+            cls._current.reset(before)
+
+
+class Tickets:
+    """Requests by the ticket that stands for them, for as long as its first array lives.
+
+    A request that 1,024 newer ones followed is forgotten too; its ticket is an error then.
+    """
+
+    capacity = 1024
 
     def __init__(self) -> None:
-        self._by_id: dict[int, tuple[list[_Seen], dict[str, Any], list[Part]]] = {}
+        self._held: OrderedDict[tuple[Mark, ...], _Held] = OrderedDict()
+        self._lock = threading.Lock()
 
-    def remember(self, pixels: Any, beside: dict[str, Any], parts: list[Part]) -> None:
-        """Note what `pixels`, an array or a tree of them, is made of, and what came with it."""
-        first, *others = leaves(pixels)
-        name = id(first)
-        seen = [_Seen(first, lambda _: self._by_id.pop(name, None)), *map(_Seen, others)]
-        self._by_id[name] = (seen, tree_map(_copied, beside), parts)
-
-    def find(self, pixels: Any, inputs: dict[str, Any]) -> list[Part] | None:
-        """The parts of these very pixels.
-
-        None for pixels that came from elsewhere, one of a list even, or that were written into
-        since; and where what came beside them (a grid, a mask) is another one in `inputs`.
-        """
+    def hold(self, pixels: Any, beside: dict[str, Any], request: Request) -> None:
+        """Keep a request under its ticket, with the other inputs that belong to it."""
         arrays = list(leaves(pixels))
-        seen, beside, parts = self._by_id.get(id(arrays[0]), ([], {}, None)) if arrays else ([], {}, None)
-        if len(seen) != len(arrays):
-            return None
-        same = all(one.still(array) for one, array in zip(seen, arrays, strict=True))
-        given = [(value, inputs[name]) for name, value in beside.items() if inputs.get(name) is not None]
-        return parts if same and all(_equal(value, now) for value, now in given) else None
+        name = tuple(map(mark, arrays))
+        held = _Held(tree_map(_kept, arrays), tree_map(_kept, beside), request)
+        with self._lock:
+            self._held[name] = held
+            while len(self._held) > self.capacity:
+                self._held.popitem(last=False)
+        weakref.finalize(arrays[0], self._forget, name, weakref.ref(held))
+
+    def find(self, pixels: Any) -> _Held | None:
+        """Return what these very pixels stand for; None for pixels that were not handed out here."""
+        arrays = list(leaves(pixels))
+        if not arrays or not self.may_hold(arrays[0]):
+            return None  # without a look at the buffer, which a GPU might have to move
+        return self._held.get(tuple(map(mark, arrays)))
+
+    def may_hold(self, array: Any) -> bool:
+        """Tell whether a ticket of this shape and dtype is out."""
+        alike = (tuple(array.shape), dtype_of(array))
+        with self._lock:
+            return any(name[0][2:] == alike for name in self._held)
+
+    def _forget(self, name: tuple[Mark, ...], held: weakref.ref[_Held]) -> None:
+        with self._lock:
+            if name in self._held and self._held[name] is held():
+                del self._held[name]
 
 
-class _Seen:
-    """An array as it was: which object, with what in it."""
+@dataclass(eq=False)
+class _Held:
+    arrays: list[Any]
+    """On the ticket's own buffers, which nobody else is given meanwhile."""
+    beside: dict[str, Any]
+    request: Request
 
-    def __init__(self, array: Any, forget: Callable[[Any], object] | None = None) -> None:
-        self._ref = weakref.ref(array, forget)
-        self._was: Any = alias(array) if isinstance(array, mx.array) else Key.from_array(array)
+    def changed(self, inputs: dict[str, Any]) -> str:
+        """Name an input beside the pixels that is another one than was handed out, if there is one."""
+        given = ((name, value, inputs.get(name)) for name, value in self.beside.items())
+        return next((n for n, value, now in given if now is not None and not _equal(value, now)), "")
 
-    def still(self, array: Any) -> bool:
-        """Whether this is the array, and nobody wrote into it."""
-        if self._ref() is not array:
-            return False
-        if isinstance(array, mx.array):
-            return _is_alias(self._was, array)
-        return bool(Key.from_array(array) == self._was)
+
+def stand_in(shape: Sequence[int], dtype: str, digest: str, *, as_numpy: bool = False) -> Any:
+    """Make an array of a shape and dtype that holds as many numbers as its longest axes, and no more.
+
+    Floats are NaNs that spell the digest, each along every axis at another place.
+    """
+    spelled = np.array([int(digit, 16) for digit in digest], np.uint8)
+    # The fewest trailing axes that hold the digest lie as always; along the others each step is one number.
+    strides, cell = [], 1
+    for length in reversed(shape):
+        strides.append(cell if cell < _DIGITS else 1)
+        cell *= length
+    strides.reverse()
+    size = 1 + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True) if length)
+    spread = np.tile(spelled, -(-max(size, 1) // _DIGITS))
+    width, bits = _QUIET_NAN.get("float32" if dtype == "float64" else dtype, (None, 0))
+    if width is not None:
+        spread = spread.astype(width) | width(bits)
+    if as_numpy:
+        numbers = spread.view("float32" if dtype == "float64" else dtype) if width is not None else spread
+        numbers = numbers.astype(dtype, copy=False)
+        steps = [stride * numbers.itemsize for stride in strides]
+        return as_strided(numbers, tuple(shape), steps, writeable=False)
+    # Of doubles mlx makes floats, and no GPU of its knows any.
+    kind = getattr(mx, {"bool": "bool_", "float64": "float32"}.get(dtype, dtype))
+    flat = mx.array(spread).view(kind) if width is not None else mx.array(spread).astype(kind)
+    array = mx.as_strided(flat, tuple(shape), strides)
+    mx.eval(array)  # left lazy, no other thread could evaluate it
+    return array
+
+
+def is_stand_in(array: Any) -> bool:
+    """Tell whether NaN is in an array, which no processor makes of pixels: a ticket, or made from one."""
+    if isinstance(array, np.ndarray):
+        return array.dtype.kind == "f" and bool(np.isnan(array).any())
+    if not isinstance(array, mx.array) or not mx.issubdtype(array.dtype, mx.floating):
+        return False
+    return bool(mx.isnan(array).any().item())
+
+
+def digest_of(keys: Sequence[Key]) -> str:
+    """Return 128 bits over keys, as hex digits; their order counts."""
+    text = Key.of(list(keys)).text if len(keys) > 1 else keys[0].text
+    return Key.from_bytes(text.encode("utf-8", "surrogatepass")).text[2:]
+
+
+def dtype_of(value: Any) -> str | None:
+    """Return the name of an array's dtype; None for anything else."""
+    return str(value.dtype).removeprefix("mlx.core.") if hasattr(value, "dtype") else None
+
+
+def mark(array: Any) -> Mark:
+    """Return where an array's numbers lie: two arrays of one mark are the same numbers."""
+    told = array.view(mx.uint16) if dtype_of(array) == "bfloat16" else array
+    plain = np.asarray(told)
+    return plain.__array_interface__["data"][0], plain.strides, tuple(array.shape), dtype_of(array)
 
 
 def alias(array: Any) -> Any:
-    """Another array on an mlx array's buffer, which what is written into that one never reaches.
-
-    But for what is written through a numpy view of it, which is a write into the buffer.
-    """
+    """Return another array on an mlx array's buffer, which writing into that one never changes."""
     return array[...] if isinstance(array, mx.array) else array
 
 
-def _copied(value: Any) -> Any:
-    return value.copy() if isinstance(value, np.ndarray) else alias(value)
+def _kept(value: Any) -> Any:
+    return value.copy() if isinstance(value, np.ndarray) and value.flags.writeable else alias(value)
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Whether two trees of arrays hold the same numbers, be they MLX's or numpy's."""
-    if isinstance(one, mx.array) and isinstance(other, mx.array):
-        return _is_alias(one, other) or bool(mx.array_equal(one, other, equal_nan=True).item())
+    """Tell whether two trees of arrays hold the same numbers, be they MLX's or numpy's."""
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
         return len(one) == len(other) and all(map(_equal, one, other))
+    if isinstance(one, mx.array) and isinstance(other, mx.array):
+        return mark(one) == mark(other) or bool(mx.array_equal(one, other, equal_nan=True).item())
     return bool(np.array_equal(np.asarray(one), np.asarray(other)))
-
-
-def _is_alias(one: mx.array, other: mx.array) -> bool:
-    """Whether two arrays are one node of mlx's graph, as aliases are until one of them is written into.
-
-    Asked of the graph, because nothing in Python names a node. An address would tell too, but a CUDA
-    GPU's array has none that the host may see: to ask for it is to have the array moved there.
-    """
-    mx.eval(one)
-    return _graph(one, other) == _ONE_NODE
-
-
-def _graph(*arrays: mx.array) -> str:
-    """The nodes of arrays and of what they are yet to be computed from, as `dot` would draw them."""
-    drawn = StringIO()
-    mx.export_to_dot(drawn, *arrays)
-    return drawn.getvalue()
-
-
-_ONE_NODE = _graph(mx.array(0))
-"""What is evaluated, with nothing behind it; inside of `mx.grad` and its kin, nothing is that."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import BatchEncoding
 
-from visioncache.vlm.patching.instances import around, is_swapped, swapped
+from visioncache.vlm.patching.instances import Patch, around, is_patched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,9 +32,13 @@ class PlaceholderSide:
     The first text of an attachment is tokenized both ways; should they differ, it is left alone.
     """
 
-    def __init__(self, tokenizer: Any, image_token: int) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, processor: Any, image_token: int) -> None:
+        tokenizer = processor.tokenizer
         self._token = image_token
+        self._patch = Patch(
+            lambda: getattr(processor, "tokenizer", None),
+            lambda now: {"__call__": around(now, "__call__", self._tokenize)},
+        )
         text = tokenizer.convert_ids_to_tokens(image_token)
         self._runs = re.compile(f"(?:{re.escape(text)}){{{FEW},}}")
         self._text: str = text
@@ -47,14 +51,18 @@ class PlaceholderSide:
         config = model.config
         token = getattr(config, "image_token_id", None) or getattr(config, "image_token_index", None)
         added = getattr(tokenizer, "added_tokens_decoder", None) or {}
-        if not isinstance(token, int) or token not in added or is_swapped(tokenizer):
+        if not isinstance(token, int) or token not in added or is_patched(tokenizer):
             return None
-        return cls(tokenizer, token)
+        return cls(processor, token)
 
-    def attach(self, undo: ExitStack) -> None:
+    def install(self, undo: ExitStack) -> None:
         """Take the tokenizer's calls, until `undo`."""
-        tokenize = around(type(self._tokenizer), "__call__", self._tokenize)
-        undo.enter_context(swapped(self._tokenizer, __call__=tokenize))
+        self._patch.install(undo)
+
+    def follow(self) -> None:
+        """Go on with a tokenizer that took the place of the one before, which is asked both ways first."""
+        if self._patch.follow():
+            self._exact = None
 
     def _tokenize(self, original: Callable[..., Any], text: Any = None, *args: Any, **kwargs: Any) -> Any:
         one = text[0] if isinstance(text, list) and len(text) == 1 else text

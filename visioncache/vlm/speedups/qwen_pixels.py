@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from visioncache.vlm.fingerprint import settings_digest
+from visioncache.vlm.patching.instances import class_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,7 @@ _LIMITS = {"min_pixels", "max_pixels", "resized_height", "resized_width"}
 _VALUES = 256
 
 
-class Patches:
+class QwenPixels:
     """A shorter way through an image processor, which is taken as long as it leads to the same bits.
 
     The processor itself fills the table, from a picture that has every value in every channel. What it
@@ -40,10 +41,10 @@ class Patches:
         self._filled: tuple[Any, mx.array | None] = (None, None)
 
     @classmethod
-    def of(cls, processor: Any) -> Patches | None:
+    def of(cls, processor: Any) -> QwenPixels | None:
         """For mlx-vlm's `Qwen3VLImageProcessor` (Qwen2-VL's and 2.5's too), for no class derived from it."""
         known = getattr(sys.modules.get(_MODULE), _CLASS, None)
-        is_known = type(processor) is known and all(hasattr(known, name) for name in _NEEDED)
+        is_known = class_of(processor) is known and all(hasattr(known, name) for name in _NEEDED)
         return cls(processor) if is_known else None
 
     def process(self, original: Callable[..., Any], images: Any, *args: Any, **kwargs: Any) -> Any:

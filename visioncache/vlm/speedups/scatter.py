@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import numpy as np
 
-from visioncache.vlm.patching.instances import Taken
+from visioncache.vlm.patching.functions import untaken
+from visioncache.vlm.patching.instances import class_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,9 +27,8 @@ _ARGUMENTS = ("embeddings", "mask", "features")
 
 def slow_scatters(model: Any) -> Iterator[Any]:
     """Modules of a model's class whose `masked_scatter` is worth a `scatter` around it."""
-    for name in dict.fromkeys(cls.__module__ for cls in type(model).__mro__):
-        function = getattr(sys.modules.get(name), NAME, None)
-        function = function.original if isinstance(function, Taken) else function
+    for name in dict.fromkeys(cls.__module__ for cls in class_of(model).__mro__):
+        function = untaken(getattr(sys.modules.get(name), NAME, None))
         if hasattr(function, "__code__") and _is_slow(function):
             yield sys.modules[name]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zoo
-from harness import prepared, same
+from harness import but_for_pixels, embedded, prepared, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlx_vlm.models.qwen3_vl.processing_qwen3_vl import Qwen3VLImageProcessor
@@ -15,8 +15,8 @@ from PIL import Image
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import attach
-from visioncache.vlm.families import image_processors as makers
-from visioncache.vlm.speedups.qwen_pixels import Patches
+from visioncache.vlm.families import image_processors
+from visioncache.vlm.speedups.qwen_pixels import QwenPixels
 
 CLIP = {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]}
 A, B, C = zoo.photos()
@@ -40,7 +40,7 @@ def noise(width: int, height: int, seed: int = 0) -> Image.Image:
 
 def both(processor: Any, image: Image.Image, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any], int]:
     """What the processor and the shorter way make of a picture, and how often the latter asked the former."""
-    patches, counted = Patches.of(processor), Counted(processor)
+    patches, counted = QwenPixels.of(processor), Counted(processor)
     assert patches is not None
     ours = patches.process(counted, [image], **kwargs)
     return processor([image], **kwargs), ours, counted.calls
@@ -98,7 +98,7 @@ def test_what_a_call_says_beside_its_limits_is_the_processors_business() -> None
 
 def test_a_table_is_filled_once_for_the_same_settings() -> None:
     processor = Qwen3VLImageProcessor(patch_size=14)
-    patches, counted = Patches.of(processor), Counted(processor)
+    patches, counted = QwenPixels.of(processor), Counted(processor)
     assert patches is not None
     for seed in range(3):
         patches.process(counted, [noise(60, 60, seed)], max_pixels=3136 * (seed + 1))
@@ -113,7 +113,7 @@ def test_a_table_is_filled_anew_for_what_was_changed(name: str, monkeypatch: pyt
         "rescale_factor": np.float64(1 / 255),  # of float32 it makes float64
         "_process_one": doubles.__get__(processor),
     }
-    patches, counted = Patches.of(processor), Counted(processor)
+    patches, counted = QwenPixels.of(processor), Counted(processor)
     assert patches is not None
     patches.process(counted, [noise(60, 60)])
     monkeypatch.setattr(processor, name, changed[name])
@@ -151,7 +151,7 @@ def test_a_class_derived_from_it_goes_its_own_way() -> None:
     class Derived(Qwen3VLImageProcessor):
         pass
 
-    assert Patches.of(Derived(patch_size=14)) is None
+    assert QwenPixels.of(Derived(patch_size=14)) is None
 
 
 @pytest.mark.parametrize("image", [noise(60, 60).convert("L"), np.asarray(noise(60, 60)).transpose(2, 0, 1)])
@@ -165,11 +165,12 @@ def test_what_is_no_rgb_picture_is_the_processors(image: Any) -> None:
 def test_the_model_is_given_the_same_pixels_attached_or_not(
     family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(makers, "on_gpu", lambda: True)  # where it is taken; a CPU computes the same
+    monkeypatch.setattr(image_processors, "on_gpu", lambda: True)  # a CPU computes the same
     tiny = zoo.build(family)
     plain = prepared(tiny, [A, B, C])
     with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attachment:
         ours = prepared(tiny, [A, B, C])
-        assert attachment.pixel_side is not None
-        assert attachment.pixel_side._maker._patches._filled[1] is not None
-    assert same({**ours}, {**plain})
+        assert attachment.processor_side is not None
+        assert attachment.processor_side._preprocessor._quick._filled[1] is not None
+        assert same(embedded(tiny, ours), embedded(tiny, dict(plain)))
+    assert same(but_for_pixels(ours, attachment), but_for_pixels(plain, attachment))

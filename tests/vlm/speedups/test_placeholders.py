@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from harness import prepared
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import FAMILIES, attach
-from visioncache.vlm.patching.instances import is_swapped
+from visioncache.vlm.patching.instances import is_patched
 from visioncache.vlm.speedups import placeholders
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def tokenizer() -> Any:
 @contextmanager
 def attached(tokenizer: Any) -> Iterator[None]:
     with ExitStack() as undo:
-        placeholders.PlaceholderSide(tokenizer, Config.image_token_index).attach(undo)
+        processor = SimpleNamespace(tokenizer=tokenizer)
+        placeholders.PlaceholderSide(processor, Config.image_token_index).install(undo)
         yield
 
 
@@ -57,7 +59,7 @@ def test_ids_are_those_of_the_tokenizer_itself(tokenizer: Any, text: str, tensor
                 assert short.keys() == plain.keys()
                 assert all(np.array_equal(short[name], plain[name]) for name in plain)
                 assert type(short["input_ids"]) is type(plain["input_ids"])
-        assert not is_swapped(tokenizer)
+        assert not is_patched(tokenizer)
 
 
 def test_what_a_run_cannot_stand_for_is_tokenized_whole(tokenizer: Any) -> None:

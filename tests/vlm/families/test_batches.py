@@ -15,7 +15,7 @@ from visioncache import VisionFeatureCache
 from visioncache.vlm import FAMILIES, attach
 from visioncache.vlm.families.table import KIN
 
-NAMES = sorted(name for name, family in {**FAMILIES, **KIN}.items() if family.processor)
+NAMES = sorted(name for name, family in {**FAMILIES, **KIN}.items() if family.preprocessor)
 A, B, C = zoo.photos()
 TURNED = A.rotate(180)
 

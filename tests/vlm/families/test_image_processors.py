@@ -9,7 +9,7 @@ import mlx_vlm
 import numpy as np
 import pytest
 import zoo
-from harness import asked, embedded, prepared, same
+from harness import asked, but_for_pixels, embedded, prepared, same
 from mlx_vlm.models.base import BaseImageProcessor
 from mlx_vlm.models.falcon_ocr import processing_falcon_ocr
 
@@ -43,10 +43,11 @@ def pictured(tiny: zoo.Tiny, image: Any, **options: Any) -> Any:
 
 def test_what_the_model_is_given_is_what_mlx_vlm_prepares(tiny: zoo.Tiny) -> None:
     plain = prepared(tiny, [A])
-    with attach(tiny.model, tiny.processor, VisionFeatureCache()):
+    with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attachment:
         ours = prepared(tiny, [A])
         again = prepared(tiny, [B])
-    assert same({**ours}, {**plain})
+        assert same(embedded(tiny, ours), embedded(tiny, dict(plain)))
+    assert same(but_for_pixels(ours, attachment), but_for_pixels(plain, attachment))
     assert again["pixel_values"].shape == plain["pixel_values"].shape
 
 

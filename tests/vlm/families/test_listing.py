@@ -10,7 +10,7 @@ import mlx_vlm.models
 from visioncache.vlm.families.listing import family_records
 from visioncache.vlm.families.table import FAMILIES
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_the_readmes_table_is_the_declarations() -> None:
@@ -26,7 +26,7 @@ def test_a_row_of_the_table_comes_from_a_row_of_declarations() -> None:
     for name, family in FAMILIES.items():
         record = records[name]
         assert record["entry"] == family.granularity
-        assert ("decode" in record["skips"]) == family.processor
+        assert ("decode" in record["skips"]) == bool(family.preprocessor)
         assert ("tower" in record["skips"]) == (not family.projector)
         assert record["side_outputs"] == family.side_outputs
         assert record["exact"] == list(family.proven)

@@ -14,7 +14,7 @@ from visioncache import VisionFeatureCache
 from visioncache.sizes import leaves
 from visioncache.vlm import FAMILIES, attach
 from visioncache.vlm.families.table import KIN
-from visioncache.vlm.patching.instances import is_swapped
+from visioncache.vlm.patching.instances import is_patched
 from visioncache.vlm.request.image import SourceImage
 
 if TYPE_CHECKING:
@@ -236,8 +236,8 @@ def test_detach_gives_back_the_identical_objects(tiny: zoo.Tiny) -> None:
     objects = [tiny.model, tiny.processor, tiny.model.language_model]
     classes = [type(item) for item in objects]
     with attached(tiny):
-        assert is_swapped(tiny.model)
+        assert is_patched(tiny.model)
         with pytest.raises(RuntimeError, match="attached already"):
             attach(tiny.model, tiny.processor, VisionFeatureCache())
     assert [type(item) for item in objects] == classes
-    assert not any(is_swapped(module) for _, module in tiny.model.named_modules())
+    assert not any(is_patched(module) for _, module in tiny.model.named_modules())

@@ -1,0 +1,53 @@
+"""Take a module's function while something is attached, and give it back."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Taken:
+    """A function of a module while wrappers take its calls, one around the other."""
+
+    lock = threading.Lock()
+
+    def __init__(self, module: Any, function: Callable[..., Any]) -> None:
+        self.module = module
+        self.original = untaken(function)
+        self.wrappers: list[Callable[..., Any]] = []
+        functools.update_wrapper(self, self.original)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        inner = self.original
+        for wrapper in self.wrappers:
+            inner = functools.partial(wrapper, inner)
+        return inner(*args, **kwargs)
+
+
+def untaken(function: Any) -> Any:
+    """Return a module's own function, also where another module has imported it while it was taken."""
+    return function.original if isinstance(function, Taken) else function
+
+
+@contextmanager
+def taken(module: Any, name: str, wrapper: Callable[..., Any]) -> Iterator[None]:
+    """Inside the block, a module's function is `wrapper(original, *args, **kwargs)`, around other such."""
+    with Taken.lock:
+        function = getattr(module, name)
+        if not (isinstance(function, Taken) and function.module is module):
+            function = Taken(module, function)
+        function.wrappers = [*function.wrappers, wrapper]
+        setattr(module, name, function)
+    try:
+        yield
+    finally:
+        with Taken.lock:
+            last = len(function.wrappers) - 1 - function.wrappers[::-1].index(wrapper)
+            function.wrappers = [other for n, other in enumerate(function.wrappers) if n != last]
+            if not function.wrappers and getattr(module, name) is function:
+                setattr(module, name, function.original)

@@ -1,0 +1,54 @@
+"""Training mode: tell whether a vision side trains, so that nothing of it may be kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlx.utils import tree_flatten
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mlx import nn
+
+    from visioncache.vlm.fingerprint import Fingerprint
+
+
+class TrainingMode:
+    """The training mode of every module of a vision side.
+
+    MLX begins every module in training mode, also one that takes the place of another in a model that
+    was set to `eval()`: an adapter, a quantised layer. Such a module is not taken for one that
+    somebody set to `train()`.
+    """
+
+    def __init__(self, fingerprint: Fingerprint) -> None:
+        self._fingerprint = fingerprint
+        self._modules: list[nn.Module] = []
+        self._before: list[bool] = []
+
+    def is_on(self) -> bool:
+        """Tell whether any module is in training mode because somebody set it."""
+        modules = self._fingerprint.modules()
+        if modules is not self._modules:
+            self._modules, self._before = modules, [module.training for module in modules]
+        return any(
+            module.training and (not before or _was_set(module))
+            for module, before in zip(modules, self._before, strict=True)
+        )
+
+
+def _was_set(module: nn.Module) -> bool:
+    """Tell whether `train()` was called on a module that nobody saw in another mode."""
+    inner = [child for name, child in tree_flatten(module.children(), is_leaf=_is_module) if name]
+    return all(child.training for child in inner) if inner else any(_reads_mode(type(module)))
+
+
+def _is_module(value: object) -> bool:
+    return hasattr(value, "training")
+
+
+def _reads_mode(kind: type) -> Iterator[bool]:
+    for function in vars(kind).values():
+        names = function.__code__.co_names if hasattr(function, "__code__") else ()
+        yield bool({"training", "_training"} & set(names))
