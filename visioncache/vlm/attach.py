@@ -26,6 +26,7 @@ from visioncache.vlm.training import TrainingMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from visioncache.keys import Key
 
@@ -138,8 +139,18 @@ class Attached:
 
     @property
     def active(self) -> bool:
-        """Whether images are looked up: not while bypassed, nor while the model trains."""
-        return not self._bypassed and not self.trains()
+        """Whether images are looked up: not while bypassed, nor while the model trains, nor if `opaque`."""
+        return not (self._bypassed or self.opaque or self.trains())
+
+    @property
+    def opaque(self) -> str:
+        """What of model or processor can't be described, so that nothing is cached; or ""."""
+        of_processor = self.processor_side.settings.opaque if self.processor_side else ""
+        return self._fingerprint.opaque or of_processor
+
+    def running(self) -> AbstractContextManager[None]:
+        """Take what the model sets of itself inside of the block for its own doing."""
+        return self._fingerprint.running()
 
     def trains(self) -> bool:
         """Tell whether any module of the vision side is in training mode, or the model itself."""

@@ -1,35 +1,96 @@
-"""Fingerprint: what an image's features depend on besides the image."""
+"""Fingerprint: what an image's features depend on besides the image: model, processor, code, versions."""
 
 from __future__ import annotations
 
-import json
-from functools import cache
-from importlib import metadata
+import re
+import threading
+import warnings
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
-import numpy as np
-from blake3 import blake3
 from mlx import nn
 
-from visioncache.vlm.anatomy import Anatomy, counts
 from visioncache.vlm.patching.instances import class_of
+from visioncache.vlm.scope.anatomy import Anatomy
+from visioncache.vlm.scope.code import Habits, version
+from visioncache.vlm.scope.itself import ItsOwn, at_first
+from visioncache.vlm.scope.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-version = cache(metadata.version)  # which reads a file anew each time
+    from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
 LANGUAGE_SIDE = ("language_model", "lm_head", "text")
 """Submodules that only see features: other weights there change no feature."""
 
+_ENTRANCES = ("get_input_embeddings", "get_image_features", "encode_image", "encode_images")
+"""Methods of models that are called from outside."""
 
-class Fingerprint:
-    """The identity of a model's vision side: its class, its settings and every one of its weights.
+_DISTRIBUTIONS = ("mlx", "mlx-vlm", "transformers", "numpy", "pillow")
+
+_TOKENS = re.compile("(^|_)tokens?$|_token_(id|ids|index|indices)$|^(bos|eos|pad|unk)_")
+"""Names of settings that say which tokens mean what."""
+
+_LANGUAGE = ("_", "text_", "language_", "llm_", "quantization", "lora")
+"""How the names of a model's settings begin that are not for its vision side."""
+
+_TEXT_AND_SOUND = re.compile(
+    "^chat_template$|tokenizer|audio|speech|feature_extractor|name_or_path|_commit_hash|_id$|_ids$"
+)
+"""Names of a processor's attributes that are not for pixels."""
+
+_MODES = ("_training", "_no_grad", "no_chunked_prefill")
+"""Attributes of modules that say how they are run, and decide no feature."""
+
+
+class _Watched:
+    """A digest that is taken anew when anything is another object than before."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._anatomy = self._sure(self._taken(None))
+
+    @property
+    def digest(self) -> str:
+        """128 bits over everything as it is now."""
+        return self._now().digest
+
+    @property
+    def opaque(self) -> str:
+        """The first thing that couldn't be described when the digest was last asked for, or ""."""
+        return next(iter(self._anatomy.opaque), "")
+
+    def changed(self) -> bool:
+        """Whether anything is another object now than when the digest was last asked for."""
+        return self._anatomy.changed()
+
+    def _now(self) -> Anatomy:
+        anatomy = self._anatomy
+        if anatomy.changed():
+            with self._lock:
+                if self._anatomy.changed():
+                    self._anatomy = self._sure(self._taken(self._anatomy))
+                anatomy = self._anatomy
+        return anatomy
+
+    def _sure(self, anatomy: Anatomy) -> Anatomy:
+        for place in anatomy.opaque:
+            warn_once(place)
+        anatomy.changed()  # which makes it ready to be asked
+        return anatomy
+
+    def _taken(self, before: Anatomy | None) -> Anatomy:
+        raise NotImplementedError
+
+
+class Fingerprint(_Watched):
+    """The identity of a model's vision side: its code, its settings and every one of its weights.
 
     It is taken anew when anything there is another object than before: `model.update(...)`,
-    `load_weights`, an adapter, a quantisation or another setting. Only arrays that it did not know are
-    hashed then. One that is written into (`weight[0] = 1`) stays the same object and is not noticed.
+    `load_weights`, an adapter, a quantisation, another setting, a method that was replaced or edited. Only
+    arrays that it did not know are hashed then. One that is written into (`weight[0] = 1`) stays the same
+    object and is not noticed.
 
     Args:
         model: the model.
@@ -39,74 +100,160 @@ class Fingerprint:
 
     def __init__(self, model: Any, projector: str = "", vision: str = "") -> None:
         self._model = model
-        self._projector, self._vision = projector, vision
+        self._paths = [path for path in (vision, projector) if path]
+        self._is_inside = bool(vision)
+        self._habits = Habits(frozenset(), frozenset())
+        self._itself = ItsOwn()
         self._modules: list[nn.Module] | None = None
-        self._anatomy = self._taken()
+        super().__init__()
 
-    def changed(self) -> bool:
-        """Tell whether anything is another object than when the digest was taken; nothing is hashed."""
-        return self._anatomy.changed()
+    def running(self) -> AbstractContextManager[None]:
+        """Take what the model sets of itself inside this block for its own doing, which is no change."""
+        return self._itself.running(self._now)
 
-    def arrays(self) -> Iterator[mx.array]:
-        """Yield the parameters of the vision side as they are now."""
-        for module in self._vision_side():
-            yield from (value for value in module.values() if isinstance(value, mx.array))
+    def _now(self) -> Anatomy:
+        self._itself.accept()
+        return super()._now()
 
     def modules(self) -> list[nn.Module]:
-        """Return the modules of the vision side, and the model itself."""
+        """Return the model and the modules of its vision side, as they are now."""
         if self._modules is None or self.changed():
-            self._modules = list(self._vision_side())
+            self._modules = [self._model, *_modules([*self._roots().values(), *self._parts()])]
         return self._modules
 
-    def _vision_side(self) -> Iterator[nn.Module]:
-        inside = tuple(filter(None, (self._vision, self._projector)))
-        for path, module in self._model.named_modules():
-            language = any(step in LANGUAGE_SIDE for step in path.split(".")[:2])
-            if not language or path.startswith(inside or ("\0",)):
-                yield module
+    def arrays(self) -> list[mx.array]:
+        """Return the vision side's arrays as they are now, of which none is evaluated."""
+        return [one for module in self.modules() for one in module.values() if isinstance(one, mx.array)]
 
-    @property
-    def digest(self) -> str:
-        """128 bits over the vision side as it is now."""
-        if self._anatomy.changed():
-            self._anatomy = self._taken(self._anatomy)
-        return self._anatomy.digest
+    def _roots(self) -> dict[str, Any]:
+        """Give what the model holds itself, but for its language side and what lies inside of that."""
+        own = {**self._model, **vars(self._model)}
+        roots = {name: own[name] for name in sorted(own) if name not in ("config", *LANGUAGE_SIDE)}
+        if not self._is_inside:
+            return roots
+        return {n: one for n, one in roots.items() if not isinstance(one, (nn.Module, mx.array))}
 
-    def _taken(self, before: Anatomy | None = None) -> Anatomy:
-        model, anatomy = self._model, Anatomy(before)
-        config = vars(model.config)
-        settings = {name: config[name] for name in sorted(anatomy.watch(config)) if _is_of_vision(name)}
-        anatomy.add("model", class_of(model))
+    def _parts(self, watch: Watch | None = None) -> list[Any]:
+        return [_at(self._model, path, watch or Watch()) for path in self._paths]
+
+    def _counts(self, name: Any, value: Any) -> bool:
+        """Whether an attribute of a module decides anything: what its own code only writes does not.
+
+        What begins with an underscore is a setting where it is read and never set while the model runs.
+        """
+        if not isinstance(name, str) or isinstance(value, nn.Module):
+            return True
+        if name in _MODES:
+            return False
+        is_read, is_written = name in self._habits.reads, name in self._habits.writes
+        return is_read and not is_written if name.startswith("_") else is_read or not is_written
+
+    def _taken(self, before: Anatomy | None) -> Anatomy:
+        model = self._model
+        anatomy = Anatomy(before, self._counts, was=at_first)
+        kind = anatomy.watch.kind(model)
+        roots = self._roots()
+        inside = dict(zip(self._paths, self._parts(anatomy.watch), strict=True))
+        modules = [model, *_modules([*roots.values(), *inside.values()])]
+        self._modules = None
+        kinds = {base for one in modules for base in anatomy.watch.kind(one).__mro__} - {nn.Module}
+        self._habits = Habits.of(kinds, _ENTRANCES)
+        self._itself.look(modules, _ENTRANCES)
+
+        def is_root(name: str, value: Any) -> bool:
+            return name not in ("config", *LANGUAGE_SIDE) and self._counts(name, value)
+
+        config = anatomy.watch.fields(model.config, _is_of_vision)
         for fields in (vars(model), model):
-            for name, value in sorted(anatomy.watch(fields).items()):
-                elsewhere = self._vision and isinstance(value, (nn.Module, mx.array))
-                if name not in ("config", *LANGUAGE_SIDE) and counts(name, value) and not elsewhere:
-                    anatomy.add(f".{name}", value)
-        for path in filter(None, (self._vision, self._projector)):
-            anatomy.add(path, _at(model, path, anatomy))
-        for name, value in settings.items():
-            anatomy.add(f"config.{name}", value)
+            anatomy.watch.mapping(fields, is_root)
+        anatomy.add("model.__class__", kind)
+        for name, value in roots.items():
+            if self._counts(name, value):
+                anatomy.add(f"model.{name}", at_first(model, name, value))
+        for path, value in inside.items():
+            anatomy.add(f"model.{path}", value)
+        for name in sorted(config):
+            if _is_of_vision(name):
+                anatomy.add(f"model.config.{name}", config[name])
         # Some cast pixels to what the prompt's embeddings are.
         anatomy.add("embeds", [str(dtype) for dtype in _embedded(model, anatomy)])
         return anatomy
 
 
+class Settings(_Watched):
+    """The identity of what makes pixels: a processor and its image processor, with their code and settings.
+
+    Args:
+        processor: the processor, or None.
+        find: returns what it makes pixels with, as it is now: its image processor, or a function.
+    """
+
+    def __init__(self, processor: Any, find: Callable[[], Any]) -> None:
+        self._processor, self._find = processor, find
+        super().__init__()
+
+    def _taken(self, before: Anatomy | None) -> Anatomy:
+        maker = self._find()
+        kinds = {class_of(self._processor), class_of(maker)}
+        habits = Habits.of({base for kind in kinds for base in kind.__mro__}, ())
+        anatomy = Anatomy(before, reads=(name for name in habits.reads if _is_of_pixels(name)))
+        anatomy.watch.told(lambda: self._find() is maker)
+        anatomy.add("image processor", maker)
+        if not anatomy.has(self._processor) and hasattr(self._processor, "__dict__"):
+            anatomy.add("processor.__class__", anatomy.watch.kind(self._processor))
+            own = anatomy.watch.fields(self._processor, _is_of_pixels)
+            for name in sorted(own):
+                if _is_of_pixels(name):
+                    anatomy.add(f"processor.{name}", own[name])
+        return anatomy
+
+
 def settings_digest(*settings: Any) -> str:
-    """64 bits over the attributes of processors and whatever else decides how pixels are made."""
-    plain = [_plain(setting) for setting in settings]
-    return blake3(json.dumps(plain, sort_keys=True).encode()).hexdigest(length=8)
+    """64 bits over a call's arguments, or whatever else decides how pixels are made."""
+    anatomy = Anatomy()
+    anatomy.add("settings", settings)
+    for place in anatomy.opaque:
+        warn_once(place)
+    return anatomy.digest[:16]
 
 
 def versions() -> str:
-    """The version of mlx-vlm: another one may compute other features."""
-    return f"mlx-vlm {version('mlx-vlm')}"
+    """The versions of what computes features: others may compute others."""
+    return ", ".join(f"{name} {version(name)}" for name in _DISTRIBUTIONS)
 
 
-def _is_of_vision(name: str) -> bool:
+@cache
+def warn_once(place: str) -> None:
+    """Warn that nothing is cached because of something that can't be described."""
+    warnings.warn(f"nothing is cached: {place}; replace it by a value or a function", stacklevel=4)
+
+
+def _is_of_vision(name: str, _: Any = None) -> bool:
     """Whether a setting of a model's is for more than its language side and its tokenizer."""
-    return "token" not in name and not name.startswith(
-        ("_", "text_", "language_", "llm_", "quantization", "lora")
-    )
+    return not (_TOKENS.search(name) or name.startswith(_LANGUAGE))
+
+
+def _is_of_pixels(name: str, _: Any = None) -> bool:
+    """Whether an attribute of a processor's can decide pixels."""
+    return not (_TOKENS.search(name) or _TEXT_AND_SOUND.search(name))
+
+
+def _modules(values: Iterable[Any]) -> list[nn.Module]:
+    """All modules among values, and in their containers and attributes."""
+    found: dict[int, nn.Module] = {}
+    todo = list(values)
+    while todo:
+        value = todo.pop()
+        if isinstance(value, nn.Module):
+            if id(value) in found:
+                continue
+            found[id(value)] = value
+            todo += vars(value).values()
+        if isinstance(value, dict):
+            todo += value.values()
+        elif isinstance(value, (list, tuple)):
+            todo += value
+    return [*found.values()]
 
 
 def _embedded(model: Any, anatomy: Anatomy) -> Iterator[mx.Dtype]:
@@ -114,37 +261,21 @@ def _embedded(model: Any, anatomy: Anatomy) -> Iterator[mx.Dtype]:
     for path, module in sorted(model.named_modules(), key=lambda item: item[0]):
         kind = type(module).__name__
         if kind.endswith("Embedding") and "Rotary" not in kind and not anatomy.has(module):
-            own = anatomy.watch(_at(model, path, anatomy)).values()
+            own = anatomy.watch.mapping(_at(model, path, anatomy.watch)).values()
             dtypes = [array.dtype for array in own if isinstance(array, mx.array)]
             yield from (dtype for dtype in dtypes if mx.issubdtype(dtype, mx.floating))
 
 
-def _at(model: Any, path: str, anatomy: Anatomy) -> Any:
+def _at(model: Any, path: str, watch: Watch) -> Any:
     """The submodule at a path; that it is this one is watched."""
     found = model
     for step in path.split("."):
-        fields = anatomy.watch(found)
-        found = fields[int(step)] if step.isdigit() else fields[step]
+        if isinstance(found, list):
+            found = watch.items(found)[int(step)]
+        else:
+            found = watch.mapping(found, partial(_is_step, step))[step]
     return found
 
 
-def _plain(value: Any, depth: int = 0) -> Any:
-    """Anything as JSON: scalars, containers and the public attributes of objects, four levels deep."""
-    if isinstance(value, np.generic):  # float64 is a float, and makes others of float32 than a float does
-        return {"numpy": str(value.dtype), "is": value.item()}
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, (list, tuple)):
-        return [_plain(item, depth + 1) for item in value]
-    if isinstance(value, dict):
-        return {str(key): _plain(item, depth + 1) for key, item in value.items()}
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    name = f"{type(value).__module__}.{type(value).__qualname__}"
-    if depth >= 4 or not hasattr(value, "__dict__"):  # noqa: PLR2004
-        return name
-    public: Mapping[str, Any] = {key: item for key, item in vars(value).items() if not key.startswith("_")}
-    return {
-        "class": name,
-        **{k: _plain(v, depth + 1) for k, v in public.items() if not callable(v)},
-    }
+def _is_step(step: str, name: Any, _: Any) -> bool:
+    return bool(name == step)

@@ -12,8 +12,9 @@ from mlx import nn
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from visioncache import VisionFeatureCache
-from visioncache.vlm import anatomy, attach
-from visioncache.vlm.anatomy import Anatomy
+from visioncache.vlm import attach
+from visioncache.vlm.scope import values
+from visioncache.vlm.scope.anatomy import Anatomy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,8 +150,8 @@ def test_another_projector_inside_the_language_model_is_noticed() -> None:
 
 def test_only_arrays_that_are_new_are_hashed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny, hashed = zoo.build("qwen2_5_vl"), []
-    content = anatomy.content
-    monkeypatch.setattr(anatomy, "content", lambda array: hashed.append(array) or content(array))
+    content = values.content
+    monkeypatch.setattr(values, "content", lambda array: hashed.append(array) or content(array))
     with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attached:
         scope = attached.scope
         hashed.clear()
@@ -210,7 +211,7 @@ def test_what_differs_is_described_differently(one: Any, other: Any) -> None:
 
 
 def test_an_array_of_several_pieces_is_known_by_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(anatomy, "PIECE", 64)
+    monkeypatch.setattr(values, "PIECE", 64)
     array = mx.arange(100, dtype=mx.float32)
     digests = {digest(array)}
     for i in (0, 15, 16, 99):

@@ -65,11 +65,6 @@ class Tokens(Preprocessor):
     def __init__(self, processor: Any, pixels: str) -> None:
         super().__init__(processor, "image_transform", pixels)
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        names = ("candidate_resolutions", "image_size", "patch_size", "downsample_ratio", "image_transform")
-        return {name: getattr(self._processor, name) for name in names}
-
     def patches(self, process: Callable[..., Any], wrapper: Callable[..., Any]) -> list[Patch]:
         return [self.patch_of_processor(process, {"tokenize_with_images": self._tokenizing(wrapper)})]
 

@@ -85,16 +85,12 @@ class Preprocessor:
         """The processor's image processor as mlx-vlm finds it when nothing is attached."""
         return self.target if self._where == ATTRIBUTE else None
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Everything that decides how pixels are made, besides the call's arguments."""
-        if self._module is not None:
-            return {}
+    def made_with(self) -> Any:
+        """Return the image processor, or function, that makes pixels, with everything that it makes first."""
         target = self.target
         if hasattr(target, _INNER):
             getattr(target, _INNER)()  # which it would do next, and look like another one after it
-        kind = class_of(target)
-        return {**vars(target), "class": f"{kind.__module__}.{kind.__qualname__}"}
+        return target
 
     def install(self, undo: ExitStack, process: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
         """Give the processor's calls to `process`, and the image processor's to `wrapper`, until `undo`."""

@@ -132,7 +132,7 @@ class ModelSide:
         self, signature: inspect.Signature, original: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Any:
         """Embed a prompt; the model encodes by any name that it likes inside."""
-        with self._seam("", None):
+        with self._seam("", None), self._attached.running():
             inputs = _arguments(signature, self._embedder, args, kwargs)
             if all(inputs.get(name) is None for name in self._anchors()):
                 return original(*args, **kwargs)

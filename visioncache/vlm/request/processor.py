@@ -19,7 +19,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 from visioncache.keys import Key
 from visioncache.vlm.families.canvas import Canvas, OnCanvas
 from visioncache.vlm.families.image_processors import Preprocessor
-from visioncache.vlm.fingerprint import settings_digest
+from visioncache.vlm.fingerprint import Settings, settings_digest
 from visioncache.vlm.request.image import SourceImage, open_source
 from visioncache.vlm.request.recall import describe, find, recall, stand_ins
 from visioncache.vlm.request.tickets import Item, Request, alias, digest_of, dtype_of, stand_in
@@ -44,6 +44,8 @@ class ProcessorSide:
             if isinstance(made_by, str)
             else made_by(processor, pixels)
         )
+        self.settings = Settings(processor, self._preprocessor.made_with)
+        """Everything that decides how pixels are made, besides a call's arguments."""
         self._last_call: tuple[tuple[Any, ...], dict[str, Any]] = (), {}
 
     def install(self, undo: ExitStack) -> None:
@@ -259,8 +261,8 @@ class ProcessorSide:
 
     def _scope(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Return the model's scope, with every setting that decides how pixels are made."""
-        call = settings_digest(list(args), kwargs, self._preprocessor.settings)
-        return f"{self._attached.scope}/{call}"
+        call = settings_digest(args, kwargs)
+        return f"{self._attached.scope}/{self.settings.digest}/{call}"
 
 
 def _is_image(source: Any) -> bool:

@@ -14,7 +14,7 @@ import mlx.core as mx
 import numpy as np
 from PIL import Image
 
-from visioncache.vlm.fingerprint import settings_digest
+from visioncache.vlm.fingerprint import Settings
 from visioncache.vlm.patching.instances import class_of
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class QwenPixels:
 
     def __init__(self, processor: Any) -> None:
         self._processor = processor
+        self._settings = Settings(None, lambda: processor)
         self._filled: tuple[Any, mx.array | None] = (None, None)
 
     @classmethod
@@ -82,7 +83,7 @@ class QwenPixels:
 
     def _table(self, original: Callable[..., Any]) -> mx.array | None:
         """What each channel's values become, or None where the processor does something else."""
-        settings = settings_digest(vars(self._processor)), self._processor._process_one  # noqa: SLF001
+        settings = self._settings.digest
         filled = self._filled  # as one: another thread may fill it for other settings
         if filled[0] != settings:
             self._filled = filled = settings, self._fill(original)

@@ -1,0 +1,1 @@
+"""What decides features besides the image: described whole, and watched for changes."""

@@ -1,0 +1,141 @@
+"""Anatomy: describe objects for a digest, whole and to any depth, and watch that they stay as they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from blake3 import blake3
+
+from visioncache.vlm.patching.functions import untaken
+from visioncache.vlm.scope import objects, programs, values
+from visioncache.vlm.scope.watch import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+_ENOUGH = 200_000
+"""Objects after which a description gives up."""
+
+Child = tuple[str, Any]
+"""Where something lies, and what it is."""
+
+
+class Anatomy:
+    """Objects as they were when they were added.
+
+    Args:
+        before: an earlier one, to take the digests of its arrays from where they are the same objects.
+        counts: tells from an attribute's name and value whether it decides anything, in modules alone.
+        reads: the attributes of tokenizers that decide anything.
+        was: gives what to describe instead of an object's attribute, for what a model set itself.
+    """
+
+    def __init__(
+        self,
+        before: Anatomy | None = None,
+        counts: Callable[[Any, Any], bool] | None = None,
+        reads: Iterable[str] = (),
+        was: Callable[[Any, str, Any], Any] | None = None,
+    ) -> None:
+        self.watch = Watch()
+        self.opaque: list[str] = []
+        """Where there is something that can't be described, and what: no other digest equals this one."""
+        self.defined: set[type] = set()
+        """Classes of which it was said what they define."""
+        self.counts, self.reads, self.was = counts, frozenset(reads), was
+        self._met: dict[int, tuple[int, Any]] = {}
+        # Of arrays that were hashed before, with the arrays, so that no id comes twice.
+        self._known: dict[int, tuple[Any, str]] = {} if before is None else before._contents  # noqa: SLF001
+        self._contents: dict[int, tuple[Any, str]] = {}
+        self._hasher = blake3()
+        self.depth = 0
+        """How many sets this lies in, where it describes a member of one."""
+
+    @property
+    def digest(self) -> str:
+        """128 bits over all that was added."""
+        return self._hasher.hexdigest(length=16)
+
+    def changed(self) -> bool:
+        """Whether any of what was added is another object now, or holds others.
+
+        An array of MLX's that is written into (`weight[0] = 1`) stays the same object, and is not noticed.
+        """
+        return self.watch.changed()
+
+    def add(self, name: str, value: Any) -> None:
+        """Describe something under a name, and watch it."""
+        self.say("add", name)
+        todo: list[Child] = [(name, value)]
+        while todo:
+            todo += reversed(self._open(*todo.pop()))
+
+    def has(self, value: Any) -> bool:
+        """Whether an object was described."""
+        return id(value) in self._met
+
+    def say(self, *words: str) -> None:
+        """Take words into the digest, so that no other words are the same."""
+        for word in words:
+            said = word.encode("utf-8", "surrogatepass")
+            self._hasher.update(b"%d:%b" % (len(said), said))
+
+    def row(self, kind: str, path: str, items: Iterable[Any]) -> list[Child]:
+        """Say that so many things follow, and give them."""
+        row = [(f"{path}[{i}]", item) for i, item in enumerate(items)]
+        self.say(kind, str(len(row)))
+        return row
+
+    def named(self, kind: str, path: str, items: Mapping[str, Any]) -> list[Child]:
+        """Say which names follow, sorted, and give what they name."""
+        names = sorted(items)
+        self.say(kind, str(len(names)), *names)
+        return [(f"{path}.{name}" if path else name, items[name]) for name in names]
+
+    def content(self, array: Any) -> str:
+        """Give what an array holds, hashed once for as long as it is the same object."""
+        known = self._known.get(id(array)) or self._contents.get(id(array))
+        self._contents[id(array)] = known = known or (array, values.content(array))
+        return known[1]
+
+    def inside(self) -> Anatomy:
+        """Return an anatomy for a member of a set, which is described alone."""
+        inner = Anatomy(self, self.counts, self.reads, self.was)
+        inner.depth = self.depth + 1
+        return inner
+
+    def refuse(self, path: str, what: str) -> list[Child]:
+        """Say something that nothing else says, for what can't be described."""
+        self.opaque.append(f"{path} is {what}")
+        self.say("opaque", uuid4().hex)
+        return []
+
+    def _open(self, path: str, value: Any) -> list[Child]:
+        """Say what there is to say of one object, and give what it consists of."""
+        kind = type(value)
+        if kind in values.PLAIN:
+            self.say(kind.__name__, repr(value))
+            return []
+        if kind is tuple:
+            return self.row("tuple", path, value)
+        value = untaken(value)
+        if id(value) in self._met:
+            self.say("again", str(self._met[id(value)][0]))
+            return []
+        self._met[id(value)] = (len(self._met), value)
+        if len(self._met) > _ENOUGH:
+            return self.refuse(path, "more than can be described")
+        for kinds, describe in _DESCRIBED:
+            if isinstance(value, kinds):
+                described: list[Child] = describe(self, path, value)
+                return described
+        return objects.other(self, path, value)
+
+
+_DESCRIBED: tuple[tuple[Any, Any], ...] = (
+    *values.FIRST,
+    *programs.DESCRIBED,
+    *objects.DESCRIBED,
+    *values.CONTAINERS,
+)

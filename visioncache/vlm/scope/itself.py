@@ -1,0 +1,73 @@
+"""Itself: tell what a model sets of itself while it runs, a table that grows, from what others set of it."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+from mlx import nn
+
+from visioncache.vlm.scope.code import Habits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+_set: dict[tuple[int, str], tuple[ref[Any], Any, Any]] = {}
+"""By module and name: the value that the model set, and the one that was there at first."""
+
+
+def at_first(module: Any, name: str, value: Any) -> Any:
+    """Return a module's attribute as it was before the model set it itself; the value where it did not."""
+    owner, now, first = _set.get((id(module), name), (None, None, None))
+    return first if owner is not None and owner() is module and now is value else value
+
+
+class ItsOwn:
+    """The public attributes that modules' own code sets after `__init__`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._running = 0
+        self._held: list[tuple[Any, str, Any]] = []
+
+    def look(self, modules: Iterable[nn.Module], entrances: Iterable[str]) -> None:
+        """Note which attributes the code of modules sets when it runs, and what they are now."""
+        names: dict[type, list[str]] = {}
+        held = []
+        for module in modules:
+            kind = type(module)
+            if kind not in names:
+                writes = Habits.of({*kind.__mro__} - {nn.Module}, entrances).writes
+                names[kind] = sorted(name for name in writes if not name.startswith("_"))
+            own = (name for name in names[kind] if name in module or name in vars(module))
+            held += [(module, name, getattr(module, name)) for name in own]
+        self._held = held
+
+    @contextmanager
+    def running(self, notice: Callable[[], Any]) -> Iterator[None]:
+        """Take what is set inside this block for the model's own doing; `notice` what others set before."""
+        with self._lock:
+            if not self._running and any(one is not then for *_, then, one in self._now()):
+                notice()
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.accept()
+                self._running -= 1
+
+    def accept(self) -> None:
+        """Note what the model set since, if it runs."""
+        with self._lock:
+            if self._running:
+                for module, name, then, now in self._now():
+                    if now is not then:
+                        _set[id(module), name] = ref(module), now, at_first(module, name, then)
+                self._held = [(module, name, now) for module, name, _, now in self._now()]
+
+    def _now(self) -> Iterator[tuple[Any, str, Any, Any]]:
+        for module, name, then in self._held:
+            yield module, name, then, getattr(module, name, None)

@@ -1,0 +1,197 @@
+"""Programs: describe functions by their code and by what they read, and classes by what they define."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import sys
+import types
+from functools import _lru_cache_wrapper, cached_property, partial
+from types import FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from visioncache.vlm.scope import code
+
+if TYPE_CHECKING:
+    from visioncache.vlm.scope.anatomy import Anatomy, Child
+
+_UNSAID = frozenset(
+    [
+        "__module__",
+        "__qualname__",
+        "__dict__",
+        "__weakref__",
+        "__doc__",
+        "__annotations__",
+        "__abstractmethods__",
+        "_abc_impl",
+        "__slots__",
+        "__slotnames__",
+        "__firstlineno__",
+        "__static_attributes__",
+        "__annotate_func__",
+        "__annotations_cache__",
+        "__hash__",
+        "__parameters__",
+        "__orig_bases__",
+        "__dataclass_fields__",
+        "__dataclass_params__",
+        "__match_args__",
+    ]
+)
+"""Of a class, what decides nothing that it computes."""
+
+_TAKEN = ("process_image", "generate_step")
+"""Functions of mlx-vlm's that are others while something is attached; what they give is identified."""
+
+_WRAPPED = ("func", "args", "keywords", "fget", "fset", "__func__", "__wrapped__")
+
+
+def function(anatomy: Anatomy, path: str, value: FunctionType) -> list[Child]:
+    """Describe a function: a library's by its name and version, any other by its code and what it reads."""
+    its_code, defaults, keywords = anatomy.watch.function(value)
+    root = code.root_of(value)
+    if code.library_of(value) and code.is_genuine(its_code, root):
+        return builtin(anatomy, path, value)
+    reading = code.read(its_code)
+    children = anatomy.row("function", path, [*code.parts(its_code)])
+    children += anatomy.row("defaults", path, [defaults, keywords])
+    cells = zip(its_code.co_freevars, value.__closure__ or (), strict=True)
+    held = {name: anatomy.watch.cell(cell) for name, cell in cells if name not in reading.fills}
+    children += anatomy.named("closure", path, held)
+    own = anatomy.watch.fields(value)
+    children += anatomy.named("has", path, {name: own[name] for name in own if name != "__wrapped__"})
+    _, of_class, place = path.rpartition(".__class__.")
+    if not (of_class and place.partition(".")[0] in code.RUN_BEFORE):
+        children += _globals(anatomy, value, reading)
+    return children
+
+
+def _globals(anatomy: Anatomy, value: FunctionType, reading: code.Reading) -> list[Child]:
+    """Give what a function reads of its module, and of those that it imports itself."""
+    found: dict[str, Any] = {}
+    for chain in reading.chains:
+        namespace, path, one = value.__globals__, value.__module__ or "", None
+        for name in chain:
+            path, one = f"{path}.{name}", anatomy.watch.name(namespace, name)
+            if name not in namespace:  # a builtin, or what a module makes when it is asked
+                one = name
+            if not isinstance(one, ModuleType):
+                break
+            namespace = vars(one)
+        is_state = name in reading.fills and not isinstance(one, (ModuleType, type, FunctionType))
+        if not is_state and name not in _TAKEN:
+            found[path] = one
+    for module, name in reading.imports:
+        found.update(_imported(anatomy, value, module, name, reading))
+    return anatomy.named("reads", "", found)
+
+
+def _imported(
+    anatomy: Anatomy, value: FunctionType, module: str, name: str, reading: code.Reading
+) -> dict[str, Any]:
+    package = value.__globals__.get("__package__") or ""
+    root = (package if module.startswith(".") else module).partition(".")[0]
+    if not root or code.library(root):
+        return {f"import {module} {name}": None}
+    try:
+        found = importlib.import_module(module, package)
+    except Exception:  # noqa: BLE001  # as it would be where the function imports it
+        return {f"import {module} {name}": None}
+    names = [name] if name else sorted(reading.reads & vars(found).keys())
+    return {f"{found.__name__}.{one}": anatomy.watch.name(vars(found), one) for one in names}
+
+
+def builtin(anatomy: Anatomy, path: str, value: Any) -> list[Child]:
+    """Describe what is known by its name: a library's function, or one that is written in C."""
+    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", "")
+    module = str(getattr(value, "__module__", None) or getattr(value, "__objclass__", ""))
+    anatomy.say("named", module, str(name), code.library_of(value))
+    owner = getattr(value, "__self__", None)
+    return [] if owner is None or isinstance(owner, ModuleType) else [(f"{path}.__self__", owner)]
+
+
+def method(anatomy: Anatomy, path: str, value: types.MethodType) -> list[Child]:
+    """Describe a bound method."""
+    return anatomy.row("method", path, [value.__func__, value.__self__])
+
+
+def wrapping(anatomy: Anatomy, path: str, value: Any) -> list[Child]:
+    """Describe a partial, a property or whatever else a function is put into."""
+    held = {name: getattr(value, name) for name in _WRAPPED if hasattr(value, name)}
+    return anatomy.named(type(value).__name__, path, held)
+
+
+def compiled(anatomy: Anatomy, path: str, value: Any) -> list[Child]:
+    """Describe a function of MLX's, or one that it made of another (`mx.compile`, `mx.grad`)."""
+    inside = [one for one in gc.get_referents(value) if callable(one) and not isinstance(one, type)]
+    if inside:
+        return anatomy.row("compiled", path, inside)
+    if is_found(value):
+        return builtin(anatomy, path, value)
+    if path.startswith("mlx_vlm."):  # a kernel, made by the module's own code
+        anatomy.say("kernel", path, code.version("mlx-vlm"))
+        return []
+    return anatomy.refuse(path, f"a {type(value).__qualname__}, which can't be described")
+
+
+def is_found(value: Any) -> bool:
+    """Whether something callable of a library's is what it says: what lies there under its name."""
+    module = sys.modules.get(getattr(value, "__module__", None) or "")
+    return getattr(module, getattr(value, "__name__", None) or "", None) is value
+
+
+def module(anatomy: Anatomy, _: str, value: ModuleType) -> list[Child]:
+    """Describe a module: a library's by its name and version, any other by what is in it."""
+    root = value.__name__.partition(".")[0]
+    anatomy.say("module", value.__name__, code.library(root))
+    if code.library(root) or root in ("mlx_vlm", "__main__"):
+        return []
+    held = anatomy.watch.mapping(vars(value))
+    return anatomy.named("holds", value.__name__, {n: held[n] for n in held if not n.startswith("__")})
+
+
+def class_(anatomy: Anatomy, path: str, value: type) -> list[Child]:
+    """Describe a class by what it and its bases define; of a library's, by what is not the library's own."""
+    anatomy.say("class", str(value.__module__), value.__qualname__, code.library_of(value))
+    bases = [base for base in value.__mro__ if code.root_of(base) != "builtins"]
+    children = []
+    for base in bases:
+        anatomy.say("of", str(base.__module__), base.__qualname__)
+        if base not in anatomy.defined:
+            anatomy.defined.add(base)
+            children += anatomy.named("defines", path, _own(anatomy, base))
+    return children
+
+
+def _own(anatomy: Anatomy, base: type) -> dict[str, Any]:
+    root = code.root_of(base)
+    library = code.library_of(base)
+    own = anatomy.watch.mapping(vars(base), _is_said)
+    said = {}
+    for name in filter(_is_said, own):
+        codes = [anatomy.watch.function(one)[0] for one, _ in code.functions(own[name])]
+        foreign = not all(code.is_genuine(one, root) for one in codes)
+        if not library or foreign or (not codes and isinstance(own[name], _SETTINGS)):
+            said[name] = own[name]
+    return said
+
+
+def _is_said(name: str, _: Any = None) -> bool:
+    return name not in _UNSAID
+
+
+_SETTINGS = (bool, int, float, str, list, tuple, dict, type(None), partial)
+_BUILTIN = (
+    *(types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType),
+    *(types.MethodWrapperType, types.ClassMethodDescriptorType, types.GetSetDescriptorType),
+    types.MemberDescriptorType,
+)
+DESCRIBED = (
+    (type, class_),
+    (ModuleType, module),
+    (FunctionType, function),
+    (types.MethodType, method),
+    ((partial, property, staticmethod, classmethod, cached_property, _lru_cache_wrapper), wrapping),
+    (_BUILTIN, builtin),
+)

@@ -1,0 +1,194 @@
+"""Watch: notice when anything that was described is another object now, in a few passes that run in C."""
+
+from __future__ import annotations
+
+from itertools import chain
+from operator import attrgetter, is_
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from visioncache.vlm.patching.instances import class_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    Counts = Callable[[Any, Any], bool]
+
+_FUNCTION = tuple(map(attrgetter, ("__code__", "__defaults__", "__kwdefaults__")))
+_FIELDS = attrgetter("__dict__")
+_EMPTY = object()
+
+
+class Watch:
+    """The containers, objects and functions that were described, with what they held when they were.
+
+    Identities are compared, so an array that is written into (`weight[0] = 1`) is not noticed.
+    """
+
+    def __init__(self) -> None:
+        self._dicts = _Mappings(dict.values)
+        self._classes = _Mappings(MappingProxyType.values)
+        self._lists: list[tuple[list[Any], list[Any]]] = []
+        self._sets: list[tuple[Any, list[Any], frozenset[int]]] = []
+        self._kinds: list[tuple[Any, type]] = []
+        self._fields: list[tuple[Any, dict[str, Any]]] = []
+        self._slots: list[tuple[Any, str, Any]] = []
+        self._functions: dict[int, tuple[Any, tuple[Any, Any, Any]]] = {}
+        self._cells: list[tuple[Any, Any]] = []
+        self._names: dict[int, tuple[dict[str, Any], dict[str, Any]]] = {}
+        self._told: list[tuple[Callable[[], Any], Any]] = []
+        self._checks: tuple[Callable[[], bool], ...] = ()
+
+    def mapping(self, mapping: Any, counts: Counts | None = None) -> dict[Any, Any]:
+        """Give what a dict or a class's namespace holds; watched are the entries that count, or all."""
+        group = self._classes if isinstance(mapping, MappingProxyType) else self._dicts
+        return group.add(mapping, counts)
+
+    def items(self, items: list[Any]) -> list[Any]:
+        """Give the items of a list, which is watched."""
+        self._lists.append((items, list.copy(items)))
+        return self._lists[-1][1]
+
+    def members(self, members: Any) -> list[Any]:
+        """Give the members of a set, which is watched."""
+        held = list(members)
+        self._sets.append((members, held, frozenset(map(id, held))))
+        return held
+
+    def kind(self, value: Any) -> type:
+        """Give an object's class, the one before it was attached; that it has this class is watched."""
+        self._kinds.append((value, class_of(value)))
+        return self._kinds[-1][1]
+
+    def fields(self, value: Any, counts: Counts | None = None) -> dict[str, Any]:
+        """Give an object's attributes, which are watched."""
+        fields = value.__dict__
+        self._fields.append((value, fields))
+        return self.mapping(fields, counts)
+
+    def slots(self, value: Any, names: Iterable[str]) -> dict[str, Any]:
+        """Give what an object's slots hold, which is watched; empty ones are left out."""
+        held = {name: getattr(value, name, _EMPTY) for name in names}
+        self._slots += [(value, name, one) for name, one in held.items()]
+        return {name: one for name, one in held.items() if one is not _EMPTY}
+
+    def function(self, function: Any) -> tuple[Any, Any, Any]:
+        """Give a function's code, defaults and defaults of keywords, which are watched."""
+        held = function.__code__, function.__defaults__, function.__kwdefaults__
+        self._functions[id(function)] = function, held
+        return held
+
+    def cell(self, cell: Any) -> Any:
+        """Give what a closure's variable holds, which is watched; itself where it is empty."""
+        self._cells.append((cell, _content(cell)))
+        return self._cells[-1][1]
+
+    def name(self, namespace: dict[str, Any], name: str) -> Any:
+        """Give a module's global by its name, which is watched; None where there is none."""
+        _, held = self._names.setdefault(id(namespace), (namespace, {}))
+        return held.setdefault(name, namespace.get(name))
+
+    def told(self, tell: Callable[[], Any]) -> Any:
+        """Give what a call answers, which is watched: for what changes without becoming another object."""
+        self._told.append((tell, tell()))
+        return self._told[-1][1]
+
+    def changed(self) -> bool:
+        """Whether anything that counts is another object than when it was given."""
+        self._checks = self._checks or self._sealed()
+        try:
+            return not all(check() for check in self._checks)
+        except RuntimeError:  # another thread is changing one of them
+            return True
+
+    def _sealed(self) -> tuple[Callable[[], bool], ...]:
+        """The checks, each over everything of a kind at once."""
+        lists, items = _columns(self._lists)
+        lengths, flat = [*map(len, items)], [*chain.from_iterable(items)]
+        objects, owns = _columns(self._kinds)
+        kinds = [*map(type, objects)]
+        owners, fields = _columns(self._fields)
+        functions, held = _columns([*self._functions.values()])
+        parts = [*zip(_FUNCTION, zip(*held, strict=True), strict=False)]
+        cells, contents = _columns(self._cells)
+        return (
+            self._dicts.sealed(),
+            self._classes.sealed(),
+            lambda: [*map(len, lists)] == lengths and _same(chain.from_iterable(lists), flat),
+            lambda: all(len(now) == len(ids) and ids.issuperset(map(id, now)) for now, _, ids in self._sets),
+            lambda: _same(map(type, objects), kinds) or _are_still(objects, kinds, owns),
+            lambda: _same(map(_FIELDS, owners), fields),
+            lambda: all(getattr(one, name, _EMPTY) is held for one, name, held in self._slots),
+            lambda: all(_same(map(part, functions), then) for part, then in parts),
+            lambda: _same(map(_content, cells), contents),
+            lambda: all(_same(map(now.get, held), held.values()) for now, held in self._names.values()),
+            lambda: all(tell() == told for tell, told in self._told),
+        )
+
+
+class _Mappings:
+    """Mappings of a kind, and what each held."""
+
+    def __init__(self, values: Callable[[Any], Iterable[Any]]) -> None:
+        self._values = values
+        self._all: list[tuple[Any, Counts | None, dict[Any, Any]]] = []
+
+    def add(self, mapping: Any, counts: Counts | None) -> dict[Any, Any]:
+        held = dict(zip(mapping, self._values(mapping), strict=True))
+        self._all.append((mapping, counts, held))
+        return held
+
+    def sealed(self) -> Callable[[], bool]:
+        self._look()
+        return self._hold
+
+    def _look(self) -> None:
+        held = [held for _, _, held in self._all]
+        self._mappings = [mapping for mapping, _, _ in self._all]
+        self._sizes = [*map(len, held)]
+        self._keys = [*chain.from_iterable(held)]
+        self._held = [*chain.from_iterable(map(dict.values, held))]
+
+    def _hold(self) -> bool:
+        """Whether every entry that counts is the same object."""
+        if (
+            [*map(len, self._mappings)] == self._sizes
+            and [*chain.from_iterable(self._mappings)] == self._keys
+            and _same(chain.from_iterable(map(self._values, self._mappings)), self._held)
+        ):
+            return True
+        for row, (mapping, counts, held) in enumerate(self._all):
+            now = dict(zip(mapping, self._values(mapping), strict=True))
+            if not _is_alike(now, held, counts):
+                return False
+            self._all[row] = mapping, counts, now
+        self._look()  # the next time, by the short way again
+        return True
+
+
+def _is_alike(now: dict[Any, Any], held: dict[Any, Any], counts: Counts | None) -> bool:
+    if counts is not None:
+        now, held = ({k: v for k, v in fields.items() if counts(k, v)} for fields in (now, held))
+    return len(now) == len(held) and all(name in held and held[name] is now[name] for name in now)
+
+
+def _are_still(objects: list[Any], kinds: list[type], owns: list[type]) -> bool:
+    """Whether objects are of the classes that they had, but for being attached; these are theirs then."""
+    kinds[:] = map(type, objects)  # the next time, by the short way again
+    return _same(map(class_of, objects), owns)
+
+
+def _same(now: Iterable[Any], held: Iterable[Any]) -> bool:
+    """Whether two rows of objects, of one length, are the same."""
+    return all(map(is_, now, held))
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return cell
+
+
+def _columns(rows: list[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
+    return [row[0] for row in rows], [row[1] for row in rows]
