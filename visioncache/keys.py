@@ -246,14 +246,17 @@ def _framed(text: str) -> str:
 def _digest(*parts: Any) -> str:
     """128 bits of blake3 as hex: of one part as it is, of several each framed by its length."""
     views = [memoryview(part) for part in parts]
-    large = sum(view.nbytes for view in views) >= _THREADED
-    threads = blake3.AUTO if large and os.getpid() == _PID else 1
-    hasher = blake3(max_threads=threads)
+    hasher = hasher_of(sum(view.nbytes for view in views))
     for view in views:
         if len(views) > 1:
             hasher.update(view.nbytes.to_bytes(8, "little"))
         hasher.update(view.cast("B") if view.c_contiguous and view.nbytes else bytes(view))
-    return hasher.hexdigest(length=16)
+    return str(hasher.hexdigest(length=16))
+
+
+def hasher_of(nbytes: int) -> Any:
+    """A blake3 hasher for so many bytes: on several threads where that pays."""
+    return blake3(max_threads=blake3.AUTO if nbytes >= _THREADED and os.getpid() == _PID else 1)
 
 
 def _is_a(value: Any, module: str, name: str) -> bool:

@@ -94,7 +94,7 @@ class DiskStore:
     # The store ----------------------------------------------------------------------------------
 
     def get(self, key: Key) -> Any:
-        """The bytes of an entry, read the first time and mapped from then on, or None; see `Store`."""
+        """The bytes of an entry, or None; see `Store`."""
         name = name_of(key)
         try:
             data = self._files.load(name)
