@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -90,6 +91,10 @@ class DiskStore:
         self._noted_at = clock()
         with suppress(OSError):  # a folder that can't be made is reported when it is needed
             self._make_folder()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy opens the folder for itself, in a worker process too.
+        return partial(type(self), self.path, self.max_bytes, clock=self._clock), ()
 
     # The store ----------------------------------------------------------------------------------
 

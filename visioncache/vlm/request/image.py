@@ -22,7 +22,7 @@ from visioncache.vlm.request.source import SourceImage, exif_of, once, rgb
 if TYPE_CHECKING:
     from visioncache.vlm.request.source import Decoded
 
-__all__ = ["SourceImage", "open_source", "take"]
+__all__ = ["SourceImage", "hold", "key_of", "open_source", "take"]
 
 _LONGEST = 200
 """Characters of a source in an error; a path may have thousands, base64 millions."""
@@ -78,6 +78,34 @@ def take(image: Any, *, transpose: bool, trust_urls: bool = False) -> Any:
     if isinstance(image, bytes):
         return image
     return _own(image) if is_array(image) else None
+
+
+def hold(image: Any, *, trust_urls: bool = False) -> Any:
+    """An image for mlx-vlm that stays what it is now: what `key_of` identifies is what a model sees.
+
+    ValueError when it can't be read.
+    """
+    if isinstance(image, (list, tuple)):
+        return [hold(item, trust_urls=trust_urls) for item in image]
+    if is_array(image):
+        own = _own(image)
+        return image if own is None else own
+    if isinstance(image, (int, float)):
+        return image
+    source = open_source(image, transpose=True, trust_urls=trust_urls)
+    if source.changing:
+        source.load()
+    return source
+
+
+def key_of(image: Any) -> Key | None:
+    """The key of an image that is held; None for what has none, as lists of numbers."""
+    if isinstance(image, SourceImage):
+        return image.key.scoped(image.variant)
+    try:
+        return Key.of([key_of(item) for item in image] if isinstance(image, list) else image)
+    except TypeError:
+        return None
 
 
 def _own(array: Any) -> Any:
@@ -161,7 +189,9 @@ def _from_pil(image: Any, *, as_rgb: bool = True) -> SourceImage:
         return key if found == pixels else found, rgb(now) if as_rgb else now
 
     mode, size = "RGB" if as_rgb else image.mode, image.size
-    return SourceImage(key, label, once(key, (id(image), as_rgb), read), "", lambda: (key, size), mode)
+    source = SourceImage(key, label, once(key, (id(image), as_rgb), read), "", lambda: (key, size), mode)
+    source.changing = True
+    return source
 
 
 _reading = threading.Lock()

@@ -49,6 +49,8 @@ class SourceImage(Image.Image):
         """Who may know it."""
         self.measure: Measure = nullcontext
         """Who counts and times its decoding."""
+        self.changing = False
+        """Whether somebody may still draw on what will be decoded."""
         self._read = read
         self._peek = peek
 
