@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
+import numpy as np
 from PIL import Image
 
 from visioncache.keys import ORIENTATION, Key, orientation_of
@@ -178,3 +179,21 @@ def exif_of(image: Any) -> Image.Exif | None:
     if turned != 1:
         exif[ORIENTATION] = turned
     return exif
+
+
+def thumbnail(image: Image.Image, side: int) -> Image.Image | None:
+    """A picture of an image of any mode, at most so many pixels wide and high; None where PIL makes none."""
+    try:
+        # Nearest-neighbour first: a good filter over millions of pixels would cost more than it shows.
+        scale = max(1, max(image.size) // (4 * side))
+        small = image.resize(
+            (image.width // scale or 1, image.height // scale or 1), Image.Resampling.NEAREST
+        )
+        if small.mode.startswith(("I", "F")):  # which PIL would cut off at 255
+            values = np.asarray(small, np.float64)
+            low, high = float(values.min()), float(values.max())
+            small = Image.fromarray(((values - low) * (255 / (high - low or 1))).astype(np.uint8))
+        small.thumbnail((side, side))
+    except (ValueError, OSError):
+        return None
+    return small
