@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from visioncache.events import NO_TAGS
@@ -44,6 +45,9 @@ class VisionFeatureCache:
     takes. It never evaluates, copies or casts: `get` returns the very object that `put` stored.
     Every operation is O(1) (amortised; O(log n) where a pin was lifted) and either happens or
     leaves the cache as it was.
+
+    A copy, a deep copy and a pickle of it are caches of their own with its settings (the store's folder or
+    server is the same one) and no entries, counts or subscribers, as a worker process wants it.
 
     With a `store`, what it evicts is still there: a look-up that memory can't answer asks the store
     before it is a miss, and what is put is written there behind the caller's back (for which its
@@ -88,6 +92,17 @@ class VisionFeatureCache:
             from visioncache.stores.tier import Tier
 
             self._tier = Tier.of(store, self._store_failed)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        settings: dict[str, Any] = {
+            "max_size": self.max_size,
+            "max_bytes": self.max_bytes,
+            "store": None if self._tier is None else self._tier.store,
+            "log": self.events.maxlen,
+            "clock": self._clock,
+            "sizer": self._sizer,
+        }
+        return partial(type(self), **settings), ()
 
     # Looking up ---------------------------------------------------------------------------------
 

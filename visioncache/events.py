@@ -105,11 +105,15 @@ class EventLog:
         self._events.clear()
 
     def to_frame(self) -> pd.DataFrame:
-        """A row an event: time, kind, key, label, nbytes, seconds, and a column for every tag."""
+        """A row an event: time, kind, key, label, nbytes, seconds, and a column for every tag.
+
+        The bytes of a file name that aren't UTF-8 are written out, as `backslashreplace` does: pandas, CSV
+        and Parquet hold nothing but Unicode.
+        """
         import pandas as pd
 
         fields = [name for name in Event._fields if name != "tags"]
-        rows = [event.record() for event in self]
+        rows = [{_unicode(name): _unicode(value) for name, value in event.record().items()} for event in self]
         tags = dict.fromkeys(name for row in rows for name in row if name not in fields)
         return pd.DataFrame(rows, columns=[*fields, *tags])
 
@@ -119,6 +123,11 @@ class EventLog:
         with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123  # takes every PathLike
             file.writelines(json.dumps(event.trace_line()) + "\n" for event in events)
         return len(events)
+
+
+def _unicode(value: Any) -> Any:
+    """Text that any encoding of Unicode can hold; anything else as it is."""
+    return value.encode("utf-8", "backslashreplace").decode() if type(value) is str else value
 
 
 def _plain(tag: Any) -> Any:

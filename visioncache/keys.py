@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
-import time
-from collections import OrderedDict
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from blake3 import blake3
 
 SOURCE_TAG = "s:"
 _TAGS = (SOURCE_TAG, "l:", "b:", "i:", "a:", "f:", "m:", "@")
-_ACCEPTED = "a Key, str, Path, bytes-like, PIL image, numpy or mlx array, or a list of them"
+_ACCEPTED = "a Key, str, Path, bytes-like, PIL image, an array (numpy, mlx, torch), or a list of them"
+_PROTOCOLS = ("__array__", "__array_interface__", "__dlpack__")
+"""What makes an array of numbers of an object that is none of numpy's or mlx's."""
 _THREADED = 1 << 20
 """From this many bytes on, hashing on several threads pays."""
-_ORIENTATION = 0x0112
+ORIENTATION = 0x0112
 """The EXIF tag that says which way up an image is."""
+TURNS = range(2, 9)
+"""Its values that turn or mirror an image; PIL takes every other one, of whatever type, for upright."""
 _PID = os.getpid()
 """The process that may do so: a forked child inherits blake3's thread pool without its threads."""
 
@@ -88,6 +89,7 @@ class Key:
         """A PIL image: its mode, size, palette, pixels, and what else changes how these are shown.
 
         That is a transparent colour and an EXIF orientation. A file that was only opened is decoded.
+        Another file with the same pixels has the same key here, but not from `from_file` or `from_bytes`.
         """
         if not _is_a(image, "PIL.Image", "Image"):
             raise TypeError(f"{type(image).__name__} is no PIL image; Key.of takes whatever is an image")
@@ -95,36 +97,46 @@ class Key:
         palette = image.palette
         colours = () if palette is None else (palette.mode.encode(), palette.tobytes())
         width, height = image.size
-        clear, turned = image.info.get("transparency"), image.getexif().get(_ORIENTATION, 1)
+        clear, turned = image.info.get("transparency"), orientation_of(image)
         shown = () if clear is None and turned == 1 else (repr((clear, turned)).encode(),)
         shape = b"%dx%d" % (width, height)
         return cls("i:" + _digest(image.mode.encode(), shape, *colours, *shown, pixels))
 
     @classmethod
     def from_array(cls, array: Any) -> Self:
-        """A numpy or mlx array: its dtype, shape and bytes (evaluates a lazy one)."""
+        """An array: its dtype, shape and bytes (evaluates a lazy one).
+
+        One that is neither numpy's nor mlx's is identified by its class too, and by what it gives as
+        `__array__`, `__array_interface__` or `__dlpack__`; TypeError when that isn't plain numbers.
+        """
         import numpy as np
 
-        dtype = str(array.dtype).removeprefix("mlx.core.")
-        if dtype == "bfloat16" and _is_a(array, "mlx.core", "array"):
+        is_mlx = _is_a(array, "mlx.core", "array")
+        dtype = str(getattr(array, "dtype", "")).removeprefix("mlx.core.")
+        if is_mlx and dtype == "bfloat16":
             # numpy has no bfloat16: its bits travel as uint16, under its own name.
             array = array.view(sys.modules["mlx.core"].uint16)
-        plain = np.asarray(array)
+        known = is_mlx or isinstance(array, np.ndarray)
+        plain = np.asarray(array) if known else numbers_of(array)
         if plain.dtype.hasobject or plain.dtype.names or isinstance(array, np.ma.MaskedArray):
             kind = type(array).__name__
             raise TypeError(f"{kind} of dtype {plain.dtype} has no plain bytes to identify it by")
         if plain.dtype.byteorder not in "=|":
             plain = plain.astype(plain.dtype.newbyteorder("="))
             dtype = str(plain.dtype)
-        shape = ",".join(map(str, array.shape))
+        if not known:
+            dtype = f"{type(array).__module__}.{type(array).__qualname__} {dtype} {plain.dtype}"
+        shape = ",".join(map(str, plain.shape))
         content = np.ascontiguousarray(plain).reshape(-1).view(np.uint8)
         return cls("a:" + _digest(dtype.encode(), shape.encode(), content))
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
-        """The content of a file, read again only when the file has changed; may raise OSError."""
-        key = known_file(path) or read_file(path)[0]
-        return cls(key.text)
+        """The content of a file, read and hashed at every call; may raise OSError.
+
+        A file's times would not do: a writer that has it mapped changes them late or never.
+        """
+        return cls("f:" + _digest(read_file(path)))
 
     @classmethod
     def of(cls, source: Any) -> Key:
@@ -146,7 +158,7 @@ class Key:
             return cls("m:" + "".join(_framed(cls.of(item).text) for item in source))
         if _is_a(source, "PIL.Image", "Image"):
             return cls.from_image(source)
-        if _is_a(source, "numpy", "ndarray") or _is_a(source, "mlx.core", "array"):
+        if is_array(source):
             return cls.from_array(source)
         raise TypeError(f"{type(source).__name__} does not identify an image; accepted: {_ACCEPTED}")
 
@@ -179,62 +191,50 @@ class Key:
 _set_text = Key.__dict__["text"].__set__  # the slot's own setter, past __setattr__
 
 
-def known_file(path: str | os.PathLike[str]) -> Key | None:
-    """The key of a file that has not changed since it was read; None when it must be read."""
-    digest = _FILES.get(path)
-    return None if digest is None else Key("f:" + digest)
-
-
-def read_file(path: str | os.PathLike[str]) -> tuple[Key, bytes]:
-    """A file's key and the very bytes that it was made from; OSError if it can't be read."""
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """The content of a file; OSError if it can't be read."""
     with open(path, "rb") as file:  # noqa: PTH123  # open() takes every PathLike
-        opened_ns = time.time_ns()
-        before = os.fstat(file.fileno())
-        data = file.read()
-        after = os.fstat(file.fileno())
-    digest = _digest(data)
-    if _identity(before) == _identity(after) and _settled(before, opened_ns):
-        _FILES.remember(path, before, digest)
-    return Key("f:" + digest), data
+        return file.read()
 
 
-class _KnownFiles:
-    """Digests by (real path, device, inode, size, mtime_ns, ctime_ns), the latest few thousand."""
-
-    capacity: ClassVar[int] = 4096
-
-    def __init__(self) -> None:
-        self._digests: OrderedDict[tuple[Any, ...], str] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, path: str | os.PathLike[str]) -> str | None:
-        name = (os.path.realpath(path), *_identity(os.stat(path)))  # noqa: PTH116
-        with self._lock:
-            if name in self._digests:
-                self._digests.move_to_end(name)
-            return self._digests.get(name)
-
-    def remember(self, path: str | os.PathLike[str], stat: os.stat_result, digest: str) -> None:
-        with self._lock:
-            self._digests[(os.path.realpath(path), *_identity(stat))] = digest
-            if len(self._digests) > self.capacity:
-                self._digests.popitem(last=False)
+def is_array(value: Any) -> bool:
+    """Whether a value is an array: numpy's, mlx's, or by a protocol (a torch tensor is)."""
+    # A type has them unbound, a PIL image has one too, and a numpy scalar is a number.
+    no_array = (type, getattr(sys.modules.get("PIL.Image"), "Image", type))
+    return (
+        not isinstance(value, no_array)
+        and not _is_a(value, "numpy", "generic")
+        and any(hasattr(value, name) for name in _PROTOCOLS)
+    )
 
 
-_FILES = _KnownFiles()
+def numbers_of(array: Any) -> Any:
+    """The numbers that an array by protocol gives, as numpy's; TypeError when it gives none."""
+    import numpy as np
+
+    try:
+        if hasattr(array, "__array__") or hasattr(array, "__array_interface__"):
+            return np.asarray(array)
+        return np.from_dlpack(array)
+    except Exception as error:
+        raise TypeError(f"{type(array).__name__} gives no numbers to identify it by: {error}") from error
 
 
-def _settled(stat: os.stat_result, now_ns: int) -> bool:
-    """Whether a write after `now_ns` is sure to show in the file's times.
+def orientation_of(image: Any) -> int:
+    """Which way up a PIL image is, 1 to 8, as `ImageOps.exif_transpose` reads it; 1 if EXIF is damaged.
 
-    One within the same tick of the file system's clock does not (git calls this "racily clean").
+    Nothing is read into the image itself: PIL raises over damaged EXIF once, and never again.
     """
-    tick_ns = 2_000_000_000 if stat.st_mtime_ns % 1_000_000_000 == 0 else 20_000_000
-    return now_ns - max(stat.st_mtime_ns, stat.st_ctime_ns) >= tick_ns
-
-
-def _identity(stat: os.stat_result) -> tuple[int, ...]:
-    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+    exif = image._exif  # noqa: SLF001  # only there does PIL say whether it has been read
+    if exif is None or not exif._loaded:  # noqa: SLF001
+        beside = sys.modules["PIL.Image"].Image()
+        beside.info = image.info
+        try:
+            exif = beside.getexif()
+        except Exception:  # noqa: BLE001  # whatever struct, fromhex or a TIFF reader finds wrong
+            return 1
+    turned = exif.get(ORIENTATION, 1)
+    return next((turn for turn in TURNS if turn == turned), 1)
 
 
 def _framed(text: str) -> str:
@@ -246,14 +246,17 @@ def _framed(text: str) -> str:
 def _digest(*parts: Any) -> str:
     """128 bits of blake3 as hex: of one part as it is, of several each framed by its length."""
     views = [memoryview(part) for part in parts]
-    large = sum(view.nbytes for view in views) >= _THREADED
-    threads = blake3.AUTO if large and os.getpid() == _PID else 1
-    hasher = blake3(max_threads=threads)
+    hasher = hasher_of(sum(view.nbytes for view in views))
     for view in views:
         if len(views) > 1:
             hasher.update(view.nbytes.to_bytes(8, "little"))
         hasher.update(view.cast("B") if view.c_contiguous and view.nbytes else bytes(view))
-    return hasher.hexdigest(length=16)
+    return str(hasher.hexdigest(length=16))
+
+
+def hasher_of(nbytes: int) -> Any:
+    """A blake3 hasher for so many bytes: on several threads where that pays."""
+    return blake3(max_threads=blake3.AUTO if nbytes >= _THREADED and os.getpid() == _PID else 1)
 
 
 def _is_a(value: Any, module: str, name: str) -> bool:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import multiprocessing
+import pickle
 import sys
 import threading
+import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -12,6 +17,7 @@ import pytest
 from PIL import Image
 
 from visioncache import Event, Key, VisionFeatureCache
+from visioncache.stores import DiskStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -446,3 +452,57 @@ def test_what_would_break_later_is_refused_by_put(extras: dict[str, Any], error:
 def test_a_store_without_a_name_is_refused(store: str) -> None:
     with pytest.raises(ValueError, match="names no folder"):
         VisionFeatureCache(store=store)
+
+
+# Copies -------------------------------------------------------------------------------------------
+
+
+def doubled(value: Any) -> int:
+    return 2
+
+
+COPIES = [copy.copy, copy.deepcopy, lambda cache: pickle.loads(pickle.dumps(cache))]  # noqa: S301  # our own
+
+
+@pytest.mark.parametrize("copied", COPIES)
+def test_a_copy_has_the_settings_and_no_entries(copied: Any, tmp_path: Path) -> None:
+    cache = VisionFeatureCache(7, "3 MB", log=9, clock=time.perf_counter, sizer=doubled)
+    seen = []
+    cache.subscribe(seen.append)
+    cache.put("a", mx.zeros(4))
+    other = copied(cache)
+    assert type(other) is VisionFeatureCache
+    assert (other.max_size, other.max_bytes, other.events.maxlen) == (7, 3_000_000, 9)
+    assert (other._clock, other._sizer) == (time.perf_counter, doubled)
+    assert (len(other), other.info().puts, len(other.events)) == (0, 0, 0)
+    other.put("b", mx.zeros(4))
+    assert ("b" in cache, "a" in other, len(seen)) == (False, False, 1)
+    other.resize(max_size=1)
+    assert cache.max_size == 7
+
+
+@pytest.mark.parametrize("copied", COPIES)
+def test_a_copy_uses_the_same_folder(copied: Any, tmp_path: Path) -> None:
+    with closing(VisionFeatureCache(store=DiskStore(tmp_path, "5 MB"))) as cache:
+        cache.put("a", mx.arange(4))
+        cache.flush()
+        with closing(copied(cache)) as other:
+            assert repr(other._tier.store) == repr(cache._tier.store)
+            assert other.get("a").tolist() == [0, 1, 2, 3]
+        assert cache.get("a") is not None
+
+
+def test_a_copy_of_a_subclass_is_one_too() -> None:
+    assert type(copy.deepcopy(Mine(5))) is Mine
+    assert pickle.loads(pickle.dumps(Mine(5))).max_size == 5  # noqa: S301  # our own
+
+
+class Mine(VisionFeatureCache):
+    """Somebody's own."""
+
+
+def test_a_worker_that_was_spawned_gets_a_cache_of_its_own() -> None:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        cache = VisionFeatureCache(3)
+        cache.put("a", mx.zeros(4))
+        assert pool.apply(repr, (cache,)) == repr(VisionFeatureCache(3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import threading
 from pathlib import Path
@@ -88,3 +89,18 @@ def test_a_log_can_be_read_while_others_write() -> None:
     finally:
         done.set()
         writer.join()
+
+
+def test_names_that_are_no_unicode_become_a_frame_that_any_file_can_hold(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    log = EventLog(9)
+    log.append(Event(0.0, "put", Key.of(name), name, 8, 0.5, {"session": name, "turn": 1}))
+    log.append(Event(1.0, "hit", Key.of("plain.png"), "plain.png"))
+    frame = log.to_frame()
+    assert frame["label"].tolist() == ["caf\\udce9.png", "plain.png"]
+    assert frame["key"].tolist() == ["s:caf\\udce9.png", "s:plain.png"]
+    assert frame["session"][0] == "caf\\udce9.png"
+    frame.to_csv(tmp_path / "events.csv")
+    repr(frame).encode()
+    assert log[0].label == name  # which still opens the file
+    assert log.to_jsonl(tmp_path / "events.jsonl") == 2

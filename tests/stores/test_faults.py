@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import resource
 import shutil
 import subprocess
 import sys
+import threading
 import warnings
 from typing import TYPE_CHECKING
 
@@ -316,3 +318,81 @@ def test_one_kind_of_fault_is_warned_of_once(tmp_path: Path) -> None:
     assert len(warned) == 1
     assert cache.info().store.errors == 50
     assert cache.info().misses == 50
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize("where", [0.3, 0.6, 0.99])
+def test_a_file_that_is_damaged_after_it_was_read_is_a_miss_and_goes(
+    tmp_path: Path, where: float, *, mapped: bool
+) -> None:
+    value = put_closed(tmp_path)
+    cache, file = VisionFeatureCache(max_size=1, store=tmp_path), file_of(tmp_path)
+    for other in ("b.jpg", "c.jpg"):
+        assert bool(mx.array_equal(cache.get("a.jpg"), value).item())
+        cache.put(other, value)  # memory lets go of a.jpg
+    at = int(where * file.stat().st_size)
+    times = file.stat().st_atime_ns, file.stat().st_mtime_ns
+    with file.open("r+b") as opened:
+        if mapped:
+            with mmap.mmap(opened.fileno(), 0) as content:
+                content[at] ^= 1
+        else:
+            opened.seek(at)
+            byte = opened.read(1)
+            opened.seek(at)
+            opened.write(bytes([byte[0] ^ 1]))
+    os.utime(file, ns=times)
+    with pytest.warns(StoreWarning, match="damaged"):
+        assert cache.get("a.jpg") is None
+    assert ["damaged" in error for error in store_errors(cache)] == [True]
+    assert cache.flush()
+    assert not file.exists()
+
+
+def test_what_a_store_maps_is_read_before_it_is_checked() -> None:
+    class Mapped:
+        """A store whose bytes change whenever somebody has looked at them."""
+
+        def __init__(self) -> None:
+            self.data = bytearray()
+
+        def get(self, key: Key) -> memoryview:
+            return memoryview(self.data)
+
+        def put(self, key: Key, data: bytes) -> None:
+            self.data = bytearray(data)
+
+        def delete(self, key: Key) -> bool:
+            return True
+
+        def clear(self, scope: str | None = None) -> None: ...
+        def close(self) -> None: ...
+        def volume(self) -> int:
+            return len(self.data)
+
+        def __len__(self) -> int:
+            return 1
+
+    store = Mapped()
+    cache = VisionFeatureCache(max_size=1, store=store)
+    value = features(50_000)
+    cache.put("a.jpg", value)
+    assert cache.flush()
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            store.data[-9] ^= 1
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(50):
+            cache._lru.clear()
+            with warnings.catch_warnings(action="ignore", category=StoreWarning):
+                found = cache.get("a.jpg")
+            assert found is None or bool(mx.array_equal(found, value).item())
+            cache.flush()
+    finally:
+        stop.set()
+        writer.join()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
+import pickle
 import shutil
 import signal
 import socket
@@ -92,6 +94,35 @@ def test_large_values_travel_in_chunks(store: RedisStore) -> None:
     fields = raw(store, "HKEYS", f"tests:{name_of(A)}")
     assert sorted(fields) == [b"0", b"1", b"2", b"size"]
     assert store.get(A) == data
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "decode_responses=True",
+        "protocol=3",
+        "encoding=utf-16",
+        "decode_responses=yes&health_check_interval=9",
+    ],
+)
+def test_a_url_s_options_that_would_make_text_of_bytes_are_passed_over(server: Any, option: str) -> None:
+    joint = "&" if "?" in server.url else "?"
+    with closing(RedisStore(f"{server.url}{joint}{option}", prefix="options:", timeout=20)) as store:
+        data = bytes(range(256)) * 99
+        store.put(A, data)
+        assert (store.get(A), len(store), store.volume()) == (data, 1, len(data))
+        store.clear()
+
+
+def test_a_pickled_store_connects_for_itself(server: Any) -> None:
+    with closing(RedisStore(server.url, ttl=100, prefix="pickled:", timeout=20)) as store:
+        store.put(A, b"x")
+        pickled = pickle.loads(pickle.dumps(store))  # noqa: S301  # our own
+        for copied in (pickled, copy.copy(store), copy.deepcopy(store)):
+            assert (copied.ttl, copied.timeout, repr(copied)) == (100, 20, repr(store))
+            assert copied.get(A) == b"x"
+            copied.close()
+        store.clear()
 
 
 def test_entries_live_as_long_as_they_are_told_to(server: Any) -> None:

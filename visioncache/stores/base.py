@@ -23,9 +23,6 @@ class Store(Protocol):
     Any thread may call any method. A method that can't do its work raises StoreError (any other
     exception does too): the cache takes a failed `get` for a miss, and never shows a fault of a
     store to who asked for an image. `visioncache.stores.contract` is a test suite for stores.
-
-    A `get` may return an object with an attribute `stamp`, a hashable that changes whenever the
-    bytes may have: bytes whose checksum held once are then not summed again under the same stamp.
     """
 
     def get(self, key: Key) -> Any:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from blake3 import blake3
+from visioncache.keys import hasher_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,29 +120,12 @@ def encode(value: Any, *, key: str, meta: Any = None) -> bytes:
     return b"".join([length, _START, digest, rest, *payload])
 
 
-class Layout(NamedTuple):
-    """What bytes say of themselves, checked: enough to read the value again and again."""
-
-    key: str
-    meta: Any
-    tree: Any
-    spans: list[Span]
-    start: int
-    """Where the tensors' bytes begin."""
-
-
 def decode(data: Any) -> Stored:
-    """What `encode` made bytes of; `data` is bytes-like and may be let go afterwards.
+    """What `encode` made bytes of, once its checksum holds; `data` is bytes-like and may be let go then.
 
     Raises:
         ValueError: the bytes are not what `encode` made, or not whole.
     """
-    layout = read_layout(data)
-    return Stored(read_value(data, layout), layout.key, layout.meta)
-
-
-def read_layout(data: Any) -> Layout:
-    """How to read a value from bytes, once all that they say holds; ValueError as in `decode`."""
     view = memoryview(data).cast("B")
     header, metadata, start = _header(view)
     tree, meta = _json(metadata["tree"]), _json(metadata["meta"])
@@ -151,12 +134,7 @@ def read_layout(data: Any) -> Layout:
     _check_tree(tree, len(spans), used, MAX_DEPTH)
     if len(used) != len(spans):
         raise ValueError(f"not a stored value: {len(spans) - len(used)} tensors that nothing refers to")
-    return Layout(metadata["key"], meta, tree, spans, start)
-
-
-def read_value(data: Any, layout: Layout) -> Any:
-    """The value in bytes whose layout this is, evaluated, in buffers of its own."""
-    return _build(layout.tree, _arrays(memoryview(data).cast("B")[layout.start :], layout.spans))
+    return Stored(_build(tree, _arrays(view[start:], spans)), metadata["key"], meta)
 
 
 # Writing ------------------------------------------------------------------------------------------
@@ -199,10 +177,10 @@ def _raw(array: Any) -> memoryview:
 
 
 def _checksum(*parts: Any) -> bytes:
-    hasher = blake3()
+    hasher = hasher_of(sum(map(len, parts)))
     for part in parts:
         hasher.update(part)
-    return hasher.hexdigest().encode()
+    return bytes(hasher.hexdigest().encode())
 
 
 # Reading ------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -91,10 +92,14 @@ class DiskStore:
         with suppress(OSError):  # a folder that can't be made is reported when it is needed
             self._make_folder()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy opens the folder for itself, in a worker process too.
+        return partial(type(self), self.path, self.max_bytes, clock=self._clock), ()
+
     # The store ----------------------------------------------------------------------------------
 
     def get(self, key: Key) -> Any:
-        """The bytes of an entry, read the first time and mapped from then on, or None; see `Store`."""
+        """The bytes of an entry, or None; see `Store`."""
         name = name_of(key)
         try:
             data = self._files.load(name)

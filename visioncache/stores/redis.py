@@ -8,8 +8,9 @@ import secrets
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from visioncache.stores.base import StoreError, name_of, scope_digest
 from visioncache.stores.breaker import Breaker
@@ -28,6 +29,8 @@ _MAX_LATE = 8
 _NAME = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}")
 _BUILDING_MS = 60_000
 """How long a value that is being built, chunk by chunk, lives when its builder dies."""
+_OURS = {"decode_responses", "encoding", "encoding_errors", "protocol"}
+"""Options of a URL that are passed over: what is stored is bytes, and they are spoken about in RESP2."""
 _SCHEMES = {"valkey": "redis", "valkeys": "rediss"}
 
 
@@ -45,7 +48,7 @@ class RedisStore:
     Args:
         url: `redis://[user:password@]host:port/db`, `rediss://` for TLS (`?ssl_ca_certs=file`
             names an authority), `unix://path`; `valkey://` and `valkeys://` are the same. The
-            password is never shown.
+            password is never shown, but a pickle holds it: a worker process connects for itself.
         ttl: seconds that an entry lives after it was put; None for ever.
         timeout: seconds: of a `get` as a whole, of each chunk of a `put`.
         prefix: what the names of entries start with; another prefix is another store.
@@ -71,6 +74,7 @@ class RedisStore:
         if not prefix:
             raise ValueError("prefix='': entries need a name of their own; the default is 'visioncache:'")
         self.ttl, self.timeout, self.prefix = ttl, timeout, prefix
+        self._url, self._clock = url, clock
         self.breaker = Breaker(clock=clock)
         self._client, self._secret = _connect(url, timeout)
         self._late = 0
@@ -78,6 +82,10 @@ class RedisStore:
         from redis.exceptions import RedisError, ResponseError
 
         self._errors, self._answer = (RedisError, OSError), ResponseError
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        named: dict[str, Any] = {"prefix": self.prefix, "clock": self._clock}
+        return partial(type(self), self._url, self.ttl, self.timeout, **named), ()
 
     def get(self, key: Key) -> bytes | None:
         """The bytes of an entry, or None; see `Store`."""
@@ -241,11 +249,13 @@ def _connect(url: str, timeout: float) -> tuple[Any, str]:
     except ImportError as error:
         raise ImportError("RedisStore needs the redis client: pip install 'visioncache[redis]'") from error
     scheme, _, rest = url.partition("://")
+    rest, _, query = rest.partition("?")
+    query = urlencode([(name, value) for name, value in parse_qsl(query) if name not in _OURS])
     try:
         if scheme != "unix" and (database := urlsplit(url).path.strip("/")):
             int(database)  # the client would take a name for database 0
         client = redis.Redis.from_url(
-            f"{_SCHEMES.get(scheme, scheme)}://{rest}",
+            f"{_SCHEMES.get(scheme, scheme)}://{rest}{query and '?'}{query}",
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
             socket_read_size=1 << 20,

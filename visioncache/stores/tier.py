@@ -16,17 +16,16 @@ from visioncache.sizes import format_size, nbytes
 from visioncache.stores import open_store
 from visioncache.stores.base import Store, StoreError
 from visioncache.stores.behind import WriteBehind
-from visioncache.stores.codec import Layout, read_layout, read_value
+from visioncache.stores.codec import Stored, decode
 from visioncache.stores.tasks import Clear, Loaded, Remove, Task, Write, held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable
 
     from visioncache.keys import Key
 
 EXIT_SECONDS = 5.0
 """How long an interpreter that exits waits, in all, for what is still to be written."""
-_MAX_LAYOUTS = 1 << 12
 
 
 class StoreWarning(UserWarning):
@@ -88,8 +87,6 @@ class Tier:
         self._closed = False
         self._hits = self._misses = self._errors = self._bytes_read = 0
         self._warned: set[tuple[str, str]] = set()
-        self._layouts: dict[Hashable, Layout] = {}
-        """Of bytes that were verified, by their stamps."""
         self._baseline = StoreInfo()
         _tiers.add(self)
 
@@ -112,32 +109,21 @@ class Tier:
         if task is not None:
             return self._counted(task.loaded if isinstance(task, Write) else None, 0)
         try:
-            data = self.store.get(key)
+            found = self.store.get(key)
+            # In memory of its own: what a store has mapped may change while it is checked.
+            data = None if found is None else bytes(found)
         except Exception as error:  # noqa: BLE001  # a store is anybody's code
             self._failed("get", key, error)
             return self._counted(None, 0)
         if data is None:
             return self._counted(None, 0)
         try:
-            loaded = self._decoded(key, data)
+            loaded = _loaded(key, decode(data))
         except Exception as error:  # noqa: BLE001  # whatever the bytes are, they are a miss
             self.remove(key)
             self._failed("decode", key, error)
             return self._counted(None, 0)
         return self._counted(loaded, len(data))
-
-    def _decoded(self, key: Key, data: Any) -> Loaded:
-        stamp = getattr(data, "stamp", None)
-        layout = None if stamp is None else self._layouts.get(stamp)
-        if layout is None:
-            layout = _checked(key, read_layout(data))
-            if stamp is not None:
-                if len(self._layouts) >= _MAX_LAYOUTS:
-                    self._layouts.clear()
-                self._layouts[stamp] = layout
-        elif layout.key != key.text:
-            raise ValueError("a stored value of another key")
-        return Loaded(read_value(data, layout), **layout.meta)
 
     def _counted(self, loaded: Loaded | None, size: int) -> Loaded | None:
         with self._lock:
@@ -237,17 +223,17 @@ class Tier:
                 )
 
 
-def _checked(key: Key, layout: Layout) -> Layout:
-    """A layout, when it is one of a value that a cache put under a key; else ValueError."""
-    if layout.key != key.text:
+def _loaded(key: Key, stored: Stored) -> Loaded:
+    """A stored value, when it is one that a cache put under a key; else ValueError."""
+    if stored.key != key.text:
         raise ValueError("a stored value of another key")
-    record = layout.meta
-    if layout.tree is None or not isinstance(record, dict) or set(record) != {"label", "seconds", "meta"}:
+    record = stored.meta
+    if stored.value is None or not isinstance(record, dict) or set(record) != {"label", "seconds", "meta"}:
         raise ValueError("a stored value that no cache has put")
     label, seconds, meta = record["label"], record["seconds"], record["meta"]
     if not isinstance(label, str) or type(seconds) not in {int, float} or not isinstance(meta, dict | None):
         raise ValueError("a stored value that no cache has put")
-    return layout
+    return Loaded(stored.value, **record)
 
 
 _tiers: weakref.WeakSet[Tier] = weakref.WeakSet()

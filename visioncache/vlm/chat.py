@@ -14,7 +14,7 @@ from mlx_vlm.prompt_utils import apply_chat_template
 
 from visioncache.sizes import count, format_size
 from visioncache.vlm.attach import attach, attachment_of
-from visioncache.vlm.request.image import open_source
+from visioncache.vlm.request.image import hold, key_of
 from visioncache.vlm.timing import STAGES, Stages, StageTotals
 
 if TYPE_CHECKING:
@@ -206,8 +206,17 @@ class Chat:
         prompt = apply_chat_template(self.processor, self.model.config, messages, num_images=len(images))
         options = dict(self._options)
         if self._prompt_cache is not None:
+            images = self._identified(images)  # once: what is compared is what the model sees
             options["prompt_cache_state"] = self._prompt_cache.state_for(images)
-        return self._stream(prompt, images, options)
+        yield from self._stream(prompt, images, options)
+
+    def _identified(self, images: list[Any]) -> list[Any]:
+        attached = self._attached
+        trusted = attached is not None and attached.is_attached and attached.trust_urls
+        stages = self._stages()
+        # Nothing is counted here: it is where an attachment is given them.
+        with stages.measure("key", times=0) if stages else nullcontext():
+            return [hold(image, trust_urls=trusted) for image in images]
 
     def _tagged(self) -> AbstractContextManager[None]:
         """Where the cache's events are marked as this turn's, unless somebody marked them otherwise."""
@@ -231,14 +240,17 @@ class PromptCache:
 
     def __init__(self) -> None:
         self._state: Any = None
-        self._keys: list[Key] = []
+        self._keys: list[Key | None] = []
 
     def state_for(self, images: Sequence[Any]) -> Any:
-        """The state to go on from; a new one when an image before this turn has changed."""
+        """The state to go on from; a new one when an image before this turn has changed, or may have.
+
+        `images` are held: see `hold`.
+        """
         from mlx_vlm.generate import PromptCacheState
 
-        keys = [open_source(image, transpose=True).key for image in images]
-        if self._state is None or keys[: len(self._keys)] != self._keys:
+        keys = [key_of(image) for image in images]
+        if self._state is None or None in keys or keys[: len(self._keys)] != self._keys:
             self._state = PromptCacheState()
         self._keys = keys
         return self._state

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import mlx.core as mx
 import pytest
 import zoo
 from harness import embedded, greedy, prepared, same
+from mlx import nn
 from mlx_vlm.models import llava
 from mlx_vlm.models.internvl import Model
 from zoo import internvl
@@ -104,5 +106,23 @@ def test_a_model_without_a_known_layout_is_refused_in_one_line() -> None:
     tiny = zoo.build("llava")
     del tiny.model["multi_modal_projector"]
     tiny.model.__class__ = Odd
-    with pytest.raises(ValueError, match="models of type 'llava' are not supported; `visioncache families`"):
+    tiny.model.config.model_type = "odd"
+    with pytest.raises(ValueError, match="models of type 'odd' are not supported; `visioncache families`"):
         attach(tiny.model, None, VisionFeatureCache())
+
+
+@pytest.mark.parametrize("name", ["llava", "qwen2_5_vl", "qwen3_5", "gemma3", "phi3_v", "idefics3"])
+def test_a_model_that_is_not_what_its_config_says_is_told_so(name: str) -> None:
+    class Model(nn.Module):
+        """As mlx-lm's of that name, which sees no images."""
+
+        config = SimpleNamespace(model_type=name)
+
+    Model.__module__ = f"mlx_lm.models.{name}"
+    Model.__qualname__ = "Model"
+    told = (
+        f"this model is a mlx_lm.models.{name}.Model, though its config says '{name}'; what is supported by "
+        f"that name is mlx_vlm.models.{name}.Model, as mlx_vlm.load returns it"
+    )
+    with pytest.raises(ValueError, match=f"^{told}$"):
+        attach(Model(), None, VisionFeatureCache())

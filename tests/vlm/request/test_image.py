@@ -129,7 +129,7 @@ def test_a_url_is_its_content_unless_it_is_trusted(
     assert len(asked_for) == downloads
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "webp", "tiff"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff"])
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_a_header_tells_a_size_without_decoding(tmp_path: Path, orientation: int, suffix: str) -> None:
     exif = Image.Exif()
@@ -143,13 +143,6 @@ def test_a_header_tells_a_size_without_decoding(tmp_path: Path, orientation: int
     B.save(path)
     source.load()
     assert source.size == told == (A.size if orientation == 1 else A.size[::-1])
-
-
-def test_a_png_is_decoded_for_its_size_as_its_orientation_may_stand_at_its_end(tmp_path: Path) -> None:
-    A.save(tmp_path / "a.png")
-    source = open_source(str(tmp_path / "a.png"), transpose=True)
-    assert source.size == A.size
-    assert source.decoded
 
 
 def test_a_source_image_is_decoded_when_its_pixels_are_touched() -> None:

@@ -36,11 +36,23 @@ def family_of(model: Any) -> Family:
     name = package[-2] if len(package) > 1 else ""
     family = FAMILIES.get(name) or KIN.get(name) or _recognised(model, name)
     if family is None:
-        kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
-        raise ValueError(
-            f"models of type {kind!r} are not supported; `visioncache families` lists those that are"
-        )
+        raise ValueError(_refusal(model))
     return family
+
+
+def _refusal(model: Any) -> str:
+    """One line that says why a model is not supported: its name is not, or it is not what its name says."""
+    kind = getattr(getattr(model, "config", None), "model_type", None)
+    if isinstance(kind, str) and (kind in FAMILIES or kind in KIN):
+        cls = type(model)
+        return (
+            f"this model is a {cls.__module__}.{cls.__qualname__}, though its config says {kind!r}; what is "
+            f"supported by that name is mlx_vlm.models.{kind}.Model, as mlx_vlm.load returns it"
+        )
+    return (
+        f"models of type {kind or type(model).__name__!r} are not supported; "
+        "`visioncache families` lists those that are"
+    )
 
 
 def _recognised(model: Any, name: str) -> Family | None:

@@ -1,134 +1,45 @@
-"""Where an image comes from: identified first, decoded only if somebody touches its pixels."""
+"""An image that is identified now and decoded late: whichever door it comes by, one content is one image."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import copy
 import os
-from contextlib import nullcontext
-from functools import cache
+import threading
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
+import numpy as np
+from PIL import Image, ImageFile
 
-from visioncache.keys import Key, known_file, read_file
+from visioncache.keys import Key, is_array, numbers_of, read_file
+from visioncache.vlm.request.file import decode, file_of, header_of, pixels_of, state_of
+from visioncache.vlm.request.source import SourceImage, exif_of, once, rgb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
+    from visioncache.vlm.request.source import Decoded
 
-_ON_ITS_SIDE = 5
-"""EXIF orientations from this one on swap width and height."""
+__all__ = ["SourceImage", "hold", "key_of", "open_source", "take"]
+
+_LONGEST = 200
+"""Characters of a source in an error; a path may have thousands, base64 millions."""
 
 URL_TIMEOUT_S = 10
 """As in mlx-vlm's `load_image`."""
 
 
-class SourceImage(Image.Image):
-    """An RGB image that is decoded when its pixels are first touched.
-
-    It decodes the very bytes that its key was made from, whatever happens to their file meanwhile.
-    `mode` is known without decoding; `size` too, where `ask_size` knows it or a header tells it.
-    """
-
-    def __init__(
-        self,
-        key: Key,
-        label: str,
-        read: Callable[[], tuple[Key, Image.Image]],
-        variant: str = "",
-        peek: Callable[[], tuple[Key, tuple[int, int] | None]] | None = None,
-    ) -> None:
-        self._read: Callable[[], tuple[Key, Image.Image]] | None = None
-        super().__init__()
-        self._mode = "RGB"
-        self.key = key
-        self.label = label
-        self.variant = variant
-        """How these pixels differ from the source's own: its part of the image's identity."""
-        self.known_size: tuple[int, int] | None = None
-        """What `size` is, as long as the image is not decoded."""
-        self.ask_size: Callable[[SourceImage], tuple[int, int] | None] = _unknown
-        """Who may know it."""
-        self.measure: Callable[[], AbstractContextManager[None]] = nullcontext
-        """Who counts and times its decoding."""
-        self._read = read
-        self._peek = peek
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height, pixels."""
-        if self._read is not None:
-            self.known_size = self.known_size or self.ask_size(self)
-            if self.known_size is None and self._peek is not None:
-                self.key, self.known_size = self._peek()
-            if self.known_size is not None:
-                return self.known_size
-            self.load()
-        return self._size
-
-    @property
-    def decoded(self) -> bool:
-        """Whether the pixels are there."""
-        return self._read is None
-
-    @property
-    def info(self) -> dict[str | tuple[int, int], Any]:
-        """What the decoded image says besides its pixels: processors ask it for a transparent colour."""
-        if self._read is not None:
-            self.load()
-        return self._info
-
-    @info.setter
-    def info(self, info: dict[str | tuple[int, int], Any]) -> None:
-        self._info = info
-
-    def load(self) -> Any:
-        """Decode, if that has not happened; the key is then that of the bytes that were decoded."""
-        if self._read is not None:
-            with self.measure():
-                self.key, image = self._read()
-            self._info = image.info.copy()
-            self._size = image.size
-            self.im = image.im
-            self._read = self._peek = None
-        return super().load()
-
-    def convert(self, mode: str | None = None, *args: Any, **kwargs: Any) -> Any:
-        """As PIL's; an RGB copy waits for its pixels to be touched too."""
-        if mode in {None, "RGB"} and not args and not kwargs:
-            copied = self.resized(lambda image: image.copy(), "")
-            copied._peek = self._told  # noqa: SLF001  # one of its own
-            return copied
-        return super().convert(mode, *args, **kwargs)
-
-    def _told(self) -> tuple[Key, tuple[int, int]]:
-        size = self.size  # which may find that the file is another one now
-        return self.key, size
-
-    def resized(self, resize: Callable[[Image.Image], Image.Image], variant: str) -> SourceImage:
-        """The image after `resize`, which runs when its pixels are touched."""
-
-        def read() -> tuple[Key, Image.Image]:
-            image = resize(self)
-            return self.key, image
-
-        resized = SourceImage(self.key, self.label, read, self.variant + variant)
-        resized.ask_size = self.ask_size
-        return resized
-
-
-def _unknown(_: SourceImage) -> None:
-    return None
-
-
 def open_source(source: Any, *, transpose: bool, trust_urls: bool = False) -> SourceImage:
-    """Identify an image without decoding it.
+    """Identify an image without decoding it; it is RGB.
+
+    The same bytes are the same image by path, URL, data URI, BytesIO or as a file that PIL opened, also
+    once that was displayed. Equal pixels from other bytes (a PNG saved from a JPEG, a copy in memory) are
+    another image: nothing but decoding would tell that they are equal.
 
     Args:
-        source: path, URL, data URI, BytesIO or PIL image.
+        source: path, URL, data URI, base64 text, BytesIO or PIL image.
         transpose: apply the EXIF orientation, as mlx-vlm does to what it opens itself.
         trust_urls: take a URL for its content, so that a known one is not downloaded again.
 
@@ -147,118 +58,176 @@ def open_source(source: Any, *, transpose: bool, trust_urls: bool = False) -> So
         if isinstance(source, (str, Path)):
             return _from_path(source, transpose=transpose)
     except OSError as error:
-        raise ValueError(f"Failed to load image from {source}: {error}") from error
+        raise ValueError(f"Failed to load image from {_short(source)}: {error}") from error
     raise ValueError(
         f"Unsupported image source type: {type(source).__name__}; accepted: a path, a URL, a "
         "data URI, BytesIO or a PIL image"
     )
 
 
+def take(image: Any, *, transpose: bool, trust_urls: bool = False) -> Any:
+    """Identify what a processor was handed, as it is, and keep others from writing into it.
+
+    Returns a SourceImage of the image's own mode for a path or PIL image, a copy of an array, whose key
+    `Key.of` gives, or bytes; None for what has no identity: lists of numbers, masked arrays, objects.
+    """
+    if isinstance(image, (str, Path)):
+        return open_source(image, transpose=transpose, trust_urls=trust_urls)
+    if isinstance(image, Image.Image):
+        return _from_pil(image, as_rgb=False)
+    if isinstance(image, bytes):
+        return image
+    return _own(image) if is_array(image) else None
+
+
+def hold(image: Any, *, trust_urls: bool = False) -> Any:
+    """An image for mlx-vlm that stays what it is now: what `key_of` identifies is what a model sees.
+
+    ValueError when it can't be read.
+    """
+    if isinstance(image, (list, tuple)):
+        return [hold(item, trust_urls=trust_urls) for item in image]
+    if is_array(image):
+        own = _own(image)
+        return image if own is None else own
+    if isinstance(image, (int, float)):
+        return image
+    source = open_source(image, transpose=True, trust_urls=trust_urls)
+    if source.changing:
+        source.load()
+    return source
+
+
+def key_of(image: Any) -> Key | None:
+    """The key of an image that is held; None for what has none, as lists of numbers."""
+    if isinstance(image, SourceImage):
+        return image.key.scoped(image.variant)
+    try:
+        return Key.of([key_of(item) for item in image] if isinstance(image, list) else image)
+    except TypeError:
+        return None
+
+
+def _own(array: Any) -> Any:
+    """An array of the same class, which nobody else writes into; None when it has no plain numbers."""
+    if type(array).__module__ == "mlx.core":
+        return array[...]
+    try:
+        plain = numbers_of(array)
+        if plain.dtype.hasobject or plain.dtype.names or isinstance(array, np.ma.MaskedArray):
+            return None
+        own = array.copy(order="K") if isinstance(array, np.ndarray) else copy.deepcopy(array)
+        return None if np.may_share_memory(numbers_of(own), plain) else own
+    except Exception:  # noqa: BLE001  # such an object's code is anybody's
+        return None
+
+
+# Doors --------------------------------------------------------------------------------------------
+
+
 def _from_path(path: str | Path, *, transpose: bool) -> SourceImage:
-    name = os.fspath(path)
-    key, data = known_file(path), b""
-    if key is None:
-        key, data = read_file(path)
-
-    @cache
-    def held() -> tuple[Key, bytes]:
-        return (key, data) if data else read_file(path)
-
-    def read() -> tuple[Key, Image.Image]:
-        now, content = held()
-        return now, _decode(content, name, transpose=transpose)
-
-    def peek() -> tuple[Key, tuple[int, int] | None]:
-        now, content = held()
-        return now, _header_size(content, transpose=transpose)
-
-    return SourceImage(key, name, read, _exif(transpose), peek)
-
-
-def _from_bytes(data: bytes, label: str, *, transpose: bool) -> SourceImage:
-    key = Key.from_bytes(data)
-    return SourceImage(
-        key,
-        label,
-        lambda: (key, _decode(data, label, transpose=transpose)),
-        _exif(transpose),
-        lambda: (key, _header_size(data, transpose=transpose)),
-    )
+    try:
+        data = read_file(path)
+    except OSError:
+        encoded = _base64(path)
+        if not encoded:
+            raise
+        return _from_bytes(encoded, "base64 text", transpose=transpose)
+    return _from_bytes(data, os.fspath(path), transpose=transpose, by_path=True)
 
 
 def _from_url(url: str, *, transpose: bool, trusted: bool) -> SourceImage:
     if not trusted:
         return _from_bytes(_download(url), url, transpose=transpose)
-    key = Key.from_source(url)
-    return SourceImage(
-        key, url, lambda: (key, _decode(_download(url), url, transpose=transpose)), _exif(transpose)
-    )
+    key, variant = Key.from_source(url), "exif" if transpose else ""
+
+    def read() -> Decoded:
+        data = _download(url)
+        return key, rgb(decode(Key.from_bytes(data), data, url, transpose=transpose))
+
+    return SourceImage(key, url, once(key, (variant,), read), variant)
 
 
-def _from_pil(image: Image.Image) -> SourceImage:
-    """A PIL image: by its file's bytes when it was only opened, by its pixels otherwise."""
+def _from_bytes(
+    data: bytes, label: str, *, transpose: bool, by_path: bool = False, as_rgb: bool = True
+) -> SourceImage:
+    """A file's content, which no more changes."""
+    key = Key.from_bytes(data)
+    header = header_of(key, data)
+    turned = transpose and header.orientation != 1
+    variant = ("exif" if turned else "") + ("/misread" if by_path and header.misread else "")
+    size = None if header.misread else header.upright if transpose else header.size
+
+    def read() -> Decoded:
+        decoded = decode(key, data, label, transpose=turned, by_path=by_path)
+        return key, rgb(decoded) if as_rgb else decoded
+
+    shared = once(key, (variant, as_rgb), read)
+    if not as_rgb and not header.mode:
+        image = SourceImage(key, label, shared, variant)
+        image.load()  # nothing else tells its mode
+        return image
+    return SourceImage(key, label, shared, variant, lambda: (key, size), "RGB" if as_rgb else header.mode)
+
+
+def _from_pil(image: Any, *, as_rgb: bool = True) -> SourceImage:
+    """A PIL image: by its file's bytes while it is what they say, by its pixels otherwise."""
     if isinstance(image, SourceImage):
         return image
     name = getattr(image, "filename", "")
     label = os.fspath(name) if name else f"{image.mode} {image.width}x{image.height}"
-    if _only_opened(image):
-        source = _from_bytes(_whole_file(image), label, transpose=False)
-        source.label = label
-        return source
-    key = Key.from_image(image)
+    data = _unread(image)
+    if data is not None:
+        return _from_bytes(data, label, transpose=False, by_path=bool(name), as_rgb=as_rgb)
+    pixels = Key.from_image(image)
+    key = _file_shown(image, pixels) or pixels
 
-    def read() -> tuple[Key, Image.Image]:
+    def read() -> Decoded:
         now = image.copy()  # which nobody draws on while it is identified and decoded
-        return Key.from_image(now), now.convert("RGB")
+        now._exif = exif_of(image)  # noqa: SLF001  # PIL leaves it behind
+        found = Key.from_image(now)
+        return key if found == pixels else found, rgb(now) if as_rgb else now
 
-    return SourceImage(key, label, read, peek=lambda: (key, image.size))
-
-
-def _only_opened(image: Image.Image) -> bool:
-    """Whether a PIL image still is what its file says: not loaded, sought or drafted."""
-    return (
-        isinstance(image, ImageFile.ImageFile)
-        and bool(image.tile)
-        and image.fp is not None
-        and image.tell() == 0
-        and not getattr(image, "decoderconfig", None)
-    )
+    mode, size = "RGB" if as_rgb else image.mode, image.size
+    source = SourceImage(key, label, once(key, (id(image), as_rgb), read), "", lambda: (key, size), mode)
+    source.changing = True
+    return source
 
 
-def _whole_file(image: Any) -> bytes:
-    file = image.fp
-    position = file.tell()
-    try:
-        file.seek(0)
-        return bytes(file.read())
-    finally:
-        file.seek(position)
+_reading = threading.Lock()
+"""Around where an opened file is read: another thread may be asking about the same one."""
 
 
-def _decode(data: bytes, label: str, *, transpose: bool) -> Image.Image:
-    try:
-        with Image.open(BytesIO(data)) as image:
-            if transpose:
-                ImageOps.exif_transpose(image, in_place=True)
-            image.load()
-            # RGB as it is: to convert it would be to copy it.
-            return image if image.mode == "RGB" else image.convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"Failed to load image from {label}: {error}") from error
+def _unread(image: Any) -> bytes | None:
+    """The bytes of a file that PIL has opened and nobody has decoded or changed; None otherwise."""
+    if not isinstance(image, ImageFile.ImageFile) or image._im is not None or image.fp is None:  # noqa: SLF001
+        return None
+    with suppress(ValueError):  # it was closed
+        with _reading:
+            position = image.fp.tell()
+            image.fp.seek(0)
+            data = bytes(image.fp.read())
+            image.fp.seek(position)
+        if header_of(Key.from_bytes(data), data).state == state_of(image):
+            return data
+    return None
 
 
-def _header_size(data: bytes, *, transpose: bool) -> tuple[int, int] | None:
-    """Width and height as a header tells them; None where it can't, or not without decoding."""
-    try:
-        with Image.open(BytesIO(data)) as image:
-            if not transpose or image.format == "TIFF":  # whose size PIL tells as it will be upright
-                return image.size
-            if "exif" not in image.info and image.format == "PNG":
-                return None  # PIL would decode it all to see whether one follows
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= _ON_ITS_SIDE
-            return image.size[::-1] if turned else image.size
-    except (UnidentifiedImageError, OSError, SyntaxError):
-        return None  # decoding says what is wrong with it
+def _file_shown(image: Any, pixels: Key) -> Key | None:
+    """The key of the file that a decoded image was opened from, if it still is what that decodes to."""
+    if not isinstance(image, ImageFile.ImageFile):
+        return None
+    known = file_of(pixels)
+    name = getattr(image, "filename", "")
+    if known is None and name:
+        with suppress(OSError):
+            data = read_file(name)
+            key = Key.from_bytes(data)
+            known = key if pixels_of(key, data) == pixels else None
+    return known
+
+
+# Bytes from text ----------------------------------------------------------------------------------
 
 
 def _data_uri(uri: str) -> bytes:
@@ -271,6 +240,15 @@ def _data_uri(uri: str) -> bytes:
         raise ValueError(f"Invalid data URI: {error}") from error
 
 
+def _base64(text: str | Path) -> bytes:
+    """The bytes of an image that is given as base64, as transformers' processors take it; or none."""
+    try:
+        data = base64.decodebytes(text.encode()) if isinstance(text, str) else b""
+    except (binascii.Error, UnicodeEncodeError):
+        return b""
+    return data if header_of(Key.from_bytes(data), data).state else b""
+
+
 def _download(url: str) -> bytes:
     import requests
 
@@ -279,5 +257,7 @@ def _download(url: str) -> bytes:
         return bytes(response.content)
 
 
-def _exif(transpose: bool) -> str:
-    return "exif" if transpose else ""
+def _short(source: Any) -> str:
+    """A source as an error names it: base64 may be megabytes."""
+    text = str(source)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
