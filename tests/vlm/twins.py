@@ -151,4 +151,4 @@ def shown(value: Any) -> str:
 
 def looking(model: Any) -> dict[str, Any]:
     """The model's children on the vision side: all but its language model."""
-    return {name: child for name, child in model.children().items() if name not in {"language_model"}}
+    return {name: child for name, child in model.children().items() if name != "language_model"}
