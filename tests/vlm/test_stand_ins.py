@@ -10,7 +10,7 @@ import pytest
 import zoo
 from harness import greedy, prepared, same
 from mlx_vlm.generate import generate_step
-from twins import VARIED, Scene, assert_alike, has_nan, outcome, played, refused, right, shown
+from twins import VARIED, Scene, has_nan, outcome, played, refused, right, shown
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import attach
@@ -157,7 +157,7 @@ def test_a_stand_in_after_detach_is_an_error_or_nan(family: str, edit: Callable[
 
     plain, ours = played(family, play)
     for n, (want, got) in enumerate(zip(plain, ours, strict=True)):
-        fine = right(got, want) or (n < 2 and (has_nan(got) or isinstance(got, Exception)))  # noqa: PLR2004
+        fine = right(got, want) or (n < 2 and (has_nan(got) or isinstance(got, Exception)))
         assert fine or isinstance(want, Exception), f"answer {n}: {shown(got)}, the twin's: {shown(want)}"
 
 
@@ -182,7 +182,7 @@ def test_stand_ins_of_integer_pixels_never_pass_for_pixels(
     plain, ours = played(family, play)
     for n, (want, got) in enumerate(zip(plain, ours, strict=True)):
         refusable = n in {2, 3, 5} and refused(got)
-        after = n > 5 and (has_nan(got) or isinstance(got, Exception))  # noqa: PLR2004
+        after = n > 5 and (has_nan(got) or isinstance(got, Exception))
         fine = right(got, want) or refusable or after or isinstance(want, Exception)
         assert fine, f"answer {n}: {shown(got)} where the twin's is {shown(want)}"
 
