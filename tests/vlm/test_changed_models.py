@@ -25,7 +25,7 @@ def quantised(model: Any, *, language: bool = False, bits: int = 8) -> None:
     """Quantise what can be: of the vision side, or of everything."""
 
     def fits(path: str, module: Any) -> bool:
-        able = hasattr(module, "to_quantized") and getattr(module, "weight", mx.zeros(1)).ndim == 2  # noqa: PLR2004
+        able = hasattr(module, "to_quantized") and getattr(module, "weight", mx.zeros(1)).ndim == 2
         return able and module.weight.shape[-1] % 32 == 0 and (language or "language_model" not in path)
 
     nn.quantize(model, group_size=32, bits=bits, class_predicate=fits)
@@ -100,7 +100,7 @@ def update(model: Any, other: Any) -> None:
 
 
 def update_modules(model: Any, other: Any) -> None:
-    model.update_modules({name: child for name, child in looking(other).items()})
+    model.update_modules(looking(other))
 
 
 def in_half(model: Any, _: Any) -> None:
@@ -122,11 +122,10 @@ def apply(model: Any, _: Any) -> None:
 
 
 def one_weight(model: Any, _: Any) -> None:
-    for name, child in looking(model).items():
-        for module in child if isinstance(child, list) else [child]:
-            layer = next((m for _, m in module.named_modules() if isinstance(m, nn.Linear)), None)
-            if layer is not None and "proj" not in name:
-                layer.weight = layer.weight * 3
+    """That of the first attention that every image passes."""
+    name, layer = next((n, m) for n, m in linears(model) if "attn" in n or "attention" in n)
+    put(model, name, layer)
+    layer.weight = layer.weight * 3
 
 
 def adapters_fused(model: Any, _: Any) -> None:
