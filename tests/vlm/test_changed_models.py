@@ -123,7 +123,7 @@ def apply(model: Any, _: Any) -> None:
 
 def one_weight(model: Any, _: Any) -> None:
     """That of the first attention that every image passes."""
-    name, layer = next((n, m) for n, m in linears(model) if "attn" in n or "attention" in n)
+    name, layer = next((n, m) for n, m in linears(model) if ".0." in n and "att" in n)
     put(model, name, layer)
     layer.weight = layer.weight * 3
 
