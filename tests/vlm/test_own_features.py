@@ -8,11 +8,10 @@ import mlx.core as mx
 import mlx_vlm
 import pytest
 import zoo
-from harness import greedy, same
+from harness import film_and_picture, greedy, same
 from mlx.utils import tree_map
 from mlx_vlm.tokenizer_utils import NaiveStreamingDetokenizer
 from mlx_vlm.utils import StoppingCriteria
-from test_videos import film_and_picture
 from twins import Scene, assert_alike, outcome
 
 from visioncache import VisionFeatureCache

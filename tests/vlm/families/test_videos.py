@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import mlx.core as mx
 import pytest
 import zoo
-from harness import embedded, prepared, same
+from harness import embedded, film_and_picture, same
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import FAMILIES, attach
@@ -16,26 +13,6 @@ A, B, _ = zoo.photos()
 FAMILIES_WITH_VIDEO = sorted(name for name, family in FAMILIES.items() if family.video)
 ONE_KIND = ["muse_glimmer", "qwen3_5", "qwen3_vl_moe"]
 """Families of which mlx-vlm takes pictures or films in a prompt, not both."""
-
-
-def film_and_picture(tiny: zoo.Tiny, *, renamed: str = "pixel_values_videos") -> tuple[Any, Any]:
-    """A film of one still, and the same behind a picture, as mlx-vlm's models take them."""
-    config = getattr(tiny.model.config, "thinker_config", tiny.model.config)
-    of_picture, of_film = prepared(tiny, [A]), prepared(tiny, [B])
-    ids = of_film["input_ids"]
-    film = {
-        **of_film,
-        "input_ids": mx.where(ids == config.image_token_id, config.video_token_id, ids),
-        renamed: of_film.pop("pixel_values"),
-        "video_grid_thw": of_film.pop("image_grid_thw"),
-    }
-    film.pop("pixel_values", None)
-    film.pop("image_grid_thw", None)
-    joined = {
-        name: mx.concatenate([of_picture[name], film[name]], axis=1)
-        for name in film.keys() & {"input_ids", "attention_mask", "mm_token_type_ids"}
-    }
-    return film, {**of_picture, **film, **joined}
 
 
 @pytest.mark.parametrize("family", FAMILIES_WITH_VIDEO)
