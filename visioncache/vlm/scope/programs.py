@@ -49,10 +49,10 @@ _WRAPPED = ("func", "args", "keywords", "fget", "fset", "__func__", "__wrapped__
 
 def function(anatomy: Anatomy, path: str, value: FunctionType) -> list[Child]:
     """Describe a function: a library's by its name and version, any other by its code and what it reads."""
-    its_code, defaults, keywords = anatomy.watch.function(value)
     root = code.root_of(value)
-    if code.library_of(value) and code.is_genuine(its_code, root):
+    if code.library_of(value) and code.is_genuine(anatomy.watch.code(value), root):
         return builtin(anatomy, path, value)
+    its_code, defaults, keywords = anatomy.watch.function(value)
     reading = code.read(its_code)
     children = anatomy.row("function", path, [*code.parts(its_code)])
     children += anatomy.row("defaults", path, [defaults, keywords])
@@ -154,7 +154,7 @@ def module(anatomy: Anatomy, _: str, value: ModuleType) -> list[Child]:
 def class_(anatomy: Anatomy, path: str, value: type) -> list[Child]:
     """Describe a class by what it and its bases define; of a library's, by what is not the library's own."""
     anatomy.say("class", str(value.__module__), value.__qualname__, code.library_of(value))
-    bases = [base for base in value.__mro__ if code.root_of(base) != "builtins"]
+    bases = [base for base in value.__mro__ if not base.__flags__ & _IMMUTABLE]
     children = []
     for base in bases:
         anatomy.say("of", str(base.__module__), base.__qualname__)
@@ -170,7 +170,7 @@ def _own(anatomy: Anatomy, base: type) -> dict[str, Any]:
     own = anatomy.watch.mapping(vars(base), _is_said)
     said = {}
     for name in filter(_is_said, own):
-        codes = [anatomy.watch.function(one)[0] for one, _ in code.functions(own[name])]
+        codes = [anatomy.watch.code(one) for one, _ in code.functions(own[name])]
         foreign = not all(code.is_genuine(one, root) for one in codes)
         if not library or foreign or (not codes and isinstance(own[name], _SETTINGS)):
             said[name] = own[name]
@@ -180,6 +180,9 @@ def _own(anatomy: Anatomy, base: type) -> dict[str, Any]:
 def _is_said(name: str, _: Any = None) -> bool:
     return name not in _UNSAID
 
+
+_IMMUTABLE = 1 << 8
+"""CPython's flag of classes that are written in C, whose attributes can't be set."""
 
 _SETTINGS = (bool, int, float, str, list, tuple, dict, type(None), partial)
 _BUILTIN = (
