@@ -51,6 +51,8 @@ class Anatomy:
         self._hasher = blake3()
         self.depth = 0
         """How many sets this lies in, where it describes a member of one."""
+        self.is_glance = False
+        """Whether it is taken to be compared once, so that nothing in it is watched in turn."""
 
     @property
     def digest(self) -> str:
@@ -104,6 +106,12 @@ class Anatomy:
         inner = Anatomy(self, self.counts, self.reads, self.was)
         inner.depth = self.depth + 1
         return inner
+
+    def glance(self) -> Anatomy:
+        """Return an anatomy for a look at one object, which may hold itself."""
+        glance = Anatomy()
+        glance.is_glance = True
+        return glance
 
     def refuse(self, path: str, what: str) -> list[Child]:
         """Say something that nothing else says, for what can't be described."""
