@@ -6,6 +6,7 @@ import copy
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import mlx.core as mx
 import pytest
 import zoo
 from harness import embedded, prepared, same
@@ -168,6 +169,7 @@ def test_a_copy_and_its_original_answer_right_from_two_threads(family: str) -> N
     def play(scene: Scene) -> list[Any]:
         copied = copy.deepcopy(scene.model)
         look_otherwise(copied)
+        mx.eval(copied.parameters())  # what is left lazy can't be evaluated in another thread
         with ThreadPoolExecutor(2) as pool:
             asked = [pool.submit(scene.ask, image, model=m) for image in (A, B, A) for m in (copied, None)]
             return [future.result() for future in asked]
