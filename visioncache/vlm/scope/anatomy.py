@@ -138,7 +138,10 @@ class Anatomy:
             if isinstance(value, kinds):
                 described: list[Child] = describe(self, path, value)
                 return described
-        return objects.other(self, path, value)
+        try:
+            return objects.other(self, path, value)
+        except Exception:  # noqa: BLE001  # whatever an object raises that is only asked what it is
+            return self.refuse(path, f"a {kind.__qualname__}, which can't be described")
 
 
 _DESCRIBED: tuple[tuple[Any, Any], ...] = (

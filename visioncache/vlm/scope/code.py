@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import metadata
 from importlib.util import find_spec
+from pathlib import Path
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -241,7 +242,14 @@ def _is_installed(root: str) -> bool:
         paths = [spec.origin or "", *(spec.submodule_search_locations or ())] if spec else []
     else:
         paths = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", ())]
-    return any(folder in path for path in paths for folder in ("site-packages", "dist-packages"))
+    known = ("site-packages", "dist-packages")
+    return any(folder in path for path in paths for folder in known) or any(map(_is_target, paths))
+
+
+def _is_target(path: str) -> bool:
+    """Tell whether packages were installed where a package lies (`pip install --target`)."""
+    beside = Path(path).parent
+    return any(next(folder.glob("*.dist-info"), None) for folder in (beside, beside.parent))
 
 
 def library_of(value: Any) -> str:
