@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo lab test check clean
+.PHONY: install demo lab fast test check docs build clean
 
 install: $(STAMP)
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[lab,redis,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs,lab,redis,test]'
 	@touch $@
 
 demo: $(STAMP)  ## MODEL=mlx-community/... runs a real checkpoint instead
@@ -18,6 +18,9 @@ demo: $(STAMP)  ## MODEL=mlx-community/... runs a real checkpoint instead
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab notebooks
+
+fast: $(STAMP)  ## what a developer runs after every change: no browser, no server, four families
+	$(BIN)/python -m pytest -n 2 -q -m "not slow"
 
 test: $(STAMP)
 	@$(BIN)/python tools/system_packages.py
@@ -28,5 +31,13 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+docs: $(STAMP)  ## the site, in out/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+build: $(STAMP)  ## the wheel and the sdist that a release uploads, in dist
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) out dist

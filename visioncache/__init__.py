@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 __all__ = ["CacheInfo", "Delta", "Entry", "Event", "EventLog", "Key", "VisionFeatureCache"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def load_ipython_extension(ipython: InteractiveShell) -> None:
