@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo lab fast test check docs build clean
+.PHONY: install demo lab fast test test-library check docs drift build clean
 
 install: $(STAMP)
 
@@ -26,6 +26,9 @@ test: $(STAMP)
 	@$(BIN)/python tools/system_packages.py
 	$(BIN)/python -m pytest
 
+test-library: $(STAMP)  ## what needs neither browser nor server
+	$(BIN)/python -m pytest tests/core tests/vlm tests/study
+
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -34,10 +37,16 @@ check: $(STAMP)
 docs: $(STAMP)  ## the site, in out/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+drift:  ## the families on the newest mlx and mlx-vlm, whatever pyproject.toml allows
+	$(PYTHON) -m venv .venv-drift
+	.venv-drift/bin/python -m pip install --quiet -e '.[redis,test]'
+	.venv-drift/bin/python -m pip install --quiet --upgrade mlx mlx-vlm
+	.venv-drift/bin/python -m pytest tests/vlm/test_families.py
+
 build: $(STAMP)  ## the wheel and the sdist that a release uploads, in dist
 	rm -rf dist
 	$(BIN)/python -m build
 	$(BIN)/twine check --strict dist/*
 
 clean:
-	rm -rf $(VENV) out dist
+	rm -rf $(VENV) .venv-drift out dist

@@ -24,6 +24,28 @@ FROM_ROOT = {
 }
 """Files that people look for at the top of a repository, and their pages."""
 
+NOTEBOOK = """\
+# Notebook commands
+
+`%load_ext visioncache` brings `%vcache`, which sees a cache and works it, and `%%vcache`, which runs a cell and says what the
+cell did to the cache. Each command returns the object that its Python function returns; `-o NAME` binds it to a variable,
+`-q` shows nothing. ENTRY is a label, a file name, a key, or a variable that holds the image.
+
+`%config VisionCacheMagics` shows and sets what new caches are bounded by.
+"""
+
+FAMILIES = """\
+# Families
+
+The models of mlx-vlm that `attach` takes, by the name of their package. `visioncache families` prints this table, and
+`--json` prints a list of objects. *Entry* is what one entry holds. *Proven exact* is what the tests compare with the model
+without a cache, on a tiny model of the real class. A model that is not in the table, but is laid out as many in it are, is
+taken with a warning, and compared with its own answer before anything is stored.
+[What exact means](../explanation/exact.md) says more; [Add a family](../develop/add-a-family.md) is how a row comes into
+the table.
+
+"""
+
 
 @event_priority(100)  # before mkdocs-jupyter looks for notebooks
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -76,17 +98,7 @@ def notebook_commands() -> str:
     """Write down what `%vcache?` and the help of each subcommand show."""
     from visioncache.jupyter.commands import COMMANDS
 
-    lines = [
-        "# Notebook commands",
-        "",
-        "`%load_ext visioncache` brings `%vcache`, which sees a cache and works it, and `%%vcache`, which runs a "
-        "cell and says what the cell did to the cache. Each command returns the object that its Python function "
-        "returns; `-o NAME` binds it to a variable, `-q` shows nothing. ENTRY is a label, a file name, a key, or "
-        "a variable that holds the image.",
-        "",
-        "`%config VisionCacheMagics` shows and sets what new caches are bounded by.",
-        "",
-    ]
+    lines = [NOTEBOOK]
     for name, function in COMMANDS.items():
         usage = function.parser.format_help().removeprefix("::\n\n").strip()
         lines += [f"## %vcache {name}", "", function.summary, "", *block(usage)]
@@ -100,16 +112,7 @@ def families() -> str:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         main(["families"])
-    return (
-        "# Families\n\n"
-        "The models of mlx-vlm that `attach` takes, by the name of their package. `visioncache families` prints "
-        "this table, `--json` as a list of objects. *Entry* is what one entry holds. *Proven exact* is what the "
-        "tests compare with the model without a cache, on a tiny model of the real class. A model that is not in "
-        "the table, but is laid out as many in it are, is taken with a warning and compared with its own answer "
-        "before anything is stored. [What exact means](../explanation/exact.md) says more; "
-        "[Add a family](../develop/add-a-family.md) is how a row comes into the table.\n\n"
-        + printed.getvalue()
-    )
+    return FAMILIES + printed.getvalue()
 
 
 def block(text: str) -> list[str]:

@@ -29,6 +29,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 @pytest.fixture(scope="session", params=["redis", "valkey"])
-def server(request: pytest.FixtureRequest, start_server: Callable[..., Server]) -> Any:
+def server(request: pytest.FixtureRequest, start_server: Callable[..., Any]) -> Any:
     """A server that nothing is done to."""
     return start_server(request.param)
