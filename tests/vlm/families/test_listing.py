@@ -10,7 +10,6 @@ from visioncache.vlm.families.listing import family_records
 from visioncache.vlm.families.table import FAMILIES
 
 
-
 def test_a_row_of_the_table_comes_from_a_row_of_declarations() -> None:
     records = {record["family"]: record for record in family_records()}
     for name, family in FAMILIES.items():
