@@ -41,7 +41,7 @@ drift:  ## the families on the newest mlx and mlx-vlm, whatever pyproject.toml a
 	$(PYTHON) -m venv .venv-drift
 	.venv-drift/bin/python -m pip install --quiet -e '.[redis,test]'
 	.venv-drift/bin/python -m pip install --quiet --upgrade mlx mlx-vlm
-	.venv-drift/bin/python -m pytest tests/vlm/test_families.py
+	.venv-drift/bin/python -m pytest tests/vlm/families/test_families.py
 
 build: $(STAMP)  ## the wheel and the sdist that a release uploads, in dist
 	rm -rf dist
