@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 FAST_FOLDERS = {"core", "docs", "packaging", "vlm"}
 FAST_FILES = {"test_magics.py"}
 SLOW_FILES = {"test_doors.py", "test_model.py"}
+FAMILIES = {path.stem for path in (Path(__file__).parent / "vlm" / "zoo").glob("*.py")}
 FAST_FAMILIES = {"gemma3", "llava", "qwen2_5_vl", "qwen3_vl"}
 """`make fast` runs these folders and files, and of tests that are repeated for every family these four."""
 
@@ -38,9 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _family_of(item: pytest.Item) -> str | None:
     """Name the family that a repeated test runs with, if it is one."""
     call = getattr(item, "callspec", None)
-    names = {path.stem for path in (Path(__file__).parent / "vlm" / "zoo").glob("*.py")}
     given = [] if call is None else [value for value in call.params.values() if isinstance(value, str)]
-    return next((value for value in given if value in names), None)
+    return next((value for value in given if value in FAMILIES), None)
 
 
 class Server:
