@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo lab test check clean
+.PHONY: install demo lab fast test test-library check docs drift build clean
 
 install: $(STAMP)
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[lab,redis,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs,lab,redis,test]'
 	@touch $@
 
 demo: $(STAMP)  ## MODEL=mlx-community/... runs a real checkpoint instead
@@ -19,14 +19,34 @@ demo: $(STAMP)  ## MODEL=mlx-community/... runs a real checkpoint instead
 lab: $(STAMP)
 	$(BIN)/jupyter lab notebooks
 
+fast: $(STAMP)  ## what a developer runs after every change: no browser, no server, four families
+	$(BIN)/python -m pytest -n 2 -q -m "not slow" tests/core tests/docs tests/packaging tests/vlm tests/jupyter/test_magics.py
+
 test: $(STAMP)
 	@$(BIN)/python tools/system_packages.py
 	$(BIN)/python -m pytest
+
+test-library: $(STAMP)  ## what needs neither browser nor server
+	$(BIN)/python -m pytest tests/core tests/vlm tests/study
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+docs: $(STAMP)  ## the site, in out/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+drift:  ## the families on the newest mlx and mlx-vlm, whatever pyproject.toml allows
+	$(PYTHON) -m venv .venv-drift
+	.venv-drift/bin/python -m pip install --quiet -e '.[redis,test]'
+	.venv-drift/bin/python -m pip install --quiet --upgrade mlx mlx-vlm
+	.venv-drift/bin/python -m pytest tests/vlm/families/test_families.py
+
+build: $(STAMP)  ## the wheel and the sdist that a release uploads, in dist
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) .venv-drift out dist

@@ -395,6 +395,7 @@ def test_an_attach_that_fails_keeps_what_was_attached(shell: InteractiveShell, p
         assert shell.user_ns["cache"] is attached.cache
 
 
+@pytest.mark.slow
 def test_a_session_is_benched_and_its_latency_plotted(
     shell: InteractiveShell, pair: Any, tmp_path: Path
 ) -> None:

@@ -51,7 +51,7 @@ def test_scores_are_of_the_tower_that_mlx_vlm_runs() -> None:
 
 
 @pytest.mark.parametrize("name", session_names())
-def test_every_answer_of_a_session_is_right(name: str) -> None:
+def test_every_answer_that_a_session_expects_is_given(name: str) -> None:
     session = load_session(name)
     model, processor = load()
     held = VisionFeatureCache(max_size=session.max_size)
@@ -60,6 +60,6 @@ def test_every_answer_of_a_session_is_right(name: str) -> None:
     wrong = [
         f"{turn.question} {turn.text}, not {asked.expect}"
         for turn, asked in zip(turns, session.turns, strict=True)
-        if not grade(turn.text, asked.expect)
+        if asked.expect is not None and not grade(turn.text, asked.expect)
     ]
     assert not wrong

@@ -52,6 +52,16 @@ def test_the_round_robin_is_twenty_images_over_a_cache_of_eight() -> None:
     assert (len(session.images), session.max_size) == (20, 8)
 
 
+def test_the_report_is_ten_pages_shown_at_once_in_one_chat() -> None:
+    session = load_session("report")
+    assert all(len(session.shown(turn)) == 10 for turn in range(8))
+
+
+def test_the_agent_sees_one_more_screen_at_every_step() -> None:
+    session = load_session("screens")
+    assert [len(session.shown(turn)) for turn in range(8)] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
 def test_a_branch_sees_the_images_of_the_turn_that_it_continues() -> None:
     session = load_session("branches")
     assert [path.name for path in session.shown(6)] == ["astronaut.png"]
