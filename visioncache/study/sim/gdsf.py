@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from visioncache.study.optimum import Outcome
+from visioncache.study.sim.outcome import Outcome
 
 if TYPE_CHECKING:
-    from visioncache.study.policies import Asked
+    from visioncache.study.sim.outcome import Asked
 
 
 def gdsf(asked: Asked, capacity: int) -> Outcome:

@@ -5,29 +5,16 @@ from __future__ import annotations
 import random
 from functools import partial
 from operator import index
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from visioncache.cache import VisionFeatureCache
-from visioncache.study.gdsf import gdsf
-from visioncache.study.optimum import Outcome
+from visioncache.study.sim.gdsf import gdsf
+from visioncache.study.sim.outcome import Asked, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    from numpy.typing import NDArray
-
-
-class Asked(NamedTuple):
-    """What is asked for, request by request."""
-
-    keys: NDArray[np.int64]
-    """As small integers."""
-    sizes: NDArray[np.int64]
-    """What each value takes of the capacity: its bytes, or 1 each."""
-    seconds: NDArray[np.float64]
-    """What computing each value costs."""
 
 
 class MissingExtraError(ImportError):

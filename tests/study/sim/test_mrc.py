@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from traces_for_tests import as_ints, frame, needs_libcachesim, slow_lru, traces
 
 from visioncache.study import miss_ratio_curve, recommend, replay, workload
-from visioncache.study.mrc import NEVER_BEFORE, lru_distances, weight_below
-from visioncache.study.traces import TraceError
+from visioncache.study.sim.mrc import NEVER_BEFORE, lru_distances, weight_below
+from visioncache.study.trace.traces import TraceError
 
 
 @given(traces(), st.sampled_from(["entries", "bytes"]))

@@ -9,7 +9,7 @@ import pandas as pd
 
 from visioncache.cache import VisionFeatureCache
 from visioncache.events import LOOKUPS
-from visioncache.study.traces import TraceError, TraceLike, load_trace, requests, trace_frame
+from visioncache.study.trace.traces import TraceError, TraceLike, load_trace, requests, trace_frame
 
 if TYPE_CHECKING:
     from visioncache.events import Event

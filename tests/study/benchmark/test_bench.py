@@ -14,14 +14,14 @@ import zoo
 from harness import embedded, prepared
 
 from visioncache import VisionFeatureCache
-from visioncache.study.arms import ARMS, observed
-from visioncache.study.benchmark import bench
+from visioncache.study.benchmark.arms import ARMS, observed
+from visioncache.study.benchmark.demo import load_model
+from visioncache.study.benchmark.result import BenchResult, load_result
+from visioncache.study.benchmark.run import bench
+from visioncache.study.benchmark.sessions import load_session
 from visioncache.study.data import data_path
-from visioncache.study.demo import load_model
-from visioncache.study.granularity import compare_granularity
-from visioncache.study.result import BenchResult, load_result
-from visioncache.study.sessions import load_session
-from visioncache.study.traces import requests, trace_frame
+from visioncache.study.sim.granularity import compare_granularity
+from visioncache.study.trace.traces import requests, trace_frame
 from visioncache.vlm import Chat, attach
 from visioncache.vlm.timing import Stages
 

@@ -20,8 +20,8 @@ from visioncache import Key, VisionFeatureCache
 from visioncache.events import Kind
 from visioncache.study import Recorder, anonymise, load_trace, read_trace, rerun, save_trace
 from visioncache.study.data import data_path
-from visioncache.study.traces import TraceError, requests, trace_frame
-from visioncache.study.workloads import WORKLOADS, workload
+from visioncache.study.trace.traces import TraceError, requests, trace_frame
+from visioncache.study.trace.workloads import WORKLOADS, workload
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import heapq
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from visioncache.study.sim.outcome import Outcome
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -13,14 +15,6 @@ if TYPE_CHECKING:
 NEVER = np.iinfo(np.int64).max
 STEPS = 150
 """Of the dual ascent; each is one pass over the trace and none can spoil the bound."""
-
-
-class Outcome(NamedTuple):
-    """What a policy made of a trace."""
-
-    hits: NDArray[np.bool_]
-    """For every request."""
-    evictions: int
 
 
 def previous_use(keys: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -6,20 +6,20 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from visioncache.plots.curves import plot_replay, save_plot
 from visioncache.sizes import format_size
-from visioncache.study.curves import plot_replay, save_plot
-from visioncache.study.policies import POLICIES, MissingExtraError, available
-from visioncache.study.simulate import replay, working_set_shares
-from visioncache.study.sizing import recommend
-from visioncache.study.traces import TraceError, read_trace, requests
+from visioncache.study.sim.policies import POLICIES, MissingExtraError, available
+from visioncache.study.sim.simulate import replay, working_set_shares
+from visioncache.study.sim.sizing import recommend
+from visioncache.study.trace.traces import TraceError, read_trace, requests
 
 if TYPE_CHECKING:
     import argparse
 
     import pandas as pd
 
-    from visioncache.study.mrc import By
-    from visioncache.study.traces import BadLine
+    from visioncache.study.sim.mrc import By
+    from visioncache.study.trace.traces import BadLine
 
 SHOWN_BAD_LINES = 10
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from visioncache.study.benchmark.sessions import SessionError, load_session, session_names
 from visioncache.study.data import data_path
-from visioncache.study.sessions import SessionError, load_session, session_names
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from visioncache.sizes import format_size
-from visioncache.study.mrc import as_arrays, lru_distances
-from visioncache.study.optimum import reusable
-from visioncache.study.traces import TraceLike, requests
+from visioncache.study.sim.mrc import as_arrays, lru_distances
+from visioncache.study.sim.optimum import reusable
+from visioncache.study.trace.traces import TraceLike, requests
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from visioncache.study.policies import Asked, run_policy
-from visioncache.study.simulate import capacities_in, working_set_shares
-from visioncache.study.traces import TraceError, TraceLike, requests
+from visioncache.study.sim.outcome import Asked
+from visioncache.study.sim.policies import run_policy
+from visioncache.study.sim.simulate import capacities_in, working_set_shares
+from visioncache.study.trace.traces import TraceError, TraceLike, requests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from visioncache.study.mrc import By
+    from visioncache.study.sim.mrc import By
 
 
 def by_request(trace: TraceLike) -> pd.DataFrame:

@@ -10,10 +10,11 @@ import pandas as pd
 from tqdm import tqdm
 
 from visioncache.sizes import parse_size
-from visioncache.study.mrc import By, as_arrays
-from visioncache.study.optimum import belady, most_saved, reusable
-from visioncache.study.policies import POLICIES, Asked, available, run_policy
-from visioncache.study.traces import TraceLike, requests
+from visioncache.study.sim.mrc import By, as_arrays
+from visioncache.study.sim.optimum import belady, most_saved, reusable
+from visioncache.study.sim.outcome import Asked
+from visioncache.study.sim.policies import POLICIES, available, run_policy
+from visioncache.study.trace.traces import TraceLike, requests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,17 +8,17 @@ from typing import Any
 
 import pandas as pd
 import pytest
-
-from visioncache.study.data import data_path
-from visioncache.study.published import (
+from published import (
     plot_results,
     published_bits,
     published_first_looks,
     published_results,
 )
-from visioncache.study.result import BenchResult, load_result
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+from visioncache.study.benchmark.result import BenchResult, load_result
+from visioncache.study.data import data_path
+
+README = Path(__file__).resolve().parents[3] / "README.md"
 NAMES = {
     "Qwen2.5-VL-3B": "qwen2.5-vl-3b",
     "Qwen2.5-VL-7B": "qwen2.5-vl-7b",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from visioncache.study.optimum import previous_use
-from visioncache.study.traces import TraceError, TraceLike, requests
+from visioncache.study.sim.optimum import previous_use
+from visioncache.study.trace.traces import TraceError, TraceLike, requests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

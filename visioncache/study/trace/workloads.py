@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from visioncache.study.images import ImageModel, Published, draw
+from visioncache.study.trace.images import ImageModel, Published, draw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

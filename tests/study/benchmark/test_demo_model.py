@@ -13,12 +13,12 @@ import pytest
 from mlx_vlm.utils import prepare_inputs
 
 from visioncache import VisionFeatureCache
-from visioncache.study.benchmark import converse, grade
-from visioncache.study.demo import demo_model_path, load_model
-from visioncache.study.sessions import load_session, session_names
+from visioncache.study.benchmark.demo import demo_model_path, load_model
+from visioncache.study.benchmark.run import converse, grade
+from visioncache.study.benchmark.sessions import load_session, session_names
 from visioncache.vlm import Chat, attach
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))  # not a package
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "tools"))  # not a package
 
 from demo_vlm.batches import KINDS, draw_round
 from demo_vlm.model import encode_images

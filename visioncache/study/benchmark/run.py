@@ -13,16 +13,16 @@ import mlx.core as mx
 import pandas as pd
 from tqdm import tqdm
 
-from visioncache.study.arms import ARMS, arm_chat
-from visioncache.study.machine import describe_machine
-from visioncache.study.result import BenchResult
-from visioncache.study.sessions import load_session
+from visioncache.study.benchmark.arms import ARMS, arm_chat
+from visioncache.study.benchmark.machine import describe_machine
+from visioncache.study.benchmark.result import BenchResult
+from visioncache.study.benchmark.sessions import load_session
 from visioncache.vlm.attach import attachments_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from visioncache.study.sessions import Session
+    from visioncache.study.benchmark.sessions import Session
     from visioncache.vlm.chat import Chat, Turn
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from visioncache.study.benchmark.result import load_result
 from visioncache.study.data import data_path
-from visioncache.study.result import load_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable

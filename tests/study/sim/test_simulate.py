@@ -15,14 +15,14 @@ from PIL import Image
 from traces_for_tests import as_ints, best_possible, frame, needs_libcachesim, slow_lru, traces
 
 from visioncache.study import compare_granularity, recommend, replay, save_trace, workload
-from visioncache.study.granularity import by_request
-from visioncache.study.images import ImageModel, draw, published
-from visioncache.study.optimum import belady, most_saved
-from visioncache.study.policies import POLICIES, available
-from visioncache.study.simulate import working_set_shares
-from visioncache.study.simulate_command import add_arguments, run_simulate
-from visioncache.study.traces import TraceError
-from visioncache.study.workloads import WORKLOADS, gaps
+from visioncache.study.sim.command import add_arguments, run_simulate
+from visioncache.study.sim.granularity import by_request
+from visioncache.study.sim.optimum import belady, most_saved
+from visioncache.study.sim.policies import POLICIES, available
+from visioncache.study.sim.simulate import working_set_shares
+from visioncache.study.trace.images import ImageModel, draw, published
+from visioncache.study.trace.traces import TraceError
+from visioncache.study.trace.workloads import WORKLOADS, gaps
 
 if TYPE_CHECKING:
     from pathlib import Path

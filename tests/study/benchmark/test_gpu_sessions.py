@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import gpu_sessions
 import pytest
 
-from visioncache.study.result import load_result
+from visioncache.study.benchmark.result import load_result
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,15 +6,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from visioncache.cache import VisionFeatureCache
-from visioncache.study.benchmark import converse
-from visioncache.study.traces import trace_frame
+from visioncache.study.benchmark.run import converse
+from visioncache.study.trace.traces import trace_frame
 from visioncache.vlm.attach import attach
 from visioncache.vlm.chat import Chat
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from visioncache.study.sessions import Session
+    from visioncache.study.benchmark.sessions import Session
 
 
 def record_session(
