@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from visioncache.study.sim.mrc import miss_ratio_curve
     from visioncache.study.sim.simulate import replay
     from visioncache.study.sim.sizing import recommend
+    from visioncache.study.trace.anonymous import anonymise
     from visioncache.study.trace.recorder import Recorder
     from visioncache.study.trace.reruns import rerun
-    from visioncache.study.trace.traces import anonymise, load_trace, read_trace, save_trace
+    from visioncache.study.trace.traces import load_trace, read_trace, save_trace
     from visioncache.study.trace.workloads import workload
 
 _HOMES = {
@@ -35,7 +36,8 @@ _HOMES = {
     "visioncache.study.sim.sizing": ("recommend",),
     "visioncache.study.trace.recorder": ("Recorder",),
     "visioncache.study.trace.reruns": ("rerun",),
-    "visioncache.study.trace.traces": ("anonymise", "load_trace", "read_trace", "save_trace"),
+    "visioncache.study.trace.anonymous": ("anonymise",),
+    "visioncache.study.trace.traces": ("load_trace", "read_trace", "save_trace"),
     "visioncache.study.trace.workloads": ("workload",),
 }
 """Modules and their public names; each is imported when first asked for."""

@@ -21,7 +21,8 @@ from visioncache.study.benchmark.run import bench
 from visioncache.study.benchmark.sessions import load_session
 from visioncache.study.data import data_path
 from visioncache.study.sim.granularity import compare_granularity
-from visioncache.study.trace.traces import requests, trace_frame
+from visioncache.study.trace.lookups import requests
+from visioncache.study.trace.traces import trace_frame
 from visioncache.vlm import Chat, attach
 from visioncache.vlm.timing import Stages
 

@@ -158,6 +158,17 @@ def test_a_chat_that_adds_an_image_asks_for_a_new_request_but_old_images() -> No
         by_request(frame([0], [1]))
 
 
+def test_chats_at_the_same_time_and_a_turn_asked_twice_are_requests_of_their_own() -> None:
+    # Two chats ask for two images each, their look-ups mixed; then one asks the same turn again.
+    trace = frame([0, 2, 1, 3, 0, 1], [10] * 6).assign(
+        session=list("abab") + ["a", "a"], turn=1, time=0.0, outcome="miss"
+    )
+    assert by_request(trace)["images"].tolist() == [4, 2]  # the turn that came again is not told apart
+    told = by_request(trace.assign(request=[1, 2, 1, 2, 3, 3]))
+    assert told["images"].tolist() == [2, 2, 2]
+    assert told["key"].tolist() == ["k0+k1", "k2+k3", "k0+k1"]
+
+
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_requests_hold_the_images_bytes_and_seconds(name: str) -> None:
     trace = workload(name, seed=2)

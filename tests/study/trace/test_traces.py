@@ -13,14 +13,17 @@ import mlx.core as mx
 import numpy as np
 import pandas as pd
 import pytest
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from visioncache import Key, VisionFeatureCache
-from visioncache.events import Kind
-from visioncache.study import Recorder, anonymise, load_trace, read_trace, rerun, save_trace
+from visioncache import Event, Key, VisionFeatureCache
+from visioncache.events import Kind, new_request
+from visioncache.study import Recorder, anonymise, load_trace, read_trace, replay, rerun, save_trace
+from visioncache.study.benchmark.sessions import load_session, session_names
 from visioncache.study.data import data_path
-from visioncache.study.trace.traces import TraceError, requests, trace_frame
+from visioncache.study.trace.lookups import requests
+from visioncache.study.trace.traces import TraceError, trace_frame
 from visioncache.study.trace.workloads import WORKLOADS, workload
 
 if TYPE_CHECKING:
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from visioncache import EventLog
 
 SCHEMA = json.loads(data_path("sessions", "trace.schema.json").read_text())
-EVENT = ["time", "session", "turn", "key", "nbytes", "seconds", "outcome"]
+EVENT = ["time", "session", "turn", "request", "key", "nbytes", "seconds", "outcome", "seq"]
 
 
 class Clock:
@@ -94,6 +97,85 @@ def test_under_other_bounds_a_run_again_is_what_that_cache_would_have_done(
     fresh = trace_frame(live(steps, size, None))
     again = rerun(recorded, max_size=size)
     assert again[["key", "outcome"]].to_numpy().tolist() == fresh[["key", "outcome"]].to_numpy().tolist()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_recording_by_several_threads_run_again_is_the_same_event_for_event(
+    seed: int, tmp_path: Path
+) -> None:
+    cache = VisionFeatureCache(6, 400, log=0, clock=Clock())
+    draw = np.random.default_rng(seed).integers(0, 12, (4, 250))
+    together = threading.Barrier(4)
+
+    def ask(number: int) -> None:
+        together.wait()
+        for turn, image in enumerate(draw[number].tolist()):
+            with cache.tag(session=f"s{number}", turn=turn, request=new_request()):
+                cache.get_or_compute(f"{image}", lambda size=image: np.zeros(1 + 9 * size, np.uint8))
+
+    with Recorder(cache, tmp_path / "r.jsonl", max_bytes="10 MB") as recorder:
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    recorded = load_trace(recorder.paths)
+    assert recorded["seq"].tolist() == list(range(1, len(recorded) + 1))
+    assert recorded["outcome"].value_counts()[["hit", "miss", "put", "evict"]].gt(50).all()
+    again = rerun(recorded, max_size=6, max_bytes=400)
+    pd.testing.assert_frame_equal(recorded[EVENT], again[EVENT], check_dtype=False)
+
+
+def test_lines_out_of_order_are_put_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    numbers = [2, 1, 3, 4, 1, 3, 2]  # of two recordings, one file after the other
+    lines = [_line(seq=seq, time=float(i)) for i, seq in enumerate(numbers)]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines[:4]))
+    (tmp_path / "b.jsonl").write_text("\n".join(lines[4:]))
+    both = load_trace([tmp_path / "a.jsonl", tmp_path / "b.jsonl"])
+    assert both["seq"].tolist() == [1, 2, 3, 4, 1, 2, 3]
+
+
+@given(operations, st.integers(1, 8))
+@settings(max_examples=60, deadline=None)
+def test_a_replay_of_a_recording_saves_the_seconds_that_the_recording_saved(
+    steps: list[Operation], size: int
+) -> None:
+    clock, cache = Clock(), VisionFeatureCache(size)
+    for number, (_, (image, *_)) in enumerate(steps):
+        if cache.get(f"{image}") is None:  # the same image never costs the same twice
+            cache.put(f"{image}", np.zeros(4), seconds=clock() * (1 + number % 3))
+    asked = requests(cache.events)
+    if steps:
+        table = replay(asked, "visioncache", size, by="entries", references=False)
+        assert table["seconds_saved"][0] == pytest.approx(cache.info().seconds_saved)
+        assert round(table["hit_ratio"][0] * len(asked)) == cache.info().hits
+
+
+@pytest.mark.parametrize("name", session_names())
+def test_a_replay_of_a_shipped_recording_saves_the_seconds_that_it_recorded(name: str) -> None:
+    recorded = load_trace(data_path("sessions", "traces", f"{name}.jsonl"))
+    saved = recorded.loc[recorded["outcome"].eq("hit"), "seconds"].sum()
+    size = load_session(name).max_size
+    table = replay(recorded, "visioncache", size, by="entries", references=False)
+    assert table["seconds_saved"][0] == pytest.approx(saved)
+
+
+def test_a_look_up_is_worth_its_own_encode_or_the_median_of_its_images() -> None:
+    rows = [
+        ("miss", "a", 0, 0.0),  # the put that follows
+        ("put", "a", 8, 1.0),
+        ("hit", "a", 8, 1.0),
+        ("evict", "a", 8, 1.0),
+        ("miss", "a", 0, 0.0),
+        ("put", "a", 8, 5.0),
+        ("hit", "a", 8, 5.0),
+        ("pop", "a", 8, 0.0),
+        ("miss", "a", 0, 0.0),  # nothing follows: the median of its puts
+        ("hit", "b", 8, 2.0),
+        ("miss", "b", 0, 0.0),  # never put here: the median of its hits
+    ]
+    trace = pd.DataFrame(rows, columns=["outcome", "key", "nbytes", "seconds"]).assign(time=range(len(rows)))
+    assert requests(trace)["seconds"].tolist() == [1, 1, 5, 5, 3, 2, 2]
 
 
 def test_a_trace_names_nobody_and_nothing(tmp_path: Path) -> None:
@@ -176,11 +258,17 @@ def _line(**changes: Any) -> str:
         (_line(v=2), "version 2; this program reads 1"),
         (_line(outcome="guess"), "outcome 'guess'"),
         (_line(key=None), "'key' is text, not None"),
-        (_line(bytes=-1), "'bytes' is a number from 0, not -1"),
-        (_line(bytes=1.5), "'bytes' is a whole number, not 1.5"),
-        (_line(bytes=True), "'bytes' is a number from 0, not True"),
-        (_line(bytes="8"), "'bytes' is a number from 0, not '8'"),
+        (_line(bytes=-1), "'bytes' is a whole number from 0 to 2**50, not -1"),
+        (_line(bytes=1.5), "'bytes' is a whole number from 0 to 2**50, not 1.5"),
+        (_line(bytes=True), "'bytes' is a whole number from 0 to 2**50, not True"),
+        (_line(bytes="8"), "'bytes' is a whole number from 0 to 2**50, not '8'"),
         (_line(seconds=float("nan")), "'seconds' is a number from 0, not nan"),
+        (_line(bytes=2**62), "'bytes' is a whole number from 0 to 2**50, not 4611686018427387904"),
+        (_line(seconds=-1), "'seconds' is a number from 0, not -1"),
+        (_line(seconds=float("inf")), "'seconds' is a number from 0, not inf"),
+        (_line(time=float("-inf")), "'time' is a number, not -inf"),
+        (_line(session=[1]), "'session' is text, a whole number or null, not [1]"),
+        (_line(seq="first"), "'seq' is a whole number from 0, or null, not 'first'"),
         (_line(time=None), "'time' is a number, not None"),
         (_line(tokens="many"), "'tokens' is a number from 0, or null, not 'many'"),
         ('{"v": 1, "time"', "not JSON"),
@@ -205,6 +293,55 @@ def test_an_image_whose_size_no_event_tells_is_left_out_and_counted() -> None:
     asked = requests(cache.events)
     assert (len(asked), asked.attrs["unsized"]) == (1, 1)
     assert asked.loc[0, ["nbytes", "seconds", "outcome"]].tolist() == [32, 0.5, "miss"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"nbytes": [1, -1]}, "row 1: 'nbytes' is a number from 0 to 2**50, not -1"),
+        ({"nbytes": [1, 2**62]}, "row 1: 'nbytes' is a number from 0 to 2**50"),
+        ({"nbytes": [1, "much"]}, "row 1: 'nbytes' is a number from 0 to 2**50, not 'much'"),
+        ({"seconds": [0.0, np.inf]}, "row 1: 'seconds' is a number from 0, and finite, not inf"),
+        ({"seconds": [-0.5, 1.0]}, "row 0: 'seconds' is a number from 0, and finite, not -0.5"),
+    ],
+)
+def test_numbers_that_no_cache_could_have_are_one_line(changes: dict[str, Any], said: str) -> None:
+    good = {"key": ["a", "b"], "nbytes": [1, 2], "seconds": [0.0, 1.0]}
+    with pytest.raises(TraceError) as error:
+        requests(pd.DataFrame(good | changes))
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_sizes_that_add_up_to_more_than_64_bits_are_told_and_never_wrap() -> None:
+    trace = pd.DataFrame({"key": [f"{i % 7}" for i in range(5000)], "nbytes": 2**50})
+    with pytest.raises(TraceError, match=r"5.63e\+18 bytes in all, more than 2\*\*62"):
+        requests(trace)
+
+
+def test_look_ups_earlier_than_the_one_before_are_counted() -> None:
+    trace = pd.DataFrame({"key": ["a"] * 4, "nbytes": 1, "time": [0.0, 2.0, 1.0, 3.0]})
+    assert requests(trace).attrs["backwards"] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"outcome": ["hit", "guess"]}, "row 1: outcome 'guess'"),
+        ({"key": ["a", None]}, "row 1: 'key' is text, not None"),
+        ({"time": [0.0, np.nan]}, "row 1: 'time' is a number, not None"),
+        ({"nbytes": [1, 1.5]}, "row 1: 'bytes' is a whole number"),
+        ({"seconds": [1.0, -1.0]}, "row 1: 'seconds' is a number from 0, not -1"),
+    ],
+)
+def test_nothing_is_written_that_could_not_be_read(
+    changes: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    good = {"time": [0.0, 1.0], "key": ["a", "b"], "nbytes": [1, 2], "outcome": ["hit", "hit"]}
+    with pytest.raises(TraceError) as error:
+        save_trace(pd.DataFrame(good | changes), tmp_path / "t.jsonl")
+    assert said in str(error.value)
+    assert not (tmp_path / "t.jsonl").exists()
 
 
 def test_a_frame_without_sizes_is_told_which_column_is_missing() -> None:
@@ -291,6 +428,8 @@ def test_anonymous_traces_keep_identity_and_lose_names() -> None:
         "tokens",
         "seconds",
         "outcome",
+        "seq",
+        "request",
     ]
     assert not set(hidden["key"]) & set(trace["key"])
     assert pd.factorize(hidden["key"])[0].tolist() == pd.factorize(trace["key"])[0].tolist()
@@ -298,6 +437,43 @@ def test_anonymous_traces_keep_identity_and_lose_names() -> None:
     assert hidden["time"].min() == 0
     assert "ada" not in hidden.to_json()
     assert rerun(hidden, max_size=2)["outcome"].tolist() == trace["outcome"].tolist()
+
+
+def test_a_traces_keys_are_not_a_digest_that_anybody_could_guess() -> None:
+    event = Event(0.0, "hit", Key.from_source("/home/ada/secret.png"))
+    guess = blake3(b"s:/home/ada/secret.png").hexdigest(16)
+    assert event.trace_line()["key"] != guess
+    assert event.trace_line()["key"] == event.trace_line()["key"]
+    assert (
+        event.trace_line(b"a" * 32)["key"] == event.trace_line(b"a" * 32)["key"] != event.trace_line()["key"]
+    )
+
+
+def test_anonymous_turns_and_requests_are_numbers_whatever_they_were() -> None:
+    cache = VisionFeatureCache(2, clock=Clock())
+    asked = [("ada", "hello Bob", 17), ("bob", 5, 18), ("ada", "bye Bob", 40), ("ada", "hello Bob", 41)]
+    for session, turn, request in asked:
+        with cache.tag(session=session, turn=turn, request=request):
+            cache.get("x")
+    hidden = anonymise(trace_frame(cache.events))
+    assert hidden["turn"].tolist() == [1, 1, 2, 1]
+    assert hidden["request"].tolist() == [1, 2, 3, 4]
+    assert hidden["seq"].tolist() == [1, 2, 3, 4]
+    assert "Bob" not in hidden.to_json()
+
+
+def test_anonymous_sizes_and_seconds_can_be_rounded(tmp_path: Path) -> None:
+    trace = pd.DataFrame(
+        {"time": 0.0, "key": ["a", "b"], "nbytes": [6_406_144, 37], "seconds": [0.12345, 0.0]}
+    )
+    hidden = anonymise(trace, digits=2)
+    assert hidden["nbytes"].tolist() == [6_400_000, 37]
+    assert hidden["seconds"].tolist() == [0.12, 0.0]
+    assert save_trace(hidden, tmp_path / "t.jsonl") == len(load_trace(tmp_path / "t.jsonl")) == 2
+    with pytest.raises(ValueError, match="digits=0: 1 or more"):
+        anonymise(trace, digits=0)
+    with pytest.raises(ValueError, match="secret has 3 bytes; a key of blake3 has 32"):
+        anonymise(trace, secret=b"abc")
 
 
 def test_anonymous_keys_agree_between_traces_only_under_one_secret() -> None:

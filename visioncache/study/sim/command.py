@@ -11,7 +11,8 @@ from visioncache.sizes import format_size
 from visioncache.study.sim.policies import POLICIES, MissingExtraError, available
 from visioncache.study.sim.simulate import replay, working_set_shares
 from visioncache.study.sim.sizing import recommend
-from visioncache.study.trace.traces import TraceError, read_trace, requests
+from visioncache.study.trace.lookups import requests
+from visioncache.study.trace.traces import TraceError, read_trace
 
 if TYPE_CHECKING:
     import argparse

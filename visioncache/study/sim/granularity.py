@@ -10,7 +10,8 @@ import pandas as pd
 from visioncache.study.sim.outcome import Asked
 from visioncache.study.sim.policies import run_policy
 from visioncache.study.sim.simulate import capacities_in, working_set_shares
-from visioncache.study.trace.traces import TraceError, TraceLike, requests
+from visioncache.study.trace.lookups import requests
+from visioncache.study.trace.traces import TraceError, TraceLike
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,20 +22,28 @@ if TYPE_CHECKING:
 def by_request(trace: TraceLike) -> pd.DataFrame:
     """The same trace as a cache sees it that keeps one entry for all images of a request.
 
-    A request is what one session asked at one turn at one time; its key is the images in their order,
-    so a chat that adds an image asks for something new. Besides a trace's columns, `images` is how
-    many it encodes when it misses.
+    Look-ups of one request carry its number (`cache.tag(request=...)`, which `Chat` sets). Where they
+    don't, a request is what one session asks at one turn, and in made-up traces at one time. Its key is
+    the images in their order, so a chat that adds an image asks for something new. Besides a trace's
+    columns, `images` is how many it encodes when it misses.
 
     Raises:
-        TraceError: the trace has no sessions and turns to tell requests apart.
+        TraceError: the trace has neither requests, nor sessions and turns, to tell them apart.
     """
     asked = requests(trace)
-    if asked["session"].isna().any() or asked["turn"].isna().any():
-        raise TraceError("requests are told apart by 'session' and 'turn'; some look-ups have none")
-    new = asked[["session", "turn"]].ne(asked[["session", "turn"]].shift()).any(axis=1)
-    if asked["outcome"].isna().all():
-        new |= asked["time"].astype(float).diff().fillna(0).ne(0)  # made, not recorded: one moment a request
-    grouped = asked.groupby(new.cumsum(), sort=False)
+    named = asked["request"].notna()
+    if (asked.loc[~named, ["session", "turn"]].isna()).any(axis=None):
+        raise TraceError(
+            "requests are told apart by 'request', or by 'session' and 'turn'; some look-ups have neither"
+        )
+    turns = asked.groupby("session", sort=False, dropna=False)
+    new = turns["turn"].transform(lambda turn: turn.ne(turn.shift()))
+    if asked["outcome"].isna().all():  # made, not recorded: one moment a request
+        new |= turns["time"].transform(lambda time: time.astype(float).diff().fillna(0).ne(0)).astype(bool)
+    runs = new.astype(int).groupby(asked["session"], dropna=False).cumsum().astype(str)
+    told = "r" + asked["request"].astype(str)
+    which = told.where(named, "s" + asked["session"].astype(str) + "," + runs)
+    grouped = asked.groupby(which.to_numpy(), sort=False)
     return pd.DataFrame(
         {
             "time": grouped["time"].first(),

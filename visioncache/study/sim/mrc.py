@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from visioncache.study.sim.optimum import previous_use
-from visioncache.study.trace.traces import TraceError, TraceLike, requests
+from visioncache.study.trace.lookups import requests
+from visioncache.study.trace.traces import TraceError, TraceLike
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

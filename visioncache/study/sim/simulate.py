@@ -14,10 +14,12 @@ from visioncache.study.sim.mrc import By, as_arrays
 from visioncache.study.sim.optimum import belady, most_saved, reusable
 from visioncache.study.sim.outcome import Asked
 from visioncache.study.sim.policies import POLICIES, available, run_policy
-from visioncache.study.trace.traces import TraceLike, requests
+from visioncache.study.trace.lookups import requests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from visioncache.study.trace.traces import TraceLike
 
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9, 1.1)
 """Capacities of a replay for which none are named, as shares of the working set."""

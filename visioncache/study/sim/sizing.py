@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from visioncache.sizes import format_size
 from visioncache.study.sim.mrc import as_arrays, lru_distances
 from visioncache.study.sim.optimum import reusable
-from visioncache.study.trace.traces import TraceLike, requests
+from visioncache.study.trace.lookups import requests
+
+if TYPE_CHECKING:
+    from visioncache.study.trace.traces import TraceLike
 
 
 @dataclass(frozen=True)

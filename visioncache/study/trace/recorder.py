@@ -29,6 +29,8 @@ class _Lines(RotatingFileHandler):
 class Recorder:
     """Write every event of a cache to `path` as it happens, until closed.
 
+    Threads may write out of order; `load_trace` puts the events in the order of their numbers.
+
     Nothing is held in memory. A file that is full becomes `path.1`, that one `path.2`, and so on; the
     oldest goes. A disk that can't be written ends the recording with a warning, never a look-up.
 
@@ -41,6 +43,7 @@ class Recorder:
         path: the newest file; what stood there is overwritten.
         max_bytes: the size of a file, as a number or as text ("64 MiB").
         files: how many files are kept, the newest included.
+        secret: 32 bytes that key the images' digests, as in `Event.trace_line`.
 
     Raises:
         ValueError: a size that is none, or fewer than two files.
@@ -54,12 +57,14 @@ class Recorder:
         *,
         max_bytes: float | str = "64 MiB",
         files: int = 4,
+        secret: bytes | None = None,
     ) -> None:
         size = parse_size(max_bytes)
         if size < 1 or files < 2:  # noqa: PLR2004  # one is written while another is kept
             raise ValueError(f"max_bytes={max_bytes!r}, files={files}: at least 1 byte and 2 files")
         self.path = Path(path)
         self.files = files
+        self._secret = secret
         for old in self.paths:  # of an earlier recording, which is not part of this one
             if old != self.path:
                 old.unlink()
@@ -74,7 +79,7 @@ class Recorder:
         return [path for path in [*numbered, self.path] if path.is_file()]
 
     def _write(self, event: Event) -> None:
-        line = json.dumps(event.trace_line())
+        line = json.dumps(event.trace_line(self._secret))
         self._lines.handle(logging.LogRecord("", logging.INFO, "", 0, line, None, None))
 
     def close(self) -> None:

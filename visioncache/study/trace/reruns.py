@@ -9,12 +9,13 @@ import pandas as pd
 
 from visioncache.cache import VisionFeatureCache
 from visioncache.events import LOOKUPS
-from visioncache.study.trace.traces import TraceError, TraceLike, load_trace, requests, trace_frame
+from visioncache.study.trace.lookups import requests
+from visioncache.study.trace.traces import TraceError, TraceLike, load_trace, trace_frame
 
 if TYPE_CHECKING:
     from visioncache.events import Event
 
-_TAGS = ("session", "turn", "tokens")
+_TAGS = ("session", "turn", "tokens", "request")
 
 
 def rerun(
@@ -22,11 +23,11 @@ def rerun(
 ) -> pd.DataFrame:
     """What a cache of these bounds does with a recorded run: a row an event, as `load_trace` gives.
 
-    Look-ups, puts and removals happen in the order recorded, so under the bounds of the recording the
-    result is the recording. Under other bounds a look-up that hit then and misses now is followed by
-    its put, and the put of a miss that hits now is left out. A trace must begin with an empty cache
-    (a log that has dropped its oldest events does not). Pins are not in a trace, and a `resize` is
-    not repeated.
+    Look-ups, puts and removals happen in the order recorded (of event numbers, whichever threads there
+    were), so under the bounds of the recording the result is the recording. Under other bounds a look-up
+    that hit then and misses now is followed by its put, and the put of a miss that hits now is left out.
+    A trace must begin with an empty cache (a log that has dropped its oldest events does not). Pins are
+    not in a trace, and a `resize` is not repeated.
 
     Raises:
         TraceError: a line of the trace is no event, or no event tells an image's size.
