@@ -24,7 +24,7 @@ from visioncache.study.drawing import (
     axes_or_new,
     bytes_axis,
 )
-from visioncache.study.sim.mrc import lru_distances
+from visioncache.study.sim.distances import lru_distances
 from visioncache.study.sim.optimum import reusable
 
 if TYPE_CHECKING:

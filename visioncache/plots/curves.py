@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.ticker import MultipleLocator
@@ -59,26 +60,40 @@ def plot_granularity(table: pd.DataFrame, value: str = "encodes", *, ax: Axes | 
 
 
 def plot_miss_ratio(curves: dict[str, pd.DataFrame], *, by: str = "bytes", ax: Axes | None = None) -> Axes:
-    """Miss-ratio curves by name, from what `miss_ratio_curve` returned; bands are two standard errors."""
+    """Miss-ratio curves by name, from what `miss_ratio_curve` returned; bands are 95 % intervals."""
     ax = axes_or_new(ax, SIZE)
     for number, (name, curve) in enumerate(curves.items()):
         style = _style(number, name) | {"marker": None, "drawstyle": "steps-post"}
         style["linestyle"] = ("-", "--", "-.", ":")[number % 4]
         ax.plot(curve["capacity"], curve["miss_ratio"], **style)
         if curve["error"].any():
-            low, high = (curve["miss_ratio"] + sign * 2 * curve["error"] for sign in (-1, 1))
-            ax.fill_between(
-                curve["capacity"], low.clip(0), high.clip(upper=1), color=style["color"], alpha=0.2
-            )
+            ax.fill_between(curve["capacity"], curve["low"], curve["high"], color=style["color"], alpha=0.2)
     ax.set_ylim(0, 1)
     return _finish(ax, "miss ratio", by)
 
 
-def save_plot(ax: Axes, path: str | os.PathLike[str]) -> None:
-    """Write the figure of a plot, as PNG, SVG or PDF by the name's ending."""
+FORMATS = {".png": "Description", ".svg": "Description", ".pdf": "Subject"}
+"""Endings of pictures, and the field of each that says where its numbers come from."""
+
+
+def save_plot(ax: Axes, path: str | os.PathLike[str], about: str = "") -> None:
+    """Write the figure of a plot, as PNG, SVG or PDF by the name's ending, with its provenance inside.
+
+    Raises:
+        ValueError: another ending.
+    """
+    field = FORMATS[picture_format(path)]
     figure = ax.get_figure(root=True)
     if figure is not None:
-        figure.savefig(path, dpi=150, facecolor="white")
+        figure.savefig(path, dpi=150, facecolor="white", metadata={field: about})
+
+
+def picture_format(path: str | os.PathLike[str]) -> str:
+    """Give the ending of a picture's name; ValueError for one that no picture is written as."""
+    ending = Path(path).suffix.lower()
+    if ending not in FORMATS:
+        raise ValueError(f"{path}: a picture's name ends in {', '.join(FORMATS)}")
+    return ending
 
 
 def _style(number: int, label: str) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,9 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from traces_for_tests import as_ints, frame, needs_libcachesim, slow_lru, traces
 
-from visioncache.study import miss_ratio_curve, recommend, replay, workload
-from visioncache.study.sim.mrc import NEVER_BEFORE, lru_distances, weight_below
+from visioncache.study import miss_ratio_curve, recommend, replay, save_trace, workload
+from visioncache.study.sim import sizing
+from visioncache.study.sim.distances import NEVER_BEFORE, _by_merging, _compiled, lru_distances, weight_below
+from visioncache.study.trace import sample
+from visioncache.study.trace.lines import parse
 from visioncache.study.trace.traces import TraceError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @given(traces(), st.sampled_from(["entries", "bytes"]))
@@ -45,6 +53,15 @@ def test_distances_count_the_different_images_since(trace: pd.DataFrame) -> None
         before = [j for j in range(i) if asked[j] == key]
         slow.append(len(set(asked[before[-1] : i])) if before else NEVER_BEFORE)
     assert lru_distances(keys, ones).tolist() == slow
+
+
+@given(traces(keys=12, length=80))
+@settings(deadline=None)
+def test_the_compiled_pass_and_the_one_of_numpy_are_one(trace: pd.DataFrame) -> None:
+    keys, sizes = as_ints(trace)
+    compiled = _compiled()
+    assert compiled is not None
+    assert compiled(keys, sizes, int(keys.max()) + 1).tolist() == _by_merging(keys, sizes).tolist()
 
 
 @given(traces(keys=20, length=200), st.sampled_from(["entries", "bytes"]))
@@ -93,18 +110,51 @@ def test_a_million_requests_take_less_than_ten_seconds_and_agree_with_libcachesi
     assert misses / len(trace) == pytest.approx(curve["miss_ratio"][at], abs=1e-12)
 
 
-@pytest.mark.parametrize("by", ["entries", "bytes"])
-def test_a_sample_is_near_the_exact_curve_and_says_how_near(by: str) -> None:
-    trace = million().iloc[:300_000]
-    exact = miss_ratio_curve(trace, by)
-    told = []
-    for seed in range(3):
-        sampled = miss_ratio_curve(trace, by, sample=0.1, seed=seed)
-        off = (sampled["miss_ratio"] - exact["miss_ratio"]).abs()
-        assert off.mean() < 0.02
-        assert (sampled["error"] > 0).any()
-        told.append((off <= 3 * sampled["error"] + 0.01).mean())
-    assert np.mean(told) > 0.9
+def skewed(skew: float, lookups: int, keys: int) -> pd.DataFrame:
+    """Look-ups by Zipf's law, of keys of many sizes."""
+    rng = np.random.default_rng(1)
+    popularity = 1 / np.arange(1, keys + 1) ** skew
+    asked = rng.choice(keys, lookups, p=popularity / popularity.sum())
+    sizes = rng.integers(10**5, 10**7, keys)
+    return pd.DataFrame({"key": asked.astype(str), "nbytes": sizes[asked]})
+
+
+@pytest.mark.parametrize(("skew", "by"), [(0.9, "entries"), (1.2, "bytes")])
+def test_the_interval_of_a_sample_covers_the_exact_curve_19_times_in_20(skew: float, by: str) -> None:
+    trace = skewed(skew, 40_000, 8000)
+    points = miss_ratio_curve(trace, by)["capacity"]
+    # Small capacities too, where an interval is most easily too narrow.
+    small = np.geomspace(points[0], points[5], 15).round().astype(int)
+    points = np.unique([*small, *points[5::4]])
+    exact = miss_ratio_curve(trace, by, capacities=points)["miss_ratio"]
+    covered, off = [], []
+    for seed in range(40):
+        told = miss_ratio_curve(trace, by, capacities=points, sample=0.1, seed=seed)
+        covered.append((told["low"] <= exact) & (exact <= told["high"]))
+        off.append((told["miss_ratio"] - exact).abs())
+    by_capacity = np.mean(covered, axis=0)
+    assert by_capacity.mean() >= 0.95
+    assert by_capacity[:15].mean() >= 0.95
+    assert np.mean(off, axis=0)[15:].mean() < 0.03
+
+
+def test_a_sample_is_the_same_from_a_file_that_is_read_line_by_line(tmp_path: Path) -> None:
+    trace = skewed(0.9, 3000, 500).assign(time=0.0, seconds=1.0, session='quoted "key": "no"')
+    save_trace(trace, tmp_path / "t.jsonl")
+    of_frame, of_file = (miss_ratio_curve(t, sample=0.2, seed=3) for t in (trace, tmp_path / "t.jsonl"))
+    pd.testing.assert_frame_equal(of_frame, of_file)
+
+
+def test_most_lines_of_a_file_are_left_out_before_they_are_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_trace(skewed(0.9, 5000, 2000).assign(time=0.0), tmp_path / "t.jsonl")
+    parsed = []
+    monkeypatch.setattr(sample, "parse", lambda raw: parsed.append(raw) or parse(raw))
+    drawn = sample.sample_of(tmp_path / "t.jsonl", 0.05)
+    assert drawn.lookups == 5000
+    assert len(parsed) == len(drawn.asked) < 1000
+    assert drawn.place.max() < 0.05
 
 
 def test_one_image_asked_once_misses() -> None:
@@ -115,6 +165,9 @@ def test_bad_requests_for_a_curve_are_told() -> None:
     trace = frame([0, 1, 0], [1, 1, 1])
     with pytest.raises(ValueError, match="'entries', 'bytes'"):
         miss_ratio_curve(trace, "pages")
+    for capacities in ([], [0, 1]):
+        with pytest.raises(ValueError, match="each is at least 1"):
+            miss_ratio_curve(trace, capacities=capacities)
     for share in (0, 1, -0.1, 2):
         with pytest.raises(ValueError, match="above 0 and below 1"):
             miss_ratio_curve(trace, sample=share)
@@ -140,6 +193,26 @@ def test_the_recommendation_is_the_smallest_cache_that_would_have_done(
     assert advice.reached == (advice.hit_ratio >= target)
     saved = replay(trace, ["lru"], [advice.max_bytes], references=False)["seconds_saved"][0]
     assert advice.seconds_saved == pytest.approx(saved)
+
+
+def test_a_recommendation_among_thousands_of_sizes_takes_few_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    # One for every size would be 5,000.
+    rng = np.random.default_rng(0)
+    asked = rng.zipf(1.2, 50_000) % 5000
+    trace = pd.DataFrame({"key": asked.astype(str), "nbytes": rng.permutation(10**6)[:5000][asked]})
+    passes = []
+    monkeypatch.setattr(sizing, "lru_distances", lambda *a: passes.append(a) or lru_distances(*a))
+    for target in (0.2, 0.5, 0.9, 0.99):
+        passes.clear()
+        advice = recommend(trace, target)
+        assert len(passes) <= 3 * math.log2(5000)
+        told = miss_ratio_curve(trace, "bytes", capacities=[advice.max_bytes - 1, advice.max_bytes])
+        assert advice.hit_ratio == pytest.approx(1 - told["miss_ratio"][1])
+        assert 1 - told["miss_ratio"][0] < min(target, advice.ceiling) <= advice.hit_ratio + 1e-9
+
+
+def test_values_of_no_bytes_are_recommended_a_cache_that_there_can_be() -> None:
+    assert recommend(frame([0, 0, 1, 0], [0] * 4)).max_bytes == 1
 
 
 def test_the_recommendation_is_one_line() -> None:

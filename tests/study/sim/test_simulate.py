@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import resource
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,13 +17,19 @@ from hypothesis import strategies as st
 from PIL import Image
 from traces_for_tests import as_ints, best_possible, frame, needs_libcachesim, slow_lru, traces
 
+import visioncache
 from visioncache.study import compare_granularity, recommend, replay, save_trace, workload
+from visioncache.study.sim.borrowed import by_cachetools
 from visioncache.study.sim.command import add_arguments, run_simulate
 from visioncache.study.sim.granularity import by_request
-from visioncache.study.sim.optimum import belady, most_saved
-from visioncache.study.sim.policies import POLICIES, available
+from visioncache.study.sim.greedy import lrfu
+from visioncache.study.sim.optimum import belady, most_saved, reusable
+from visioncache.study.sim.outcome import Asked, Outcome
+from visioncache.study.sim.policies import POLICIES, available, lru, policy
 from visioncache.study.sim.simulate import working_set_shares
 from visioncache.study.trace.images import ImageModel, draw, published
+from visioncache.study.trace.lookups import requests
+from visioncache.study.trace.provenance import trace_digest
 from visioncache.study.trace.traces import TraceError
 from visioncache.study.trace.workloads import WORKLOADS, gaps
 
@@ -30,7 +39,9 @@ if TYPE_CHECKING:
 
 @needs_libcachesim
 def test_every_policy_runs_here() -> None:
-    assert available() == list(POLICIES)
+    assert available(POLICIES) == list(POLICIES)
+    assert available() == [name for name, found in POLICIES.items() if found.usual]
+    assert set(available()) == {*POLICIES} - {"lrfu", "lhd", "lrb", "3l-cache"}
 
 
 @given(traces(keys=5, length=14), st.integers(1, 4))
@@ -119,6 +130,37 @@ def test_gdsf_keeps_what_is_dear_for_its_bytes() -> None:
 
 
 @needs_libcachesim
+@pytest.mark.parametrize("name", ["s3-fifo", "w-tinylfu"])
+def test_what_differs_from_a_policy_as_published_is_in_the_table(name: str) -> None:
+    trace = frame([0, 1, 0, 2, 3, 1] * 40, [10, 30, 10, 20, 40, 30] * 40)
+    notes = replay(trace, name, [20, 200, 2000, 100_000], references=False)["note"].tolist()
+    assert "needs a capacity of" in notes[0]
+    if name == "s3-fifo":
+        assert notes[1:] == ["small_size_ratio is 0.21, not 0.1, to hold the largest value", "", ""]
+    else:
+        assert all("units of the mean value" in note for note in notes[2:])
+
+
+@needs_libcachesim
+def test_w_tinylfu_by_bytes_is_quiet_small_and_forgets(capfd: pytest.CaptureFixture[str]) -> None:
+    # Popular for the first half, then never again: a sketch that doesn't age would keep them.
+    rng = np.random.default_rng(0)
+    old, new = rng.integers(0, 50, 40_000), 50 + rng.integers(0, 50, 40_000)
+    once = 100 + np.arange(80_000)
+    asked = np.stack([np.concatenate([old, new]), once], axis=1).ravel()
+    trace = pd.DataFrame(
+        {"key": asked.astype(str), "nbytes": rng.integers(3 * 10**6, 9 * 10**6, 50_000)[asked % 50_000]}
+    )
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    table = replay(trace, ["w-tinylfu", "lru"], ["600 MB"], references=False).set_index("policy")
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert capfd.readouterr() == ("", "")
+    assert grown * (1 if sys.platform == "darwin" else 1024) < 300 * 2**20
+    # The new half's fifty come as often as the old ones did: it must hit them too.
+    assert table["hit_ratio"]["w-tinylfu"] > 0.45
+
+
+@needs_libcachesim
 def test_a_capacity_that_a_policy_cannot_divide_has_no_number() -> None:
     trace = frame([0, 1, 0, 2], [10, 10, 10, 10])
     table = replay(trace, ["s3-fifo", "w-tinylfu", "lru"], [10], references=False)
@@ -131,6 +173,65 @@ def test_one_policy_and_one_capacity_need_no_list() -> None:
         replay(trace, "lru", 1, by="entries"), replay(trace, ["lru"], [1], by="entries")
     )
     pd.testing.assert_frame_equal(replay(trace, "lru", "2 B"), replay(trace, ["lru"], [2]))
+
+
+def test_policies_are_named_with_commas_spaces_and_options() -> None:
+    trace = workload("loop")
+    table = replay(trace, "lru, fifo,lrfu:decay=1", [20], "entries", references=False)
+    assert table["policy"].tolist() == ["lru", "fifo", "lrfu:decay=1"]
+    for text, said in (("lrfu:decay", "'decay' is no option"), ("lfru", "no policy 'lfru'")):
+        with pytest.raises(ValueError, match=said):
+            replay(trace, text)
+
+
+def test_a_policy_of_ones_own_is_replayed_beside_the_others() -> None:
+    @policy("never")
+    def never(asked: Asked, _capacity: int, *, but: int = -1) -> Outcome:
+        return Outcome((asked.keys == but) & reusable(asked.keys), 0)
+
+    try:
+        trace = frame([0, 1, 0, 1], [1, 1, 1, 1])
+        table = replay(trace, ["never", "never:but=1", "lru"], [2], "entries", references=False, workers=2)
+        assert table["hit_ratio"].tolist() == [0, 0.25, 0.5]
+    finally:
+        del POLICIES["never"]
+    with pytest.raises(ValueError, match="without ':', ',' and '='"):
+        policy("a:b")
+
+
+@given(traces(), st.integers(1, 30))
+@settings(deadline=None)
+def test_lrfu_is_lru_where_uses_fade_at_once_and_lfu_where_they_never_do(
+    trace: pd.DataFrame, capacity: int
+) -> None:
+    keys, sizes = as_ints(trace)
+    asked = Asked(keys, np.ones_like(sizes), np.zeros(len(keys)))
+    assert (lrfu(asked, capacity, decay=0.4).hits == lru(asked, capacity).hits).all()
+    held: dict[int, tuple[int, int]] = {}  # key -> uses, when last used
+    hits = []
+    for turn, key in enumerate(keys.tolist()):
+        hits.append(key in held)
+        if key not in held and len(held) == capacity:
+            del held[min(held, key=lambda k: held[k])]
+        held[key] = held.get(key, (0, 0))[0] + 1, turn
+    assert lrfu(asked, capacity, decay=1.0).hits.tolist() == hits
+
+
+def test_several_processes_give_the_same_table() -> None:
+    trace = workload("interleaved")
+    names = ["visioncache", "gdsf", "lru"]
+    alone, shared = (replay(trace, names, by="entries", workers=workers) for workers in (1, 2))
+    pd.testing.assert_frame_equal(alone, shared)
+    assert alone.attrs == shared.attrs
+
+
+@given(traces(), st.integers(1, 40))
+@settings(deadline=None)
+def test_lru_by_distance_is_cachetools_lru_evictions_and_all(trace: pd.DataFrame, capacity: int) -> None:
+    asked = Asked(*as_ints(trace), np.zeros(len(trace)))
+    quick, slow = lru(asked, capacity), by_cachetools("LRUCache", asked, capacity)
+    assert quick.hits.tolist() == slow.hits.tolist()
+    assert quick.evictions == slow.evictions
 
 
 def test_bad_requests_for_a_replay_are_told() -> None:
@@ -234,10 +335,16 @@ def test_the_command_prints_a_table_and_writes_csv_and_plot(
     assert "1 GiB" in said.out
     assert "you would have hit" in said.out
     assert "100%" in said.err
-    table = pd.read_csv(csv)
+    head, _, rest = csv.read_text().partition("\n")
+    told = json.loads(head.removeprefix("# "))
+    assert told["visioncache"] == visioncache.__version__
+    assert (told["trace"], told["lookups"], told["by"]) == (trace_digest(requests(path)), 713, "bytes")
+    assert told["policies"] == ["visioncache", "gdsf"]
+    table = pd.read_csv(io.StringIO(rest))
     assert table["policy"].unique().tolist() == ["visioncache", "gdsf", "bound", "floor"]
     with Image.open(png) as image:
         assert image.size[0] > 800
+        assert json.loads(image.info["Description"]) == told
         assert len(image.convert("RGB").getcolors(10**7)) > 50
 
 
@@ -257,6 +364,11 @@ def test_the_command_counts_bad_lines_and_goes_on(tmp_path: Path, capsys: pytest
     [
         (["nowhere.jsonl"], "nowhere.jsonl: No such file"),
         (["T", "--policies", "best"], "no policy 'best'"),
+        (["T", "--policies", "lru:size=3"], "'size=3' is no option of lru, which has: none"),
+        (["T", "--policies", "lrfu:decay=2"], "decay=2: above 0 and at most 1"),
+        (["T", "--png", "plot.jpeg"], "plot.jpeg: a picture's name ends in .png, .svg, .pdf"),
+        (["T", "--png", "no/folder/plot.png"], "no/folder/plot.png: No such file"),
+        (["T", "--csv", "no/folder/table.csv"], "no/folder/table.csv: No such file"),
         (["T", "--capacities", "much%"], "capacity 'much%'"),
         (["T", "--capacities", "much"], "much"),
         (["T", "--by", "entries", "--capacities", "few"], "capacity 'few'"),
@@ -279,5 +391,5 @@ def test_what_cannot_be_simulated_is_one_line(
 def test_a_csv_holds_what_json_would(tmp_path: Path) -> None:
     table = replay(workload("loop"), ["lru"], [20], "entries")
     table.to_csv(tmp_path / "t.csv", index=False)
-    back = pd.read_csv(tmp_path / "t.csv")
+    back = pd.read_csv(tmp_path / "t.csv").fillna({"note": ""})
     assert json.loads(back.to_json()) == json.loads(table.reset_index(drop=True).to_json())

@@ -87,7 +87,7 @@ def compare_granularity(
             pd.factorize(asked["key"])[0].astype(np.int64), sizes, asked["seconds"].to_numpy(np.float64)
         )
         for capacity in bounds:
-            hits, evictions = run_policy(policy, run, capacity)
+            hits, evictions, _ = run_policy(policy, run, capacity)
             encodes = int(asked["images"][~hits].sum())
             rows.append(
                 {

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 NEVER = np.iinfo(np.int64).max
 STEPS = 150
 """Of the dual ascent; each is one pass over the trace and none can spoil the bound."""
+PASSED = 15_000_000
+"""Look-ups that all steps together pass over, at most: a long trace has fewer steps."""
 
 
 def previous_use(keys: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -68,7 +70,7 @@ def most_saved(
     worth: NDArray[np.float64],
     capacity: float,
     *,
-    steps: int = STEPS,
+    steps: int | None = None,
 ) -> float:
     """An upper bound on the worth of the requests that any policy, even a clairvoyant one, can hit.
 
@@ -84,8 +86,10 @@ def most_saved(
         sizes: bytes of each request's value (ones: the bound for entries).
         worth: what hitting each request is worth: 1, its bytes or its seconds.
         capacity: bytes.
-        steps: how often prices are adjusted.
+        steps: how often prices are adjusted; by default 150 times, less on long traces.
     """
+    if steps is None:
+        steps = min(STEPS, max(PASSED // max(len(keys), 1), 10))
     before = previous_use(keys)
     fits = (before >= 0) & (sizes <= capacity)
     start, end = before[fits], np.flatnonzero(fits)

@@ -26,3 +26,9 @@ class Outcome(NamedTuple):
     hits: NDArray[np.bool_]
     """For every look-up."""
     evictions: int
+    note: str = ""
+    """How the run differs from the policy as published."""
+
+
+class CapacityError(ValueError):
+    """A capacity too small for a policy to divide into its parts."""

@@ -55,7 +55,7 @@ class BadLine:
 
 def trace_frame(events: Iterable[Event]) -> pd.DataFrame:
     """Make a trace of `cache.events`, or of any events: a row an event, columns `COLUMNS`."""
-    return _frame([event.trace_line() for event in events])
+    return frame_of([event.trace_line() for event in events])
 
 
 def read_trace(source: TraceLike) -> tuple[pd.DataFrame, list[BadLine]]:
@@ -70,7 +70,7 @@ def read_trace(source: TraceLike) -> tuple[pd.DataFrame, list[BadLine]]:
         return trace_frame(source), []
     rows: list[dict[str, Any]] = []
     bad: list[BadLine] = []
-    for path in _paths(source):
+    for path in paths(source):
         with path.open("rb") as file:
             for number, raw in enumerate(file, 1):
                 if not raw.strip():
@@ -79,7 +79,7 @@ def read_trace(source: TraceLike) -> tuple[pd.DataFrame, list[BadLine]]:
                     rows.append(parse(raw))
                 except ValueError as error:
                     bad.append(BadLine(str(path), number, str(error)))
-    return _frame(in_order(rows)), bad
+    return frame_of(in_order(rows)), bad
 
 
 def load_trace(source: TraceLike) -> pd.DataFrame:
@@ -123,13 +123,15 @@ _OPTIONAL = ("seq", "request")
 """Fields that a line does without where nothing is known."""
 
 
-def _paths(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
+def paths(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """List the files of a trace."""
     if isinstance(source, (list, tuple)):
         return [Path(path) for path in source]
     return [Path(source)]  # type: ignore[arg-type]
 
 
-def _frame(lines: list[dict[str, Any]]) -> pd.DataFrame:
+def frame_of(lines: list[dict[str, Any]]) -> pd.DataFrame:
+    """Give lines as a trace."""
     frame = pd.DataFrame(lines, columns=[c if c != "nbytes" else "bytes" for c in COLUMNS])
     return frame.rename(columns={"bytes": "nbytes"})
 
