@@ -32,6 +32,9 @@ NO_TAGS: Mapping[str, Any] = {}
 TRACE_VERSION = 1
 """Of the lines that `to_jsonl` writes; data/sessions/README.md documents them."""
 
+STAGE_TAGS = ("decode_s", "preprocess_s", "tower_s")
+"""Tags of a put that tell its seconds by stage, where whoever encodes gives them."""
+
 _SECRET = secrets.token_bytes(32)
 """Keys the digests of this process's traces: images can be told apart, not looked for."""
 
@@ -87,6 +90,7 @@ class Event(NamedTuple):
             "tokens": tokens if _is_count(tokens) else None,
             "seconds": self.seconds,
             "outcome": self.kind,
+            **{stage: float(tags[stage]) for stage in STAGE_TAGS if _is_count(tags.get(stage))},
         }
 
 

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from visioncache.study.benchmark.run import bench
     from visioncache.study.benchmark.sessions import load_session
     from visioncache.study.sim.granularity import by_request, compare_granularity
+    from visioncache.study.sim.latency import ttft
     from visioncache.study.sim.mrc import miss_ratio_curve
+    from visioncache.study.sim.policies import policy
+    from visioncache.study.sim.profile import measured
     from visioncache.study.sim.simulate import replay
     from visioncache.study.sim.sizing import recommend
     from visioncache.study.trace.anonymous import anonymise
@@ -31,6 +34,9 @@ _HOMES = {
     "visioncache.study.benchmark.run": ("bench",),
     "visioncache.study.benchmark.sessions": ("load_session",),
     "visioncache.study.sim.granularity": ("by_request", "compare_granularity"),
+    "visioncache.study.sim.latency": ("ttft",),
+    "visioncache.study.sim.profile": ("measured",),
+    "visioncache.study.sim.policies": ("policy",),
     "visioncache.study.sim.mrc": ("miss_ratio_curve",),
     "visioncache.study.sim.simulate": ("replay",),
     "visioncache.study.sim.sizing": ("recommend",),
@@ -53,15 +59,18 @@ __all__ = [
     "load_result",
     "load_session",
     "load_trace",
+    "measured",
     "miss_ratio_curve",
     "plot_granularity",
     "plot_miss_ratio",
     "plot_replay",
+    "policy",
     "read_trace",
     "recommend",
     "replay",
     "rerun",
     "save_trace",
+    "ttft",
     "workload",
 ]
 

@@ -217,7 +217,7 @@ def test_values_of_no_bytes_are_recommended_a_cache_that_there_can_be() -> None:
 
 def test_the_recommendation_is_one_line() -> None:
     trace = workload("document", pages=5, questions=20)
-    assert str(recommend(trace)) == "with 6.11 MiB you would have hit 95% and saved 11.7 s of encoding"
+    assert str(recommend(trace)) == "with 6.11 MiB you would have hit 95% and saved 16.5 s of encoding"
     assert "no cache reaches 99%" in str(recommend(trace, 0.99))
     with pytest.raises(ValueError, match="above 0 and at most 1"):
         recommend(trace, 90)

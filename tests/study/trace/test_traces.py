@@ -178,6 +178,20 @@ def test_a_look_up_is_worth_its_own_encode_or_the_median_of_its_images() -> None
     assert requests(trace)["seconds"].tolist() == [1, 1, 5, 5, 3, 2, 2]
 
 
+def test_seconds_by_stage_are_those_of_the_put_that_follows(tmp_path: Path) -> None:
+    cache = VisionFeatureCache()
+    cache.get("a")
+    with cache.tag(decode_s=0.25, preprocess_s=0.5, tower_s=1.0):
+        cache.put("a", np.zeros(4), seconds=1.75)
+    cache.get("a")
+    cache.events.to_jsonl(tmp_path / "t.jsonl")
+    asked = requests(tmp_path / "t.jsonl")
+    assert (
+        asked[["decode_s", "preprocess_s", "tower_s", "seconds"]].to_numpy().tolist()
+        == [[0.25, 0.5, 1.0, 1.75]] * 2
+    )
+
+
 def test_a_trace_names_nobody_and_nothing(tmp_path: Path) -> None:
     cache = VisionFeatureCache()
     cache.put("/home/ada/secret.png", np.zeros(3), label="secret.png")
@@ -238,7 +252,9 @@ def test_a_workload_is_seeded_and_survives_a_file(name: str, tmp_path: Path) -> 
     validator = jsonschema.Draft202012Validator(SCHEMA)
     for line in (tmp_path / "w.jsonl").read_text().splitlines()[:50]:
         validator.validate(json.loads(line))
-    columns = ["time", "session", "turn", "key", "nbytes", "tokens", "seconds"]
+    stages = ["decode_s", "preprocess_s", "tower_s"]
+    columns = ["time", "session", "turn", "key", "nbytes", "tokens", "seconds", *stages]
+    np.testing.assert_allclose(made[stages].sum(axis=1), made["seconds"])
     back = requests(tmp_path / "w.jsonl")[columns]
     pd.testing.assert_frame_equal(back, made[columns], check_dtype=False)
     assert made["time"].is_monotonic_increasing
@@ -430,6 +446,9 @@ def test_anonymous_traces_keep_identity_and_lose_names() -> None:
         "outcome",
         "seq",
         "request",
+        "decode_s",
+        "preprocess_s",
+        "tower_s",
     ]
     assert not set(hidden["key"]) & set(trace["key"])
     assert pd.factorize(hidden["key"])[0].tolist() == pd.factorize(trace["key"])[0].tolist()

@@ -16,34 +16,23 @@ from visioncache.study.trace.traces import TraceError, TraceLike
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from visioncache.study.sim.mrc import By
 
 
 def by_request(trace: TraceLike) -> pd.DataFrame:
     """The same trace as a cache sees it that keeps one entry for all images of a request.
 
-    Look-ups of one request carry its number (`cache.tag(request=...)`, which `Chat` sets). Where they
-    don't, a request is what one session asks at one turn, and in made-up traces at one time. Its key is
-    the images in their order, so a chat that adds an image asks for something new. Besides a trace's
-    columns, `images` is how many it encodes when it misses.
+    Its key is the images in their order, so a chat that adds an image asks for something new. Besides a
+    trace's columns, `images` is how many it encodes when it misses. See `request_of`.
 
     Raises:
         TraceError: the trace has neither requests, nor sessions and turns, to tell them apart.
     """
     asked = requests(trace)
-    named = asked["request"].notna()
-    if (asked.loc[~named, ["session", "turn"]].isna()).any(axis=None):
-        raise TraceError(
-            "requests are told apart by 'request', or by 'session' and 'turn'; some look-ups have neither"
-        )
-    turns = asked.groupby("session", sort=False, dropna=False)
-    new = turns["turn"].transform(lambda turn: turn.ne(turn.shift()))
-    if asked["outcome"].isna().all():  # made, not recorded: one moment a request
-        new |= turns["time"].transform(lambda time: time.astype(float).diff().fillna(0).ne(0)).astype(bool)
-    runs = new.astype(int).groupby(asked["session"], dropna=False).cumsum().astype(str)
-    told = "r" + asked["request"].astype(str)
-    which = told.where(named, "s" + asked["session"].astype(str) + "," + runs)
-    grouped = asked.groupby(which.to_numpy(), sort=False)
+    which = request_of(asked)
+    grouped = asked.groupby(which, sort=False)
     return pd.DataFrame(
         {
             "time": grouped["time"].first(),
@@ -57,6 +46,31 @@ def by_request(trace: TraceLike) -> pd.DataFrame:
             "images": grouped.size(),
         }
     ).reset_index(drop=True)
+
+
+def request_of(asked: pd.DataFrame) -> NDArray[np.int64]:
+    """Number the requests of look-ups, from 0 in order of appearance: which one each is part of.
+
+    Look-ups of one request carry its number (`cache.tag(request=...)`, which `Chat` sets). Where they
+    don't, a request is what one session asks at one turn, and in made-up traces at one time.
+
+    Raises:
+        TraceError: the trace has neither requests, nor sessions and turns, to tell them apart.
+    """
+    named = asked["request"].notna()
+    if (asked.loc[~named, ["session", "turn"]].isna()).any(axis=None):
+        raise TraceError(
+            "requests are told apart by 'request', or by 'session' and 'turn'; some look-ups have neither"
+        )
+    turns = asked.groupby("session", sort=False, dropna=False)
+    new = turns["turn"].transform(lambda turn: turn.ne(turn.shift()))
+    if asked["outcome"].isna().all():  # made, not recorded: one moment a request
+        new |= turns["time"].transform(lambda time: time.astype(float).diff().fillna(0).ne(0)).astype(bool)
+    runs = new.astype(int).groupby(asked["session"], dropna=False).cumsum().astype(str)
+    told = "r" + asked["request"].astype(str)
+    which = told.where(named, "s" + asked["session"].astype(str) + "," + runs)
+    numbers: NDArray[np.int64] = pd.factorize(which)[0].astype(np.int64)
+    return numbers
 
 
 def compare_granularity(

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from blake3 import blake3
 
+from visioncache.events import STAGE_TAGS
 from visioncache.study.trace.traces import COLUMNS, TraceLike, load_trace
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def anonymise(source: TraceLike, *, secret: bytes | None = None, digits: int | N
         "time": trace["time"] - trace["time"].min(),
     }
     if digits is not None:
-        for name in ("nbytes", "tokens", "seconds"):
+        for name in ("nbytes", "tokens", "seconds", *STAGE_TAGS):
             numbers[name] = _rounded(pd.to_numeric(trace[name]).to_numpy(np.float64), digits)
     return trace.assign(**numbers)
 

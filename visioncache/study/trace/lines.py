@@ -6,7 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from visioncache.events import KEYLESS, LOOKUPS, TRACE_VERSION
+from visioncache.events import KEYLESS, LOOKUPS, STAGE_TAGS, TRACE_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,14 +70,16 @@ def _is_count(value: Any) -> bool:
 
 
 _NAME = (lambda value: isinstance(value, (str, int, type(None)))), "text, a whole number or null"
+_SOME = (lambda value: value is None or _is_number(value)), "a number from 0, or null"
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "bytes": ((lambda value: _is_count(value) and value <= MOST_BYTES), "a whole number from 0 to 2**50"),
     "seconds": (_is_number, "a number from 0"),
     "time": ((lambda value: _is_number(value, -math.inf) and value > -math.inf), "a number"),
-    "tokens": ((lambda value: value is None or _is_number(value)), "a number from 0, or null"),
+    "tokens": _SOME,
     "session": _NAME,
     "turn": _NAME,
     "request": _NAME,
+    **dict.fromkeys(STAGE_TAGS, _SOME),
     "seq": ((lambda value: value is None or _is_count(value)), "a whole number from 0, or null"),
 }
 """Fields of a line: a test of the value, and the words for it."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from visioncache.events import LOOKUPS
+from visioncache.events import LOOKUPS, STAGE_TAGS
 from visioncache.study.trace.lines import MOST_BYTES
 from visioncache.study.trace.traces import COLUMNS, TraceError, TraceLike, load_trace
 
@@ -53,6 +53,10 @@ def requests(source: TraceLike) -> pd.DataFrame:
     found = known[asked][sized].reset_index(drop=True)
     found["nbytes"], found["tokens"] = nbytes[sized].astype(np.int64), tokens[sized]
     found["seconds"] = _own_seconds(image, seconds, stored, tells)[asked][sized]
+    for stage in STAGE_TAGS:
+        if known[stage].notna().any():
+            spent = _own_seconds(image, _numbers(known, stage), stored, tells)
+            found[stage] = spent[asked][sized]
     found["image"] = pd.factorize(image[asked][sized])[0]
     times = pd.to_numeric(found["time"], errors="coerce")
     found.attrs = {"unsized": int((~sized).sum()), "backwards": int(times.diff().lt(0).sum())}

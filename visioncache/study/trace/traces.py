@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import pandas as pd
 
-from visioncache.events import TRACE_VERSION, EventLog
+from visioncache.events import STAGE_TAGS, TRACE_VERSION, EventLog
 from visioncache.study.trace.lines import check, in_order, parse
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ COLUMNS = (
     "outcome",
     "seq",
     "request",
+    *STAGE_TAGS,
 )
 """Of a trace as a DataFrame; `nbytes` is the line's `bytes`."""
 
@@ -119,7 +120,7 @@ def save_trace(trace: pd.DataFrame, path: str | os.PathLike[str]) -> int:
     return len(lines)
 
 
-_OPTIONAL = ("seq", "request")
+_OPTIONAL = ("seq", "request", *STAGE_TAGS)
 """Fields that a line does without where nothing is known."""
 
 

@@ -340,6 +340,7 @@ def _trace(asked: Iterable[Request], images: ImageModel | None, rng: np.random.G
             "nbytes": model.nbytes(tokens),
             "tokens": tokens,
             "seconds": model.seconds(tokens),
+            **model.stages(tokens),
             "outcome": None,
         }
     )
