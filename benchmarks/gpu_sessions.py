@@ -24,12 +24,12 @@ from attention import repeatable_attention
 from PIL import Image
 from shapes import SHAPES, build, described
 
-from visioncache.study.arms import ARMS
-from visioncache.study.benchmark import bench
+from visioncache.study.benchmark.arms import ARMS
+from visioncache.study.benchmark.machine import describe_machine
+from visioncache.study.benchmark.result import BenchResult, load_result
+from visioncache.study.benchmark.run import bench
+from visioncache.study.benchmark.sessions import Session, load_session
 from visioncache.study.data import data_path
-from visioncache.study.machine import describe_machine
-from visioncache.study.result import BenchResult, load_result
-from visioncache.study.sessions import Session, load_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +64,7 @@ def main() -> None:
     machine = describe_machine()
     dtype = mx.float32 if machine["device"] == "cpu" else mx.bfloat16
     if options.checkpoint:
-        from visioncache.study.demo import load_model
+        from visioncache.study.benchmark.demo import load_model
 
         loaded, name = load_model(options.checkpoint), options.checkpoint
     else:

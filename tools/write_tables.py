@@ -6,10 +6,12 @@ A page names a table by `<!-- NAME -->` and `<!-- /NAME -->`. The figures come f
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from visioncache.study.published import published_bits, published_first_looks, published_results
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+from published import published_bits, published_first_looks, published_results
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

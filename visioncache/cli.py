@@ -15,7 +15,7 @@ from visioncache.sizes import count
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from visioncache.study.result import BenchResult
+    from visioncache.study.benchmark.result import BenchResult
 
 ARMS = "none,mlx-vlm,visioncache,bound"
 
@@ -74,7 +74,7 @@ def _bench(parser: argparse.ArgumentParser) -> None:
 
 
 def _simulate(parser: argparse.ArgumentParser) -> None:
-    from visioncache.study.simulate_command import add_arguments, run_simulate
+    from visioncache.study.sim.command import add_arguments, run_simulate
 
     add_arguments(parser)
     parser.set_defaults(run=run_simulate)
@@ -118,7 +118,7 @@ def run_bench(options: argparse.Namespace) -> int:
 
 def run_inspect(options: argparse.Namespace) -> int:
     """What a result file says."""
-    from visioncache.study.result import load_result
+    from visioncache.study.benchmark.result import load_result
 
     _show(load_result(options.result))
     return 0
@@ -136,13 +136,13 @@ def _measure(
     options: argparse.Namespace, names: Sequence[str], arms: Sequence[str], trials: int, out: Path
 ) -> BenchResult:
     # Sessions and arms first: a slip there should not cost the loading of a model.
-    from visioncache.study.sessions import load_session
+    from visioncache.study.benchmark.sessions import load_session
 
     sessions = [load_session(name) for name in names]
     from tqdm import tqdm
 
-    from visioncache.study.benchmark import bench, check_request
-    from visioncache.study.demo import load_model
+    from visioncache.study.benchmark.demo import load_model
+    from visioncache.study.benchmark.run import bench, check_request
 
     check_request(arms, trials, options.max_tokens)
     _check_writable(out)

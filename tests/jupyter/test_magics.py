@@ -14,7 +14,7 @@ from scenes import features, filled
 
 from visioncache import CacheInfo, VisionFeatureCache
 from visioncache.jupyter.celldelta import CellDelta
-from visioncache.study.sizing import recommend
+from visioncache.study.sim.sizing import recommend
 from visioncache.vlm import attach
 
 if TYPE_CHECKING:

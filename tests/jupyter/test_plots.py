@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
+from published import plot_results, published_results
 from scenes import Clock, features, filled
 
 from visioncache import VisionFeatureCache
 from visioncache.jupyter import plots
 from visioncache.study import miss_ratio_curve, plot_miss_ratio, workload
-from visioncache.study.published import plot_results, published_results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,7 @@ from scenes import Clock, features, filled
 
 from visioncache import Delta, VisionFeatureCache
 from visioncache.jupyter import table
-from visioncache.study.result import BenchResult
+from visioncache.study.benchmark.result import BenchResult
 from visioncache.vlm.chat import Turn
 
 EVIL = "<img src=x onerror=alert(1)>\"'&"

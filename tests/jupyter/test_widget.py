@@ -19,7 +19,7 @@ from scenes import features, filled
 from visioncache import VisionFeatureCache
 from visioncache.jupyter import CacheView
 from visioncache.jupyter.snapshot import WINDOW, History, Names, snapshot, window
-from visioncache.study.sizing import recommend
+from visioncache.study.sim.sizing import recommend
 
 if TYPE_CHECKING:
     from visioncache.keys import Key

@@ -91,26 +91,6 @@ def asked(tiny: zoo.Tiny, cache: VisionFeatureCache, *images: Any) -> tuple[int,
     return delta.hits, delta.misses
 
 
-def film_and_picture(tiny: zoo.Tiny, *, renamed: str = "pixel_values_videos") -> tuple[Any, Any]:
-    """A film of one still, and the same behind a picture, as mlx-vlm's models take them."""
-    config = getattr(tiny.model.config, "thinker_config", tiny.model.config)
-    of_picture, of_film = (prepared(tiny, [picture]) for picture in zoo.photos()[:2])
-    ids = of_film["input_ids"]
-    film = {
-        **of_film,
-        "input_ids": mx.where(ids == config.image_token_id, config.video_token_id, ids),
-        renamed: of_film.pop("pixel_values"),
-        "video_grid_thw": of_film.pop("image_grid_thw"),
-    }
-    film.pop("pixel_values", None)
-    film.pop("image_grid_thw", None)
-    joined = {
-        name: mx.concatenate([of_picture[name], film[name]], axis=1)
-        for name in film.keys() & {"input_ids", "attention_mask", "mm_token_type_ids"}
-    }
-    return film, {**of_picture, **film, **joined}
-
-
 def but_for_pixels(inputs: Any, attachment: Attached) -> dict[str, Any]:
     """Return the inputs that an attached processor hands on as they would be without a cache, and shapes of others."""
     family = attachment.family

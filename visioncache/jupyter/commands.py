@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from visioncache.jupyter.session import Session
     from visioncache.jupyter.widget import CacheView
     from visioncache.records import CacheInfo
-    from visioncache.study.result import BenchResult
-    from visioncache.study.sizing import Recommendation
+    from visioncache.study.benchmark.result import BenchResult
+    from visioncache.study.sim.sizing import Recommendation
     from visioncache.vlm.attach import Attached
 
 Command = Any
@@ -215,7 +215,7 @@ def plot(session: Session, args: Namespace) -> Axes:
 )
 def bench(session: Session, args: Namespace) -> BenchResult:
     """Run a session without a cache, with mlx-vlm's, with this one, and with nothing left to save."""
-    from visioncache.study.benchmark import bench as run_bench
+    from visioncache.study.benchmark.run import bench as run_bench
 
     if args.model is not None:
         processor = None if args.processor is None else session.variable(args.processor)
@@ -237,7 +237,7 @@ def trace(session: Session, args: Namespace) -> int:
 @command(argument("--target", metavar="SHARE", type=float, default=0.9, help="the hit ratio to reach; 0.9"))
 def recommend(session: Session, args: Namespace) -> Recommendation:
     """The smallest --max-bytes with which this cache's own past would have hit that often."""
-    from visioncache.study.sizing import recommend as recommend_size
+    from visioncache.study.sim.sizing import recommend as recommend_size
 
     return recommend_size(_log(session), args.target)
 

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from visioncache.events import LOOKUPS
+from visioncache.study.benchmark.result import run_columns
 from visioncache.study.drawing import (
     ARMS,
     BLUE,
@@ -23,9 +24,8 @@ from visioncache.study.drawing import (
     axes_or_new,
     bytes_axis,
 )
-from visioncache.study.mrc import lru_distances
-from visioncache.study.optimum import reusable
-from visioncache.study.result import run_columns
+from visioncache.study.sim.distances import lru_distances
+from visioncache.study.sim.optimum import reusable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, MutableMapping
 
     from visioncache.keys import Key
-    from visioncache.study.result import BenchResult
+    from visioncache.study.benchmark.result import BenchResult
     from visioncache.vlm.attach import Attached
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from visioncache.cache import VisionFeatureCache
     from visioncache.records import CacheInfo, Counters, Delta, Entry
-    from visioncache.study.result import BenchResult
+    from visioncache.study.benchmark.result import BenchResult
     from visioncache.vlm.chat import Turn
 
 ROWS = 20

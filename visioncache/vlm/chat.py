@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import mlx_vlm
 from mlx_vlm.prompt_utils import apply_chat_template
 
+from visioncache.events import new_request
 from visioncache.sizes import count, format_size
 from visioncache.vlm.attach import attach, attachment_of
 from visioncache.vlm.request.image import hold, key_of
@@ -222,7 +223,8 @@ class Chat:
         """Where the cache's events are marked as this turn's, unless somebody marked them otherwise."""
         if self.cache is None:
             return nullcontext()
-        return self.cache.tag(**{"session": self.session, "turn": len(self.turns) + 1, **self.cache.tags})
+        tags = {"session": self.session, "turn": len(self.turns) + 1, "request": new_request()}
+        return self.cache.tag(**{**tags, **self.cache.tags})
 
     def _stages(self) -> Stages | None:
         """Who counts what a turn takes: nobody, in a chat whose model is attached to nothing."""

@@ -221,13 +221,13 @@ class ProcessorSide:
         self, item: Item, process: Callable[[Any], dict[str, Any]], group: Any, scope: str
     ) -> dict[str, Any]:
         """Make the inputs of an item that is not known, and what is stored beside its features."""
-        before = self._attached.stages.totals()
+        before = self._attached.stages.spent_here()
         outputs = process(group)
         sources = _sources(group)
         if sources:
             # A file may have changed since it was identified: what was decoded counts.
             item.key, _ = _identity(group, scope)
-        item.seconds = sum(self._attached.stages.totals().since(before).seconds.values())
+        item.seconds = self._attached.stages.spent_here() - before
         item.meta = describe(outputs, self._layout.pixels)
         item.meta["sizes"] = [list(source.size) for source in sources]
         item.inputs = {n: _to_mlx(v) for n, v in outputs.items() if n in self._layout.names}
