@@ -1,4 +1,4 @@
-"""The command line: `visioncache demo | bench | simulate | families | inspect`."""
+"""The command line: `visioncache demo | bench | simulate | families | inspect | verify`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ COMMANDS = {
     "simulate": "replay a trace under policies and capacities",
     "families": "which mlx-vlm families are supported, and how",
     "inspect": "show a result file of `bench`",
+    "verify": "show that the cache changes nothing with a model on this machine",
 }
 """Summaries of the commands; each is a module here with `add_arguments(parser)` and `run(options) -> int`."""
 
