@@ -23,8 +23,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "visioncache" / "vlm" / "families" / "proven.json"
 PAGE = ROOT / "docs" / "develop" / "versions.md"
-VERSIONS = [f"0.7.{patch}" for patch in (0, 1, 2, 3, 4, 5, 6, 8, 9, 10)]
-"""All of 0.7 that were released."""
+VERSIONS = [f"0.7.{patch}" for patch in (10, 9, 8, 6, 5, 4, 3, 2, 1, 0)]
+"""All of 0.7 that were released, the newest first."""
 TESTS = ROOT / "tests" / "vlm"
 
 
@@ -43,8 +43,8 @@ def main() -> int:
         folder = options.folder or Path(temporary)
         for one in ["newest"] if options.newest else options.versions or VERSIONS:
             results += probed(folder / one, one)
-    if not options.newest:
-        write(results)
+            if not options.newest:
+                write(results)
     return int(any(row["ending"] in ("WRONG", "refused") for row in results))
 
 

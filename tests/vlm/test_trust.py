@@ -17,9 +17,9 @@ from visioncache import VisionFeatureCache
 from visioncache.vlm import FAMILIES, attach
 from visioncache.vlm.families import proven, trust
 from visioncache.vlm.families.table import KIN
-from visioncache.vlm.fingerprint import version
 from visioncache.vlm.patching import mlx_vlm as hooks
 from visioncache.vlm.patching.missing import MissingNameError
+from visioncache.vlm.scope.code import version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,9 +116,10 @@ def test_what_was_compared_is_remembered_in_the_stores_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny = zoo.build("llava")
+    calls = calls_of(monkeypatch, tiny)
 
     def asked(weights: float = 1.0) -> int:
-        calls = calls_of(monkeypatch, tiny)
+        calls.clear()
         projector = tiny.model.multi_modal_projector
         projector.linear_1.weight = projector.linear_1.weight * weights
         with (

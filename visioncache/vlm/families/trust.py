@@ -20,8 +20,8 @@ from mlx.utils import tree_flatten, tree_map
 
 import visioncache
 from visioncache.vlm.families.proven import is_proven, source_digest, versions_with
-from visioncache.vlm.fingerprint import version
 from visioncache.vlm.request.tickets import stand_in
+from visioncache.vlm.scope.code import version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

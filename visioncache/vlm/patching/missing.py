@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from visioncache.vlm.families.proven import versions_with
-from visioncache.vlm.fingerprint import version
+from visioncache.vlm.scope.code import version
 
 
 class MissingNameError(RuntimeError):
