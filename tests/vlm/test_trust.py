@@ -133,7 +133,7 @@ def test_what_was_compared_is_remembered_in_the_stores_folder(
     assert asked() == 0  # neither encoded nor compared
     assert asked(weights=1.5) == 2  # another model
     (tmp_path / trust.FILE).write_text("{ torn")
-    assert asked() == 2
+    assert asked() == 1  # its features are known, and compared again
     assert json.loads((tmp_path / trust.FILE).read_text())
 
 
@@ -164,11 +164,12 @@ def test_an_error_of_the_model_itself_stays_its_own(monkeypatch: pytest.MonkeyPa
     def fail(*_: Any, **__: Any) -> Any:
         raise ZeroDivisionError("in the tower")
 
-    with attach(tiny.model, tiny.processor, VisionFeatureCache()):
-        inputs = prepared(tiny, [A])
-        monkeypatch.setattr(type(tiny.model.vision_tower), "__call__", fail)
-        with pytest.raises(ZeroDivisionError):
-            embedded(tiny, inputs)
+    monkeypatch.setattr(type(tiny.model.vision_tower), "__call__", fail)
+    with (
+        attach(tiny.model, tiny.processor, VisionFeatureCache()),
+        pytest.raises(ZeroDivisionError),
+    ):
+        embedded(tiny, prepared(tiny, [A]))
 
 
 @pytest.mark.usefixtures("unproven")
@@ -197,7 +198,7 @@ def test_a_missing_part_is_one_line() -> None:
 def test_a_missing_function_is_one_line_and_leaves_nothing_attached(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = zoo.build("llava")
     classes = type(tiny.model), type(tiny.processor)
-    monkeypatch.delattr("mlx_vlm.generate.dispatch.generate_step")
+    monkeypatch.delattr(hooks.dispatch, "generate_step")
     with pytest.raises(MissingNameError, match="has no `generate_step` in mlx_vlm.generate.dispatch"):
         attach(tiny.model, tiny.processor, VisionFeatureCache())
     assert (type(tiny.model), type(tiny.processor)) == classes

@@ -277,6 +277,10 @@ class ModelSide:
         kind = kind_of(*(sum(item.images for item in items.get(anchor, ())) for anchor in self._anchors()))
         if trust.knows(kind):
             return {}
+        if as_passed.get("cache") is not None:  # each run would add to it
+            raise trust.refusal(
+                f"{kind} can't be compared while keys and values are given; ask without first"
+            )
         whole = as_passed
         for request in requests.values():
             real = request.owner.real(request, whole=True)
