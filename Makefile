@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo lab test check clean
+.PHONY: install demo lab test drift check clean
 
 install: $(STAMP)
 
@@ -22,6 +22,10 @@ lab: $(STAMP)
 test: $(STAMP)
 	@$(BIN)/python tools/system_packages.py
 	$(BIN)/python -m pytest
+
+drift: $(STAMP)  ## simulated next versions of mlx-vlm, then the newest mlx-vlm and mlx, pinned or not
+	VISIONCACHE_DRIFT=1 $(BIN)/python -m pytest tests/vlm/test_drift.py
+	$(BIN)/python tools/prove_versions.py --newest
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -25,6 +25,7 @@ TABLE = ROOT / "visioncache" / "vlm" / "families" / "proven.json"
 PAGE = ROOT / "docs" / "develop" / "versions.md"
 VERSIONS = [f"0.7.{patch}" for patch in (10, 9, 8, 6, 5, 4, 3, 2, 1, 0)]
 """All of 0.7 that were released, the newest first."""
+BACKEND = "mlx-metal" if sys.platform == "darwin" else "mlx-cpu"
 TESTS = ROOT / "tests" / "vlm"
 
 
@@ -51,7 +52,7 @@ def main() -> int:
 def probed(folder: Path, which: str) -> list[dict[str, Any]]:
     """Probe every family with a version of mlx-vlm, installed in a folder of its own."""
     if not folder.exists():
-        new = ["--upgrade", "mlx-vlm", "mlx", "mlx-cpu"] if which == "newest" else [f"mlx-vlm=={which}"]
+        new = ["--upgrade", "mlx-vlm", "mlx", BACKEND] if which == "newest" else [f"mlx-vlm=={which}"]
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
         subprocess.run([*command, *new], check=True)  # noqa: S603
     path = os.pathsep.join(map(str, (folder, ROOT, TESTS)))

@@ -226,7 +226,7 @@ class Attached:
         state = f"attached to {self.cache!r}" if self.is_attached else "detached"
         if self.is_attached and self.trains():
             state += ", unused: the model is in training mode, which model.eval() ends"
-        return f"Attached({self.family.name}, {state})"
+        return f"Attached({self.family.name}, {state}, speedups: {', '.join(self.speedups.on) or 'none'})"
 
 
 class Thumbnails:
