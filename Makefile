@@ -29,6 +29,10 @@ test: $(STAMP)
 test-library: $(STAMP)  ## what needs neither browser nor server
 	$(BIN)/python -m pytest tests/core tests/vlm tests/study
 
+drift: $(STAMP)  ## simulated next versions of mlx-vlm, then the newest mlx-vlm and mlx, pinned or not
+	VISIONCACHE_DRIFT=1 $(BIN)/python -m pytest tests/vlm/test_drift.py
+	$(BIN)/python tools/prove_versions.py --newest
+
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ A command is called with the session and its parsed arguments, and returns what 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic_arguments import argument, magic_arguments
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from visioncache.study.benchmark.result import BenchResult
     from visioncache.study.sim.sizing import Recommendation
     from visioncache.vlm.attach import Attached
+    from visioncache.vlm.verify import Verification
 
 Command = Any
 """A function of `(session, arguments)` that carries its `parser`, and `variables`: which of its
@@ -228,6 +230,20 @@ def bench(session: Session, args: Namespace) -> BenchResult:
     return session.result
 
 
+@command(
+    argument("images", metavar="IMAGE", nargs="*", help="a file or a variable; by default shipped pictures"),
+    argument("--max-tokens", metavar="N", type=int, default=16, help="the longest answer; 16"),
+    variables=["images"],
+)
+def verify(session: Session, args: Namespace) -> Verification:
+    """See that the cache changes nothing: what a model is given and answers without, on a miss, on a hit."""
+    attached = next(iter(session.attachments(session.cache())), None)
+    if attached is None:
+        raise UsageError("verify what? attach a model first: `%vcache attach MODEL PROCESSOR`")
+    images = [_image(session, name) for name in args.images]
+    return attached.verify(images or None, max_tokens=args.max_tokens)
+
+
 @command(argument("path", metavar="PATH", help="where to write it"))
 def trace(session: Session, args: Namespace) -> int:
     """Write the events as JSON, one a line; returns how many."""
@@ -267,6 +283,11 @@ def _each(session: Session, args: Namespace, verb: str) -> pd.DataFrame:
         getattr(cache, verb)(key)
         found.append(cache.entry(key) or before)
     return entries_frame(cache, [entry for entry in found if entry is not None])
+
+
+def _image(session: Session, name: str) -> Any:
+    """A URL, a file, or what a variable holds."""
+    return name if "://" in name or Path(name).is_file() else session.variable(name)
 
 
 def _bound(text: str, kind: Callable[[str], Any]) -> Any:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from visioncache.cache import VisionFeatureCache
 from visioncache.vlm.families.recognise import family_of
+from visioncache.vlm.families.trust import Trust
 from visioncache.vlm.fingerprint import Fingerprint, versions
 from visioncache.vlm.patching import mlx_vlm as hooks
 from visioncache.vlm.patching.instances import is_patched
@@ -25,10 +26,12 @@ from visioncache.vlm.timing import Stages
 from visioncache.vlm.training import TrainingMode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from visioncache.keys import Key
+    from visioncache.vlm.speedups.report import Speedups
+    from visioncache.vlm.verify import Verification
 
 
 def attach(model: Any, processor: Any, cache: VisionFeatureCache, *, trust_urls: bool = False) -> Attached:
@@ -67,9 +70,15 @@ def attach(model: Any, processor: Any, cache: VisionFeatureCache, *, trust_urls:
     for what in (model, processor):
         if what is not None and is_patched(what):
             raise RuntimeError(f"this {type(what).__name__} is attached already; detach() it first")
-    if family.recognised:
-        warnings.warn(family.recognised, stacklevel=2)
-    return Attached(model, processor, cache, family, trust_urls=trust_urls)
+    attached = Attached(model, processor, cache, family, trust_urls=trust_urls)
+    note = family.recognised or attached.trust.note
+    if note:
+        try:
+            warnings.warn(note, stacklevel=2)
+        except Warning:  # made an error by a filter
+            attached.detach()
+            raise
+    return attached
 
 
 def attachment_of(model: Any, cache: VisionFeatureCache) -> Attached | None:
@@ -105,17 +114,19 @@ class Attached:
         self.processor = processor
         self._fingerprint = Fingerprint(model, family.projector, family.vision)
         self._training = TrainingMode(self._fingerprint)
+        self.trust = Trust(model, family, cache, lambda: self.scope, processor)
+        """Which kinds of requests are believed without being compared."""
         self._bypassed = 0
         self.processor_side = None if processor is None else ProcessorSide(self, processor)
         tokenizer = None if processor is None else PlaceholderSide.of(model, processor)
         sides = (ModelSide(self, model), self.processor_side, tokenizer)
-        self._sides: list[Any] = [side for side in sides if side is not None]
+        self.sides: list[Any] = [side for side in sides if side is not None]
         self.attach()
 
     def attach(self) -> None:
         """Attach again what was detached."""
         with ExitStack() as undo:  # what goes wrong half-way leaves nothing attached
-            for side in self._sides:
+            for side in self.sides:
                 side.install(undo)
             undo.callback(hooks.remove, self)
             hooks.add(self)
@@ -123,7 +134,7 @@ class Attached:
 
     def follow(self) -> None:
         """Go on with the parts that took the place of others: a quantised projector, another tokenizer."""
-        for side in self._sides:
+        for side in self.sides:
             side.follow()
 
     @property
@@ -131,6 +142,25 @@ class Attached:
         """What keys hold besides the image: family, weights, versions."""
         settings = [f"/{name}={getattr(self.model.config, name)}" for name in self.family.settings]
         return f"{self.family.name}/{self._fingerprint.digest}/{versions()}{''.join(settings)}"
+
+    @property
+    def speedups(self) -> Speedups:
+        """Stages that are taken over from mlx-vlm, and why the others are not."""
+        from visioncache.vlm.speedups.report import survey
+
+        return survey(self)
+
+    def verify(
+        self,
+        images: Sequence[Any] | None = None,
+        prompts: Sequence[str] | None = None,
+        *,
+        max_tokens: int = 16,
+    ) -> Verification:
+        """See that the cache changes nothing on this machine; see `visioncache.vlm.verify.verify`."""
+        from visioncache.vlm.verify import verify
+
+        return verify(self, images, prompts, max_tokens=max_tokens)
 
     @property
     def is_attached(self) -> bool:
@@ -196,7 +226,7 @@ class Attached:
         state = f"attached to {self.cache!r}" if self.is_attached else "detached"
         if self.is_attached and self.trains():
             state += ", unused: the model is in training mode, which model.eval() ends"
-        return f"Attached({self.family.name}, {state})"
+        return f"Attached({self.family.name}, {state}, speedups: {', '.join(self.speedups.on) or 'none'})"
 
 
 class Thumbnails:

@@ -1,53 +1,7 @@
-"""The machine that numbers come from: chip, system, versions, BLAS."""
+"""Re-export `describe_machine`, which is `visioncache.machine`'s."""
 
 from __future__ import annotations
 
-import os
-import platform
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any
+from visioncache.machine import describe_machine
 
-import mlx.core as mx
-
-import visioncache
-
-
-def describe_machine() -> dict[str, Any]:
-    """Chip, device, system, versions and, on the CPU, the BLAS, as a result file holds them."""
-    device = mx.default_device().type.name
-    info = mx.device_info() if device == "gpu" else {}
-    return {
-        "chip": str(info.get("device_name") or cpu_name()),
-        "device": device,
-        "backend": "Metal" if device == "gpu" and platform.system() == "Darwin" else device.upper(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "python": platform.python_version(),
-        "mlx": version("mlx"),
-        "mlx_vlm": version("mlx-vlm"),
-        "visioncache": visioncache.__version__,
-        "blas": blas() if device == "cpu" else None,
-    }
-
-
-def cpu_name() -> str:
-    """The processor's own name for itself."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def blas() -> str:
-    """Which BLAS MLX calls on the CPU, as far as the process's own libraries tell."""
-    if platform.system() == "Darwin":
-        return "Accelerate"
-    maps = Path("/proc/self/maps")
-    lines = maps.read_text(encoding="utf-8").splitlines() if maps.is_file() else []
-    loaded = {Path(line.split()[-1]) for line in lines if "openblas" in line}
-    # NumPy brings an OpenBLAS of its own, which MLX does not call.
-    system = sorted(path.name for path in loaded if "site-packages" not in path.parts)
-    return f"OpenBLAS ({system[0]})" if system else "reference BLAS of the mlx wheel"
+__all__ = ["describe_machine"]

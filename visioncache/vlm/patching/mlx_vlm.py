@@ -15,6 +15,7 @@ from mlx_vlm.generate import dispatch
 from mlx_vlm.models.base import BaseImageProcessor
 
 from visioncache.sizes import leaves
+from visioncache.vlm.patching.missing import missing
 from visioncache.vlm.request.tickets import is_stand_in
 
 if TYPE_CHECKING:
@@ -33,16 +34,13 @@ def add(attached: Attached) -> None:
     """Let an attachment's processor receive images that are only identified.
 
     Raises:
-        RuntimeError: this mlx-vlm has no such function.
+        MissingNameError: this mlx-vlm has no such function.
     """
     with _lock:
         if not _attached:
             for module, name, _ in _HOOKS:
                 if not callable(getattr(module, name, None)):
-                    raise RuntimeError(  # noqa: TRY004
-                        f"this mlx-vlm has no {module.__name__}.{name}, which visioncache needs; "
-                        "install a version of mlx-vlm that it is proven with (`visioncache families`)"
-                    )
+                    raise missing(name, module.__name__)
             for module, name, ours in _HOOKS:
                 _theirs[name] = getattr(module, name)
                 setattr(module, name, ours)

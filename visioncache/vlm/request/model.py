@@ -18,8 +18,10 @@ import numpy as np
 
 from visioncache.keys import Key
 from visioncache.vlm.families.recognise import confirm
+from visioncache.vlm.families.trust import kind_of, package_of, unreadable
 from visioncache.vlm.patching.functions import taken
 from visioncache.vlm.patching.instances import Patch, around, class_of, resolve, shown
+from visioncache.vlm.patching.missing import missing
 from visioncache.vlm.request.recall import encoded, find
 from visioncache.vlm.request.tickets import Item, is_stand_in
 from visioncache.vlm.request.tracing import is_traced
@@ -65,6 +67,7 @@ class ModelSide:
         self._attached = attached
         self._family: Family = attached.family
         self._model = model
+        self._check_names()
         self._patches = [Patch(lambda: self._embedder, self._overrides)]
         if not self._is_method:
             at_module = Patch(
@@ -74,6 +77,20 @@ class ModelSide:
             self._patches.append(at_module)
         if self._family.embedder:  # nothing to take of the model itself, but it is attached
             self._patches.append(Patch(lambda: model, lambda _: {}))
+
+    def _check_names(self) -> None:
+        """See that the model has each name that the family is known by; MissingNameError if not."""
+        family, embedder = self._family, self._embedder
+        needed = {family.embedder: embedder, family.seam: resolve(self._model, family.seam)}
+        entrances: dict[str, Any] = {n: getattr(class_of(embedder), n, None) for n in family.entrances}
+        where, package = f"this {class_of(self._model).__name__}", package_of(self._model)
+        for name, found in (needed | entrances).items():
+            if not callable(found):
+                raise missing(name, where, package)
+        for name, entrance in entrances.items():
+            kinds = {parameter.kind for parameter in inspect.signature(entrance).parameters.values()}
+            if inspect.Parameter.VAR_POSITIONAL in kinds:  # pixels that are handed on have no name
+                raise missing(f"{name}(..., {family.layout.pixels[0]})", where, package)
 
     @property
     def _embedder(self) -> Any:
@@ -209,15 +226,17 @@ class ModelSide:
         }
         if not any(items.values()):
             return original(**inputs)
-        inputs = self._family.layout.completed(inputs)
         inputs = {name: value for name, value in inputs.items() if name not in _MLX_VLMS_CACHE}
+        as_passed, inputs = inputs, self._family.layout.completed(inputs)
         encode = partial(self._encode, original, inputs)
-        values: list[Any] = []
-        for of_kind in items.values():
-            own = [encoded(self._attached.cache, item, encode) for item in of_kind]
-            if self._family.kept:
-                own = [value["features"] for value in own]
-            values += self._family.values(self._model, own, inputs)
+        ahead = self._compared(original, as_passed, inputs, items, requests)
+        values = self._values(
+            items,
+            inputs,
+            lambda item: encoded(
+                self._attached.cache, item, lambda new: ahead[id(new)] if id(new) in ahead else encode(new)
+            ),
+        )
         features = self._given(original, values, inputs)
         if requests and _holds_nan(features) and not any(map(is_stand_in, leaves_of(values))):
             raise ValueError(
@@ -225,6 +244,59 @@ class ModelSide:
                 "mlx-vlm is laid out differently, so detach() to use it"
             )
         return features
+
+    def _values(
+        self, items: dict[str, list[Item]], inputs: dict[str, Any], value_of: Callable[[Item], Any]
+    ) -> list[Any]:
+        """Return the values that the model is handed of images, and of videos."""
+        values: list[Any] = []
+        for of_kind in items.values():
+            own = [value_of(item) for item in of_kind]
+            if self._family.kept:
+                own = [value["features"] for value in own]
+            values += self._family.values(self._model, own, inputs)
+        return values
+
+    def _compared(
+        self,
+        original: Callable[..., Any],
+        as_passed: dict[str, Any],
+        inputs: dict[str, Any],
+        items: dict[str, list[Item]],
+        requests: dict[str, Request],
+    ) -> dict[int, Any]:
+        """Compare a kind of request that is not known to be exact with the model's own answer.
+
+        Returns:
+            The values that were encoded for it, none of which is stored yet, by the item's `id`.
+
+        Raises:
+            ValueError: they differ.
+        """
+        trust = self._attached.trust
+        kind = kind_of(*(sum(item.images for item in items.get(anchor, ())) for anchor in self._anchors()))
+        if trust.knows(kind):
+            return {}
+        if as_passed.get("cache") is not None:  # each run would add to it
+            raise trust.refusal(
+                f"{kind} can't be compared while keys and values are given; ask without first"
+            )
+        whole = as_passed
+        for request in requests.values():
+            real = request.owner.real(request, whole=True)
+            trust.compare_ids(kind, real.pop("input_ids", None), request.ids)
+            whole = {**whole, **real}
+        plain = original(**whole)
+        kept = self._family.kept
+        read = [name for name in self._anchors() if items.get(name) and name not in kept]
+        told = {**inputs, **{name: unreadable(inputs[name]) for name in read}}
+        with trust.refusing(kind):
+            new = (item for of_kind in items.values() for item in of_kind if item.features is None)
+            ahead = {id(item): self._encode(original, inputs, item) for item in new}
+            values = self._values(items, inputs, lambda item: ahead.get(id(item), item.features))
+            given = self._given(original, values, told)
+        trust.compare(kind, plain, given)
+        return ahead
 
     def _encode(self, original: Callable[..., Any], inputs: dict[str, Any], item: Item) -> Any:
         """Encode one image alone; its value owns its memory."""
