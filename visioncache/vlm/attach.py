@@ -16,6 +16,7 @@ from visioncache.vlm.families.recognise import family_of
 from visioncache.vlm.fingerprint import Fingerprint, versions
 from visioncache.vlm.patching import mlx_vlm as hooks
 from visioncache.vlm.patching.instances import is_patched
+from visioncache.vlm.prefixes import Prefixes
 from visioncache.vlm.request.model import ModelSide, leaves_of
 from visioncache.vlm.request.processor import ProcessorSide
 from visioncache.vlm.request.tickets import Tickets
@@ -29,9 +30,18 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from visioncache.keys import Key
+    from visioncache.vlm.prefixes.boundaries import Pauses
 
 
-def attach(model: Any, processor: Any, cache: VisionFeatureCache, *, trust_urls: bool = False) -> Attached:
+def attach(
+    model: Any,
+    processor: Any,
+    cache: VisionFeatureCache,
+    *,
+    trust_urls: bool = False,
+    prefixes: VisionFeatureCache | Prefixes | float | str | None = None,
+    pauses: Pauses = "content",
+) -> Attached:
     """Let a model look its images up in a cache, image by image, until `detach`.
 
     `mlx_vlm.generate`, `stream_generate` and the model itself are called as before. On a hit
@@ -50,6 +60,10 @@ def attach(model: Any, processor: Any, cache: VisionFeatureCache, *, trust_urls:
             the identity, so that only the vision side is skipped.
         cache: where the features go.
         trust_urls: take a URL for its content, so that a known one is not downloaded again.
+        prefixes: keep keys and values of prompts too, in so many bytes ("4 GiB"), in a cache of their
+            own, or in `cache` itself, as one budget.
+        pauses: where a prompt can be continued: "content", at the ends of images and turns too; "steps",
+            where mlx-vlm pauses by itself, so that answers are to the last bit those without prefixes.
 
     Returns:
         The attachment: a context manager that detaches.
@@ -69,7 +83,8 @@ def attach(model: Any, processor: Any, cache: VisionFeatureCache, *, trust_urls:
             raise RuntimeError(f"this {type(what).__name__} is attached already; detach() it first")
     if family.recognised:
         warnings.warn(family.recognised, stacklevel=2)
-    return Attached(model, processor, cache, family, trust_urls=trust_urls)
+    kept = None if prefixes is None else Prefixes.of(prefixes, model, pauses=pauses)
+    return Attached(model, processor, cache, family, trust_urls=trust_urls, prefixes=kept)
 
 
 def attachment_of(model: Any, cache: VisionFeatureCache) -> Attached | None:
@@ -93,10 +108,13 @@ class Attached:
         family: Any,
         *,
         trust_urls: bool,
+        prefixes: Prefixes | None = None,
     ) -> None:
         self.cache = cache
         self.family = family
         self.trust_urls = trust_urls
+        self.prefixes = prefixes
+        """Keys and values of prompts, where they are kept."""
         self.stages = Stages()
         """Counts and seconds of key, decode, preprocess and tower since it was attached."""
         self.tickets = Tickets()

@@ -132,6 +132,8 @@ class Chat:
         stream = self._generate(messages, shown)  # lazy: the clock starts before any of its work
         stages = self._stages()
         before = stages.totals() if stages else None
+        prefixes = self._attached.prefixes if self._attached is not None else None
+        earlier = prefixes.totals() if prefixes is not None else None
         start = time.perf_counter()
         with self._tagged():
             for last in stream:
@@ -147,6 +149,7 @@ class Chat:
         if last is None:
             raise RuntimeError("the model generated nothing, not even an end of text")
         answer = "".join(pieces)
+        reused = prefixes.totals().since(earlier).reused if prefixes is not None and earlier is not None else 0
         now = self.cache.info() if self.cache is not None else None
         turn = Turn(
             index=len(self.turns) + 1,
@@ -163,7 +166,7 @@ class Chat:
             misses=now.misses - held.misses if now and held else 0,
             store_hits=now.store_hits - held.store_hits if now and held else 0,
             nbytes=now.nbytes if now else 0,
-            reused_tokens=last.cached_tokens,
+            reused_tokens=last.cached_tokens + reused,
         )
         self._messages = [*messages, {"role": "assistant", "content": answer}]
         self._images = shown

@@ -20,11 +20,12 @@ from visioncache.keys import Key
 from visioncache.vlm.families.recognise import confirm
 from visioncache.vlm.patching.functions import taken
 from visioncache.vlm.patching.instances import Patch, around, class_of, resolve, shown
+from visioncache.vlm.prefixes.spelling import Shown
 from visioncache.vlm.request.recall import encoded, find
 from visioncache.vlm.request.tickets import Item, is_stand_in
 from visioncache.vlm.request.tracing import is_traced
 from visioncache.vlm.speedups.scatter import NAME, scatter, slow_scatters
-from visioncache.vlm.trees import owned
+from visioncache.vlm.trees import owned, token_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -215,6 +216,9 @@ class ModelSide:
         values: list[Any] = []
         for of_kind in items.values():
             own = [encoded(self._attached.cache, item, encode) for item in of_kind]
+            if self._attached.prefixes is not None:
+                pairs = zip(of_kind, own, strict=True)
+                self._attached.prefixes.show([Shown(item.key, token_count(value)) for item, value in pairs])
             if self._family.kept:
                 own = [value["features"] for value in own]
             values += self._family.values(self._model, own, inputs)
