@@ -26,11 +26,12 @@ from visioncache.vlm.timing import Stages
 from visioncache.vlm.training import TrainingMode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from visioncache.keys import Key
     from visioncache.vlm.prefixes.boundaries import Pauses
+    from visioncache.vlm.warming import Warmed
 
 
 def attach(
@@ -181,6 +182,27 @@ class Attached:
     def thumbnail(self, key: Key) -> Image.Image | None:
         """A picture of an image, at most 96 pixels wide and high, if it was decoded here."""
         return self.thumbnails.get(key)
+
+    def warm(self, images: Sequence[Any], prompt: str | None = None, *, progress: bool = True) -> Warmed:
+        """Encode images that are not held yet, newest first, so that the first look at each is a hit.
+
+        What the budget has no room for is refused rather than evicting newer ones, unless there is a store,
+        which keeps them too. An unreadable file is reported and skipped; ^C keeps what was done.
+
+        Args:
+            images: paths, URLs, PIL images or arrays.
+            prompt: a question about all of them, in this order, that is prefilled too; only where
+                prefixes are kept.
+            progress: show a bar on stderr.
+
+        Raises:
+            ValueError: the model is attached without its processor.
+        """
+        if self.processor is None:
+            raise ValueError("warm() needs the processor: attach(model, processor, cache)")
+        from visioncache.vlm.warming import warm
+
+        return warm(self, images, prompt, progress=progress)
 
     @contextmanager
     def bypass(self) -> Iterator[None]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from visioncache.cache import VisionFeatureCache
     from visioncache.keys import Key
+    from visioncache.vlm.warming import Warmed
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,8 @@ class Chat:
         self._on_text = on_text
         self._messages: list[dict[str, Any]] = []
         self._images: list[Any] = []
+        self._next: list[Any] = []
+        """Images that were shown, for the next question."""
         self._prompt_cache = PromptCache() if prompt_cache else None
         self._attached = self._owned = None
         if cache is not None:
@@ -116,17 +119,32 @@ class Chat:
                 self._attached = self._owned = attach(model, processor, cache)
         self._given_stages = stages
 
+    def show(self, images: Sequence[Any]) -> Warmed | None:
+        """Show images with the next question, and encode and prefill them now, while it is being typed.
+
+        Returns:
+            What became of each; None in a chat without a cache, where nothing is done ahead.
+        """
+        from visioncache.vlm.warming import prefill, warm
+
+        attached = self._attached
+        if attached is None or not attached.is_attached:
+            self._next += images
+            return None
+        done = warm(attached, images, None, progress=False)
+        self._next += [image for image in images if str(image) not in done.unreadable]
+        if attached.prefixes is not None and not done.interrupted:
+            messages, shown = self._with("", self._next)
+            done.prefilled = prefill(attached, messages, shown)
+        return done
+
     def ask(self, text: str, images: Sequence[Any] = ()) -> Turn:
         """Ask something, showing further images with it; an exception leaves the chat as it was.
 
         Raises:
             ValueError: an image can't be read or decoded.
         """
-        content = [{"type": "image"} for _ in images]
-        question = {"role": "user", "content": [*content, {"type": "text", "text": text}]}
-        # mlx-vlm opens a str, not a Path.
-        new = [str(image) if isinstance(image, Path) else image for image in images]
-        messages, shown = [*self._messages, question], [*self._images, *new]
+        messages, shown = self._with(text, [*self._next, *images])
         held = self.cache.info() if self.cache is not None else None
         pieces, last, tokens, ttft = [], None, [], 0.0
         stream = self._generate(messages, shown)  # lazy: the clock starts before any of its work
@@ -149,7 +167,9 @@ class Chat:
         if last is None:
             raise RuntimeError("the model generated nothing, not even an end of text")
         answer = "".join(pieces)
-        reused = prefixes.totals().since(earlier).reused if prefixes is not None and earlier is not None else 0
+        reused = (
+            prefixes.totals().since(earlier).reused if prefixes is not None and earlier is not None else 0
+        )
         now = self.cache.info() if self.cache is not None else None
         turn = Turn(
             index=len(self.turns) + 1,
@@ -169,9 +189,17 @@ class Chat:
             reused_tokens=last.cached_tokens + reused,
         )
         self._messages = [*messages, {"role": "assistant", "content": answer}]
-        self._images = shown
+        self._images, self._next = shown, []
         self.turns.append(turn)
         return turn
+
+    def _with(self, text: str, images: Sequence[Any]) -> tuple[list[dict[str, Any]], list[Any]]:
+        """Return the conversation's messages and images with a question more."""
+        content = [{"type": "image"} for _ in images]
+        question = {"role": "user", "content": [*content, {"type": "text", "text": text}]}
+        # mlx-vlm opens a str, not a Path.
+        new = [str(image) if isinstance(image, Path) else image for image in images]
+        return [*self._messages, question], [*self._images, *new]
 
     def branch(self) -> Self:
         """Another conversation that starts from where this one is; the two go on independently."""

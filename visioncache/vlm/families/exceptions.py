@@ -15,6 +15,11 @@ NO_PREFIX: dict[str, str] = {
 }
 """By family, what is said when a prompt of it with images is prefilled."""
 
+NO_STEPS: dict[str, str] = {
+    "ernie4_5_moe_vl": "the language model notes something of what it reads, beside its caches",
+}
+"""The same where prefill pauses by mlx-vlm's own steps alone."""
+
 MEDIA = ("pixel_values", "pixel_values_videos", "input_features", "audio_features")
 """Inputs that are pictures, films or sounds."""
 

@@ -96,7 +96,7 @@ def _begin(input_ids: Any, model: Any, pixel_values: Any, *args: Any, **kwargs: 
     if attached is not None:
         attached.follow()
         if attached.prefixes is not None and attached.active:
-            begin = partial(continued, attached, _theirs["generate_step"])
+            begin = partial(continued, attached, attached.prefixes, _theirs["generate_step"])
             return begin(input_ids, model, pixel_values, *args, **kwargs)
     elif any(map(is_stand_in, leaves(pixel_values))):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Keys and values of prompts that were prefilled before: boundaries, spelling, segments, lookup, continuation.
+"""Prefixes: keys and values of prompts that were prefilled before.
 
 In reading order: `boundaries` says where prefill pauses, `spelling` names what lies between two pauses,
 `segments` takes from a model's caches what it added there and puts it back, `lookup` finds and keeps such

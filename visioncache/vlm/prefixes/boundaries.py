@@ -23,7 +23,13 @@ Span = tuple[int, int]
 
 
 def boundaries(
-    ids: Sequence[int], images: Sequence[Span], ends: Collection[int], *, step: int, pauses: Pauses, shortest: int = SHORTEST
+    ids: Sequence[int],
+    images: Sequence[Span],
+    ends: Collection[int],
+    *,
+    step: int,
+    pauses: Pauses,
+    shortest: int = SHORTEST,
 ) -> list[int]:
     """List where prefill pauses in a prompt: token positions, ascending, before the last token.
 

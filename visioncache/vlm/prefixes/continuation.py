@@ -43,6 +43,7 @@ _LATER = ("draft_model", "prompt_cache_checkpoint", "inputs_embeds", "decoder_in
 
 def continued(
     attached: Attached,
+    prefixes: Prefixes,
     original: Callable[..., Any],
     input_ids: Any,
     model: Any,
@@ -51,12 +52,11 @@ def continued(
     **options: Any,
 ) -> Iterator[Any]:
     """Do what `original`, mlx-vlm's `generate_step`, does with an attached model, but for what is known."""
-    assert attached.prefixes is not None
     tokenizer = getattr(attached.processor, "tokenizer", attached.processor)
     told = (getattr(model.config, "eos_token_id", None), getattr(tokenizer, "eos_token_id", None))
     ends = {token for ids in told for token in (ids if isinstance(ids, list) else [ids]) if token is not None}
     prefill = Continuation(
-        attached.prefixes,
+        prefixes,
         model,
         images=attached.family.layout.names,
         ends=ends,
@@ -275,10 +275,22 @@ class Continuation:
         outputs: list[Any] = []
 
         def prefill() -> Any:
+            before = _notes(call)
             outputs.append(call(*args, cache=caches, **inputs))
+            given = {id(value) for value in inputs.values()}  # noted again with every stretch
+            if any(
+                before.get(name) is not note and id(note) not in given for name, note in _notes(call).items()
+            ):
+                raise UnkeptError("the language model notes something of what it reads, beside its caches")
             return caches
 
-        held = self._prefixes.fill(segment, prefill)
+        try:
+            held = self._prefixes.fill(segment, prefill)
+        except UnkeptError as error:
+            if not outputs:  # another thread's
+                outputs.append(call(*args, cache=caches, **inputs))
+            self._give_up(str(error))
+            return outputs[0]
         if held:
             self._held.append(segment)
         if outputs:
@@ -306,6 +318,10 @@ class Continuation:
     def _finish(self) -> None:
         held, self._held, self._coming = self._held, [], []
         self._prefixes.release(held)
+
+
+class UnkeptError(Exception):
+    """What a stretch did to the model is more than what its caches hold."""
 
 
 class _Shown:
@@ -345,6 +361,12 @@ def _placeholders(config: Any, inputs: dict[str, Any]) -> list[int]:
 def _runs_along(value: Any, tokens: int) -> bool:
     """Tell if an input says something of each token."""
     return isinstance(value, mx.array) and value.ndim == 2 and value.shape == (1, tokens)  # noqa: PLR2004
+
+
+def _notes(language_model: Any) -> dict[str, Any]:
+    """List what a module notes for itself, as MLX names it: with an underscore first."""
+    fields = {**vars(language_model), **language_model}
+    return {name: value for name, value in fields.items() if name.startswith("_")}
 
 
 @cache

@@ -96,7 +96,9 @@ class Prefixes:
         self._thread = threading.local()
 
     @classmethod
-    def of(cls, given: VisionFeatureCache | Prefixes | float | str, model: Any, *, pauses: Pauses) -> Prefixes:
+    def of(
+        cls, given: VisionFeatureCache | Prefixes | float | str, model: Any, *, pauses: Pauses
+    ) -> Prefixes:
         """Make what `attach` is given into what keeps prefixes; ValueError for what is no size."""
         if isinstance(given, Prefixes):
             return given

@@ -12,7 +12,6 @@ import mlx.core as mx
 from visioncache.vlm.anatomy import Anatomy
 from visioncache.vlm.fingerprint import version, versions
 
-
 _SMALL = 1 << 16
 """Bytes that are hashed faster than they are worth telling apart."""
 

@@ -197,7 +197,8 @@ def _placed(spec: Any, places: Sequence[list[int]]) -> Any:
 
 def _at(value: Value, place: dict[str, Any]) -> mx.array:
     group, row = place["at"]
-    return value[group][row]
+    array: mx.array = value[group][row]
+    return array
 
 
 def _rows(value: Value, spec: Any) -> Any:
