@@ -14,14 +14,14 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
-from mlx_vlm.generate import common, dispatch
+from mlx_vlm.generate import common
 from mlx_vlm.models.base import LanguageModelOutput
 
-from visioncache.keys import Key
-from visioncache.vlm.families.exceptions import MEDIA, ONLY_EMBEDDED
+from visioncache.vlm.families.exceptions import ONLY_EMBEDDED
 from visioncache.vlm.prefixes.boundaries import boundaries
+from visioncache.vlm.prefixes.reading import Prompt
 from visioncache.vlm.prefixes.segments import described, fits, is_fresh, put, refusal
-from visioncache.vlm.prefixes.spelling import Shown, Spelling
+from visioncache.vlm.prefixes.wrappers import WrappedLanguageModel, WrappedModel, notes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
 
 _WHOLE = 1 << 30
 """More tokens than a prompt has: what pauses prefill then is only what it is told."""
-_PLACEHOLDERS = (
-    "image_token_id", "image_token_index", "video_token_id", "video_token_index",
-    "media_placeholder_token_id", "image_patch_token_id",
-)  # fmt: skip
 _QUANTISED = ("kv_bits", "kv_key_bits", "kv_value_bits", "kv_key_scheme", "kv_value_scheme",
               "kv_group_size", "kv_quant_scheme", "quantized_kv_start")  # fmt: skip
 _LATER = ("draft_model", "prompt_cache_checkpoint", "inputs_embeds", "decoder_input_ids")
@@ -63,6 +59,10 @@ def continued(
         specials={*(getattr(tokenizer, "added_tokens_decoder", None) or {})},
     )
     return prefill.steps(original, input_ids, pixel_values, mask, **options)
+
+
+class UnkeptError(Exception):
+    """What a stretch did to the model is more than what its caches hold."""
 
 
 class Continuation:
@@ -96,6 +96,7 @@ class Continuation:
         self._held: list[Segment] = []
         self._at = self._begin = 0
         self._positions: Any = None
+        self._tokens = 0
         self.refused = ""
 
     def steps(
@@ -109,8 +110,8 @@ class Continuation:
             return
         self._step = options.pop("prefill_step_size", common.DEFAULT_PREFILL_STEP_SIZE)
         self._options = options
-        language_model = _Called(self._model.language_model, self._prefill)
-        model = _Shown(self._model, self._embed, language_model)
+        language_model = WrappedLanguageModel(self._model.language_model, self._prefill)
+        model = WrappedModel(self._model, self._embed, language_model)
         own = {
             "prefill_step_size": _WHOLE,
             "prompt_cache_checkpoint": lambda *_: None,
@@ -158,42 +159,22 @@ class Continuation:
             self.refused = "what it sees of images lies beside the prompt, not in it"
         else:
             pixels = {"pixel_values": pixel_values, **inputs}
-            self._plan(input_ids[0].tolist(), shown, given, pixels, mask)
+            self._plan(Prompt(self._model, input_ids[0].tolist(), shown, given, pixels, mask))
         if self.refused and chunked:
             self._pauses[:] = range(self._step, tokens, self._step)
         self._prefixes.refused = self.refused
         return embedded
 
-    def _plan(
-        self, ids: list[int], shown: list[Shown], given: dict[str, Any], inputs: dict[str, Any], mask: Any
-    ) -> None:
-        language_model = self._model.language_model
-        positions = self._positioned(ids, given, inputs, mask)
-        along = {n: v for n, v in inputs.items() if n not in self._names and _runs_along(v, len(ids))}
-        beside = {**along, "_position_ids": positions, **given}
-        others = {n: v for n, v in inputs.items() if n not in {*self._names, *along} and v is not None}
-        settings = {n: v for n, v in others.items() if isinstance(v, (bool, int, float, str))}
-        unseen = any(inputs.get(name) is not None for name in MEDIA) and not shown
+    def _plan(self, prompt: Prompt) -> None:
         try:
-            spelling = Spelling.of(
-                ids,
-                shown,
-                _placeholders(self._model.config, inputs),
-                {name: value for name, value in beside.items() if value is not None},
-                specials=self._specials,
-                foreign=unseen or others.keys() != settings.keys(),
-            )
+            spelling = prompt.spelled(self._names, self._specials)
         except ValueError as error:
             self.refused = str(error)
             return
-        if mask is not None and not bool(mx.all(mask != 0).item()):
-            spelling.whole.append(Key.from_array(mask).text)
-        spelling.whole.extend(f"{name}={_said(others[name])}" for name in sorted(others))
         if self._prefixes.pauses == "content":
-            self._positions = positions
-        elif positions is not None:
-            # mlx-vlm counts on from the whole prompt's images in all stretches but the first.
-            spelling.later = _said(getattr(language_model, "_rope_deltas", None))
+            self._positions = prompt.positions()
+        else:
+            spelling.later = prompt.noted()
         pauses = boundaries(
             spelling.ids,
             spelling.spans,
@@ -202,7 +183,7 @@ class Continuation:
             pauses=self._prefixes.pauses,
             shortest=self._prefixes.shortest,
         )
-        self._spelling = spelling
+        self._tokens = len(spelling.ids)
         self._coming = self._prefixes.segments(spelling, pauses, self._settings())
         self._known = self._prefixes.find(self._coming)
         self._held = self._known.copy()
@@ -210,21 +191,6 @@ class Continuation:
         if self._known and self._options.get("kv_bits") is None:
             # In one go; where caches are quantised on the way, stretch by stretch, as they were.
             self._pauses[: len(self._known)] = [self._known[-1].end]
-
-    def _positioned(self, ids: list[int], given: dict[str, Any], inputs: dict[str, Any], mask: Any) -> Any:
-        """Find the positions of a whole prompt that the language model works out by itself, or None.
-
-        In a prompt's later stretches it would count on from the images of all, or from those of the first.
-        """
-        language_model = self._model.language_model
-        if "position_ids" in {*given, *inputs} or not hasattr(language_model, "_rope_deltas"):
-            return None
-        positions = getattr(language_model, "_position_ids", None)
-        if positions is None and self._prefixes.pauses == "content":
-            primed = dict(inputs)
-            if dispatch._prime_cached_prefix_rope_state(self._model, mx.array([ids]), mask, primed):  # noqa: SLF001
-                positions = primed.get("position_ids")
-        return positions
 
     def _settings(self) -> str:
         """Say what, of how caches are kept, decides what is in them."""
@@ -240,7 +206,7 @@ class Continuation:
         embeddings = inputs.get("inputs_embeds")
         begin, self._begin = self._begin, self._begin + (0 if embeddings is None else embeddings.shape[1])
         if self._positions is not None and self._begin > begin:
-            axis = self._positions.shape.index(len(self._spelling.ids))
+            axis = self._positions.shape.index(self._tokens)
             inputs["position_ids"] = mx.take(self._positions, mx.arange(begin, self._begin), axis=axis)
         if not self._coming:
             return call(*args, cache=cache, **inputs)
@@ -264,7 +230,7 @@ class Continuation:
         if not all(fits(caches, one.specs) for one in known):
             self._give_up("what is kept is for other caches")
             return call(*args, cache=caches, **inputs)
-        room = len(self._spelling.ids) - known[-1].end if known == self._known else 0
+        room = self._tokens - known[-1].end if known == self._known else 0
         put(caches, [(one.value or [], one.specs) for one in known], room)
         self._prefixes.count(reused=sum(one.tokens for one in known))
         return LanguageModelOutput(logits=None)
@@ -275,11 +241,11 @@ class Continuation:
         outputs: list[Any] = []
 
         def prefill() -> Any:
-            before = _notes(call)
+            before = notes(call)
             outputs.append(call(*args, cache=caches, **inputs))
             given = {id(value) for value in inputs.values()}  # noted again with every stretch
             if any(
-                before.get(name) is not note and id(note) not in given for name, note in _notes(call).items()
+                before.get(name) is not note and id(note) not in given for name, note in notes(call).items()
             ):
                 raise UnkeptError("the language model notes something of what it reads, beside its caches")
             return caches
@@ -320,62 +286,6 @@ class Continuation:
         self._prefixes.release(held)
 
 
-class UnkeptError(Exception):
-    """What a stretch did to the model is more than what its caches hold."""
-
-
-class _Shown:
-    """A model whose embedding is taken, and whose language model is another; all else is its own."""
-
-    def __init__(self, model: Any, embed: Callable[..., Any], language_model: Any) -> None:
-        self._own = model
-        self.get_input_embeddings = embed
-        self.language_model = language_model
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._own, name)
-
-
-class _Called:
-    """A language model whose calls are taken; all else is its own."""
-
-    def __init__(self, language_model: Any, prefill: Callable[..., Any]) -> None:
-        self._own = language_model
-        self._prefill = prefill
-
-    def __call__(self, *args: Any, **inputs: Any) -> Any:
-        return self._prefill(self._own, *args, **inputs)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._own, name)
-
-
-def _placeholders(config: Any, inputs: dict[str, Any]) -> list[int]:
-    """List the tokens that may stand for images, as the configuration or the processor names them."""
-    configs = [config, getattr(config, "thinker_config", None)]
-    named = [getattr(one, name, None) for one in configs for name in _PLACEHOLDERS]
-    named += [inputs.get(name) for name in _PLACEHOLDERS]
-    return list(dict.fromkeys(token for token in named if isinstance(token, int)))
-
-
-def _runs_along(value: Any, tokens: int) -> bool:
-    """Tell if an input says something of each token."""
-    return isinstance(value, mx.array) and value.ndim == 2 and value.shape == (1, tokens)  # noqa: PLR2004
-
-
-def _notes(language_model: Any) -> dict[str, Any]:
-    """List what a module notes for itself, as MLX names it: with an underscore first."""
-    fields = {**vars(language_model), **language_model}
-    return {name: value for name, value in fields.items() if name.startswith("_")}
-
-
 @cache
 def _parameters(function: Callable[..., Any]) -> frozenset[str]:
     return frozenset(inspect.signature(function).parameters)
-
-
-def _said(value: Any) -> str:
-    """Write an input down: arrays by their content."""
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_said, value))}]"
-    return Key.from_array(value).text if hasattr(value, "dtype") else repr(value)
