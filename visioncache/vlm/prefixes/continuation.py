@@ -135,7 +135,7 @@ class Continuation:
         caches = options.get("prompt_cache")
         if caches is not None and not all(map(is_fresh, caches)):
             return "a prompt cache is given that holds something"
-        return refusal(caches or [])
+        return refusal(caches or []) or self._prefixes.refusal
 
     # The prompt is embedded -----------------------------------------------------------------------
 

@@ -110,6 +110,11 @@ class Prefixes:
         """What keys hold besides the prompt: the model, all of it, and where it runs."""
         return self._scope.text
 
+    @property
+    def refusal(self) -> str:
+        """Why nothing of the model may be kept now; empty where it may."""
+        return self._scope.refusal
+
     def totals(self) -> PrefixTotals:
         """What has been counted until now."""
         with self._lock:
