@@ -54,6 +54,8 @@ class Turn:
     """Bytes that the cache holds after the turn."""
     reused_tokens: int = 0
     """Prompt tokens whose keys and values were kept from an earlier turn."""
+    ahead: float = 0.0
+    """Seconds of work on the turn's images before it was asked, in `Chat.show`."""
 
     def __str__(self) -> str:
         facts = [count(self.images, "image"), f"first token after {self.ttft * 1000:.0f} ms"]
@@ -111,6 +113,7 @@ class Chat:
         self._images: list[Any] = []
         self._next: list[Any] = []
         """Images that were shown, for the next question."""
+        self._ahead = 0.0
         self._prompt_cache = PromptCache() if prompt_cache else None
         self._attached = self._owned = None
         if cache is not None:
@@ -131,11 +134,13 @@ class Chat:
         if attached is None or not attached.is_attached:
             self._next += images
             return None
+        start = time.perf_counter()
         done = warm(attached, images, None, progress=False)
         self._next += [image for image in images if str(image) not in done.unreadable]
         if attached.prefixes is not None and not done.interrupted:
             messages, shown = self._with("", self._next)
             done.prefilled = prefill(attached, messages, shown)
+        self._ahead += time.perf_counter() - start
         return done
 
     def ask(self, text: str, images: Sequence[Any] = ()) -> Turn:
@@ -187,9 +192,10 @@ class Chat:
             store_hits=now.store_hits - held.store_hits if now and held else 0,
             nbytes=now.nbytes if now else 0,
             reused_tokens=last.cached_tokens + reused,
+            ahead=self._ahead,
         )
         self._messages = [*messages, {"role": "assistant", "content": answer}]
-        self._images, self._next = shown, []
+        self._images, self._next, self._ahead = shown, [], 0.0
         self.turns.append(turn)
         return turn
 
@@ -236,10 +242,13 @@ class Chat:
 
     def _generate(self, messages: list[dict[str, Any]], images: list[Any]) -> Iterator[Any]:
         prompt = apply_chat_template(self.processor, self.model.config, messages, num_images=len(images))
-        options = dict(self._options)
-        if self._prompt_cache is not None:
-            images = self._identified(images)  # once: what is compared is what the model sees
-            options["prompt_cache_state"] = self._prompt_cache.state_for(images)
+        if self._prompt_cache is None:
+            return self._stream(prompt, images, dict(self._options))
+        return self._from_state(prompt, images, self._prompt_cache)
+
+    def _from_state(self, prompt: str, images: list[Any], state: PromptCache) -> Iterator[Any]:
+        images = self._identified(images)  # once: what is compared is what the model sees
+        options = {**self._options, "prompt_cache_state": state.state_for(images)}
         yield from self._stream(prompt, images, options)
 
     def _identified(self, images: list[Any]) -> list[Any]:
