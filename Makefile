@@ -41,16 +41,10 @@ check: $(STAMP)
 docs: $(STAMP)  ## the site, in out/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-drift:  ## the families on the newest mlx and mlx-vlm, whatever pyproject.toml allows
-	$(PYTHON) -m venv .venv-drift
-	.venv-drift/bin/python -m pip install --quiet -e '.[redis,test]'
-	.venv-drift/bin/python -m pip install --quiet --upgrade mlx mlx-vlm
-	.venv-drift/bin/python -m pytest tests/vlm/families/test_families.py
-
 build: $(STAMP)  ## the wheel and the sdist that a release uploads, in dist
 	rm -rf dist
 	$(BIN)/python -m build
 	$(BIN)/twine check --strict dist/*
 
 clean:
-	rm -rf $(VENV) .venv-drift out dist
+	rm -rf $(VENV) out dist

@@ -22,7 +22,7 @@ from visioncache.sizes import format_size, nbytes
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from visioncache.events import Event, EventLog, Kind
@@ -351,6 +351,16 @@ class VisionFeatureCache:
                 self._lru.unpin(slot)
             return slot is not None
 
+    def refresh(self, sources: Iterable[Any]) -> None:
+        """Make what is held of these the most recently used, the last one most; counted as nothing."""
+        texts = [Key.of(source).text for source in sources]
+        now = self._clock()
+        with self._lock:
+            for text in texts:
+                slot = self._lru.slots.get(text)
+                if slot is not None:
+                    self._lru.touch(slot, now)
+
     def resize(self, max_size: int | None = _KEEP, max_bytes: float | str | None = _KEEP) -> None:
         """Change either bound, evicting what no longer fits.
 
@@ -425,6 +435,11 @@ class VisionFeatureCache:
     @max_bytes.setter
     def max_bytes(self, size: float | str | None) -> None:
         self.resize(max_bytes=size)
+
+    @property
+    def is_stored(self) -> bool:
+        """Tell if there is a second tier, which may outlive this process."""
+        return self._tier is not None
 
     @property
     def nbytes(self) -> int:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import zoo
-from visioncache.study.benchmark.demo import load_model
 
 from visioncache import VisionFeatureCache
+from visioncache.study.benchmark.demo import load_model
 from visioncache.vlm import FAMILIES, attach
 from visioncache.vlm.families.table import KIN
 from visioncache.vlm.speedups import report

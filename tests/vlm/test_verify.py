@@ -11,12 +11,12 @@ import mlx.core as mx
 import pytest
 from mlx.utils import tree_map
 from PIL import Image
-from visioncache.study.benchmark.demo import load_model
 
 from visioncache import VisionFeatureCache
 from visioncache.cli import main
 from visioncache.data import data_path
 from visioncache.stores import DiskStore, decode, encode
+from visioncache.study.benchmark.demo import load_model
 from visioncache.vlm import attach
 from visioncache.vlm.patching.instances import is_patched
 from visioncache.vlm.verify.compare import Difference, Verdict, difference, judge

@@ -96,10 +96,23 @@ class Fingerprint(_Watched):
         model: the model.
         projector: the path of a submodule of its language side that makes features too.
         vision: the path of its vision side, where that is not all but the language side.
+        whole: take the language side too.
+        anatomy: how the model is described.
     """
 
-    def __init__(self, model: Any, projector: str = "", vision: str = "") -> None:
+    def __init__(
+        self,
+        model: Any,
+        projector: str = "",
+        vision: str = "",
+        *,
+        whole: bool = False,
+        anatomy: type[Anatomy] = Anatomy,
+    ) -> None:
         self._model = model
+        self._others = ("config",) if whole else ("config", *LANGUAGE_SIDE)
+        self._is_setting: Callable[..., bool] = _is_any if whole else _is_of_vision
+        self._describe = anatomy
         self._paths = [path for path in (vision, projector) if path]
         self._is_inside = bool(vision)
         self._habits = Habits(frozenset(), frozenset())
@@ -128,7 +141,7 @@ class Fingerprint(_Watched):
     def _roots(self) -> dict[str, Any]:
         """Give what the model holds itself, but for its language side and what lies inside of that."""
         own = {**self._model, **vars(self._model)}
-        roots = {name: own[name] for name in sorted(own) if name not in ("config", *LANGUAGE_SIDE)}
+        roots = {name: own[name] for name in sorted(own) if name not in self._others}
         if not self._is_inside:
             return roots
         return {n: one for n, one in roots.items() if not isinstance(one, (nn.Module, mx.array))}
@@ -150,7 +163,7 @@ class Fingerprint(_Watched):
 
     def _taken(self, before: Anatomy | None) -> Anatomy:
         model = self._model
-        anatomy = Anatomy(before, self._counts, was=at_first)
+        anatomy = self._describe(before, self._counts, was=at_first)
         kind = anatomy.watch.kind(model)
         roots = self._roots()
         inside = dict(zip(self._paths, self._parts(anatomy.watch), strict=True))
@@ -161,9 +174,9 @@ class Fingerprint(_Watched):
         self._itself.look(modules, _ENTRANCES)
 
         def is_root(name: str, value: Any) -> bool:
-            return name not in ("config", *LANGUAGE_SIDE) and self._counts(name, value)
+            return name not in self._others and self._counts(name, value)
 
-        config = anatomy.watch.fields(model.config, _is_of_vision)
+        config = anatomy.watch.fields(model.config, self._is_setting)
         for fields in (vars(model), model):
             anatomy.watch.mapping(fields, is_root)
         anatomy.add("model.__class__", kind)
@@ -173,7 +186,7 @@ class Fingerprint(_Watched):
         for path, value in inside.items():
             anatomy.add(f"model.{path}", value)
         for name in sorted(config):
-            if _is_of_vision(name):
+            if self._is_setting(name):
                 anatomy.add(f"model.config.{name}", config[name])
         # Some cast pixels to what the prompt's embeddings are.
         anatomy.add("embeds", [str(dtype) for dtype in _embedded(model, anatomy)])
@@ -231,6 +244,11 @@ def warn_once(place: str) -> None:
 def _is_of_vision(name: str, _: Any = None) -> bool:
     """Whether a setting of a model's is for more than its language side and its tokenizer."""
     return not (_TOKENS.search(name) or name.startswith(_LANGUAGE))
+
+
+def _is_any(*_: Any) -> bool:
+    """Whether a setting is any."""
+    return True
 
 
 def _is_of_pixels(name: str, _: Any = None) -> bool:

@@ -22,10 +22,18 @@ from visioncache.vlm.patching.instances import around, patched, resolve
 from visioncache.vlm.timing import Stages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+    from visioncache.vlm.chat import Turn
 
 ARMS = ("none", "mlx-vlm", "visioncache", "bound")
 """No cache; mlx-vlm's own; ours; the language model alone, with everything else already in hand."""
+
+PREFIX_ARMS = ("visioncache+prefixes", "visioncache+warm", "floor")
+"""Keys and values of prompts kept too; and images shown before the question comes; the new tokens alone."""
+
+PREFIX_BYTES = "8 GiB"
+"""What the arms that keep prefixes keep them in."""
 
 
 class BoundChat(Chat):
@@ -55,6 +63,38 @@ class BoundChat(Chat):
                 )
 
         return generate()
+
+
+class WarmChat(Chat):
+    """A chat that is shown a question's images before its clock starts; `Turn.ahead` is what that took."""
+
+    def ask(self, text: str, images: Sequence[Any] = ()) -> Turn:
+        self.show(images)
+        return super().ask(text)
+
+
+class FloorChat(Chat):
+    """A chat that has all but the new tokens in hand: inputs and features are made before the clock runs.
+
+    Its TTFT is the floor for any cache of features, and of keys and values of prompts.
+    """
+
+    def _stream(self, prompt: str, images: list[Any], options: dict[str, Any]) -> Iterator[Any]:
+        model = self.model
+        inputs = prepare_inputs(
+            self.processor,
+            images=images or None,
+            prompts=prompt,
+            image_token_index=getattr(model.config, "image_token_index", None),
+            add_special_tokens=should_add_special_tokens(model.config.model_type, self.processor),
+        )
+        ids, mask, pixels = (inputs.pop(n, None) for n in ("input_ids", "attention_mask", "pixel_values"))
+        embedded = model.get_input_embeddings(ids, pixels, mask=mask, **inputs)
+        mx.eval([value for value in embedded.to_dict().values() if value is not None])
+        del embedded
+        mx.clear_cache()
+        options = {**options, **inputs, "input_ids": ids, "pixel_values": pixels, "mask": mask}
+        return iter(mlx_vlm.stream_generate(model, self.processor, prompt, **options))
 
 
 @contextmanager
@@ -107,6 +147,11 @@ def arm_chat(
         cache = VisionFeatureCache(max_size)
         with attach(model, processor, cache):
             yield partial(Chat, model, processor, cache, **options)
+    elif arm in PREFIX_ARMS:
+        cache = VisionFeatureCache(max_size)
+        kind = {"visioncache+warm": WarmChat, "floor": FloorChat}.get(arm, Chat)
+        with attach(model, processor, cache, prefixes=PREFIX_BYTES):
+            yield partial(kind, model, processor, cache, **options)
     elif arm == "bound":
         yield partial(BoundChat, model, processor, stages=Stages(), **options)
     elif arm in {"none", "mlx-vlm"}:
@@ -116,4 +161,4 @@ def arm_chat(
         with observed(model, processor, stages):
             yield partial(Chat, model, processor, stages=stages, **options)
     else:
-        raise ValueError(f"no arm {arm!r}; there are: {', '.join(ARMS)}")
+        raise ValueError(f"no arm {arm!r}; there are: {', '.join((*ARMS, *PREFIX_ARMS))}")

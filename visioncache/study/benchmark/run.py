@@ -13,7 +13,7 @@ import mlx.core as mx
 import pandas as pd
 from tqdm import tqdm
 
-from visioncache.study.benchmark.arms import ARMS, arm_chat
+from visioncache.study.benchmark.arms import ARMS, PREFIX_ARMS, arm_chat
 from visioncache.study.benchmark.machine import describe_machine
 from visioncache.study.benchmark.result import BenchResult
 from visioncache.study.benchmark.sessions import load_session
@@ -49,7 +49,7 @@ def bench(
         model: what `mlx_vlm.load` returned first.
         processor: what it returned second.
         sessions: what to ask: sessions, names of shipped ones or paths.
-        arms: some of `ARMS`; the first is what the others' tokens are compared with.
+        arms: some of `ARMS` and `PREFIX_ARMS`; the first is what the others' tokens are compared with.
         trials: how often each session is run under each arm.
         warm_up: how many turns of each session are run once before under each arm, and thrown away;
             None for all, which a GPU wants that prepares kernels for the shapes it meets.
@@ -108,11 +108,12 @@ def bench(
 
 def check_request(arms: Sequence[str], trials: int, max_tokens: int) -> None:
     """ValueError, in one line, for what can't be measured."""
+    every = (*ARMS, *PREFIX_ARMS)
     if isinstance(arms, str) or not arms:
-        raise ValueError(f"arms={arms!r}: give a list of some of {', '.join(ARMS)}")
+        raise ValueError(f"arms={arms!r}: give a list of some of {', '.join(every)}")
     for number, arm in enumerate(arms):
-        if arm not in ARMS:
-            raise ValueError(f"no arm {arm!r}; there are: {', '.join(ARMS)}")
+        if arm not in every:
+            raise ValueError(f"no arm {arm!r}; there are: {', '.join(every)}")
         if arm in arms[:number]:
             raise ValueError(f"arm {arm!r} is asked for twice")
     for name, number in (("trials", trials), ("max_tokens", max_tokens)):
@@ -149,6 +150,7 @@ def _measured(turn: Turn, tokens: list[int], expect: str | None) -> dict[str, An
         "prompt_tokens": turn.prompt_tokens,
         "reused_tokens": turn.reused_tokens,
         "ttft_s": turn.ttft,
+        "ahead_s": turn.ahead,
         **{f"{stage}_s": seconds for stage, seconds in turn.seconds.items()},
         "hits": turn.hits,
         "misses": turn.misses,

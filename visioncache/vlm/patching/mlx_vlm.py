@@ -8,6 +8,7 @@ not attached would receive what an attached processor prepared for another.
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import mlx_vlm.utils
@@ -16,6 +17,7 @@ from mlx_vlm.models.base import BaseImageProcessor
 
 from visioncache.sizes import leaves
 from visioncache.vlm.patching.missing import missing
+from visioncache.vlm.prefixes.continuation import continued
 from visioncache.vlm.request.tickets import is_stand_in
 
 if TYPE_CHECKING:
@@ -91,6 +93,9 @@ def _begin(input_ids: Any, model: Any, pixel_values: Any, *args: Any, **kwargs: 
     attached = next((attached for attached in _attached if attached.model is model), None)
     if attached is not None:
         attached.follow()
+        if attached.prefixes is not None and attached.active:
+            begin = partial(continued, attached, attached.prefixes, _theirs["generate_step"])
+            return begin(input_ids, model, pixel_values, *args, **kwargs)
     elif any(map(is_stand_in, leaves(pixel_values))):
         raise ValueError(
             "these pixels are stand-ins, prepared by the processor of a model that is attached; "

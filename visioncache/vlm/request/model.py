@@ -22,11 +22,12 @@ from visioncache.vlm.families.trust import kind_of, package_of, unreadable
 from visioncache.vlm.patching.functions import taken
 from visioncache.vlm.patching.instances import Patch, around, class_of, resolve, shown
 from visioncache.vlm.patching.missing import missing
+from visioncache.vlm.prefixes.spelling import Shown
 from visioncache.vlm.request.recall import encoded, find
 from visioncache.vlm.request.tickets import Item, is_stand_in
 from visioncache.vlm.request.tracing import is_traced
 from visioncache.vlm.speedups.scatter import NAME, scatter, slow_scatters
-from visioncache.vlm.trees import owned
+from visioncache.vlm.trees import owned, token_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -237,6 +238,11 @@ class ModelSide:
                 self._attached.cache, item, lambda new: ahead[id(new)] if id(new) in ahead else encode(new)
             ),
         )
+        if self._attached.prefixes is not None:
+            for of_kind in items.values():
+                self._attached.prefixes.show(
+                    [Shown(item.key, token_count(item.features)) for item in of_kind]
+                )
         features = self._given(original, values, inputs)
         if requests and _holds_nan(features) and not any(map(is_stand_in, leaves_of(values))):
             raise ValueError(
