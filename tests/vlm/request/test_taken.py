@@ -12,7 +12,7 @@ import zoo
 from PIL import Image
 
 from visioncache import Key
-from visioncache.vlm.request.image import SourceImage, hold, key_of, take
+from visioncache.vlm.request.image import SourceImage, hold, key_of, open_source, take
 from visioncache.vlm.request.source import thumbnail
 
 A, B, _ = zoo.photos()
@@ -147,3 +147,19 @@ def test_there_is_a_thumbnail_of_every_mode(mode: str) -> None:
     assert small.size == (96, 72)
     if mode in {"I", "F", "I;16"}:
         assert np.ptp(np.asarray(small)) > 200  # dark to light, not white
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "LA"])
+@pytest.mark.parametrize("suffix", ["png", "ico"])
+def test_a_picture_in_its_own_mode_is_another_one_than_its_rgb(mode: str, suffix: str, tmp_path: Any) -> None:
+    A.convert(mode).save(tmp_path / f"a.{suffix}")
+
+    def shown() -> Image.Image:
+        image = Image.open(tmp_path / f"a.{suffix}")
+        image.load()
+        return image
+
+    for give in (lambda: Image.open(tmp_path / f"a.{suffix}"), shown, lambda: shown().copy()):
+        as_it_is, as_rgb = take(give(), transpose=False), open_source(give(), transpose=False)
+        assert as_it_is.key == as_rgb.key
+        assert (as_it_is.variant == as_rgb.variant) == (give().mode == "RGB")
