@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import zoo
 from harness import greedy, prepared, same
-from mlx_vlm.generate import generate_step
+from mlx_vlm.generate import dispatch
 from twins import VARIED, Scene, has_nan, outcome, played, refused, right, shown
 
 from visioncache import VisionFeatureCache
@@ -270,7 +270,7 @@ def test_no_token_of_another_model_is_answered_from_a_stand_in(family: str) -> N
     def tokens(model: Any, inputs: dict[str, Any]) -> Any:
         rest = dict(inputs)
         ids, pixels, mask = (rest.pop(n, None) for n in ("input_ids", "pixel_values", "attention_mask"))
-        steps = generate_step(ids, model, pixels, mask, max_tokens=4, temperature=0.0, **rest)
+        steps = dispatch.generate_step(ids, model, pixels, mask, max_tokens=4, temperature=0.0, **rest)
         return outcome(lambda: [int(token) for token, _ in steps])
 
     with attach(tiny.model, tiny.processor, VisionFeatureCache()):
