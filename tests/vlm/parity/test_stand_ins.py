@@ -270,8 +270,10 @@ def test_no_token_of_another_model_is_answered_from_a_stand_in(family: str) -> N
     def tokens(model: Any, inputs: dict[str, Any]) -> Any:
         rest = dict(inputs)
         ids, pixels, mask = (rest.pop(n, None) for n in ("input_ids", "pixel_values", "attention_mask"))
-        steps = dispatch.generate_step(ids, model, pixels, mask, max_tokens=4, temperature=0.0, **rest)
-        return outcome(lambda: [int(token) for token, _ in steps])
+        step = dispatch.generate_step
+        return outcome(
+            lambda: [int(t) for t, _ in step(ids, model, pixels, mask, max_tokens=4, temperature=0.0, **rest)]
+        )
 
     with attach(tiny.model, tiny.processor, VisionFeatureCache()):
         unknown = prepared(tiny, [A])
