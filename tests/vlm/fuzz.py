@@ -1,6 +1,6 @@
 """Ask a model with a cache and its identical twin without one the same random things, and compare.
 
-    python tests/vlm/fuzz.py --steps 100000            # from seed 0, about four hours on two cores
+    python tests/vlm/fuzz.py --steps 100000            # from seed 0, about an hour
     python tests/vlm/fuzz.py --steps 100000 --seed 512 # goes on where a run stopped
     python tests/vlm/fuzz.py --episode 77              # one episode again, and the fewest steps that show it
 

@@ -49,27 +49,6 @@ def embedded(tiny: zoo.Tiny, inputs: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-def film_and_picture(tiny: zoo.Tiny, *, renamed: str = "pixel_values_videos") -> tuple[Any, Any]:
-    """A film of one still, and the same behind a picture, as mlx-vlm's models take them."""
-    picture, still, _ = zoo.photos()
-    config = getattr(tiny.model.config, "thinker_config", tiny.model.config)
-    of_picture, of_film = prepared(tiny, [picture]), prepared(tiny, [still])
-    ids = of_film["input_ids"]
-    film = {
-        **of_film,
-        "input_ids": mx.where(ids == config.image_token_id, config.video_token_id, ids),
-        renamed: of_film.pop("pixel_values"),
-        "video_grid_thw": of_film.pop("image_grid_thw"),
-    }
-    film.pop("pixel_values", None)
-    film.pop("image_grid_thw", None)
-    joined = {
-        name: mx.concatenate([of_picture[name], film[name]], axis=1)
-        for name in film.keys() & {"input_ids", "attention_mask", "mm_token_type_ids"}
-    }
-    return film, {**of_picture, **film, **joined}
-
-
 def greedy(tiny: zoo.Tiny, images: Sequence[Any], count: int = 4, **options: Any) -> list[int]:
     """The first greedy tokens of an answer about images."""
     answers(tiny)
