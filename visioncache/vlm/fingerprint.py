@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-import threading
-import warnings
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 from mlx import nn
+from PIL import Image
 
 from visioncache.vlm.patching.instances import class_of
 from visioncache.vlm.scope.anatomy import Anatomy
 from visioncache.vlm.scope.code import Habits, version
+from visioncache.vlm.scope.described import Described, warn_once
 from visioncache.vlm.scope.itself import ItsOwn, at_first
+from visioncache.vlm.scope.values import PLAIN
 from visioncache.vlm.scope.watch import Watch
 
 if TYPE_CHECKING:
@@ -40,51 +41,14 @@ _TEXT_AND_SOUND = re.compile(
 )
 """Names of a processor's attributes that are not for pixels."""
 
+_MAKE_PIXELS = ("PIL.Image", "PIL.ImageOps", "transformers.image_transforms", "transformers.image_utils")
+"""Modules that image processors compute with, wherever they lie."""
+
 _MODES = ("_training", "_no_grad", "no_chunked_prefill")
 """Attributes of modules that say how they are run, and decide no feature."""
 
 
-class _Watched:
-    """A digest that is taken anew when anything is another object than before."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._anatomy = self._sure(self._taken(None))
-
-    @property
-    def digest(self) -> str:
-        """128 bits over everything as it is now."""
-        return self._now().digest
-
-    @property
-    def opaque(self) -> str:
-        """The first thing that couldn't be described when the digest was last asked for, or ""."""
-        return next(iter(self._anatomy.opaque), "")
-
-    def changed(self) -> bool:
-        """Whether anything is another object now than when the digest was last asked for."""
-        return self._anatomy.changed()
-
-    def _now(self) -> Anatomy:
-        anatomy = self._anatomy
-        if anatomy.changed():
-            with self._lock:
-                if self._anatomy.changed():
-                    self._anatomy = self._sure(self._taken(self._anatomy))
-                anatomy = self._anatomy
-        return anatomy
-
-    def _sure(self, anatomy: Anatomy) -> Anatomy:
-        for place in anatomy.opaque:
-            warn_once(place)
-        anatomy.changed()  # which makes it ready to be asked
-        return anatomy
-
-    def _taken(self, before: Anatomy | None) -> Anatomy:
-        raise NotImplementedError
-
-
-class Fingerprint(_Watched):
+class Fingerprint(Described):
     """The identity of a model's vision side: its code, its settings and every one of its weights.
 
     It is taken anew when anything there is another object than before: `model.update(...)`,
@@ -193,7 +157,7 @@ class Fingerprint(_Watched):
         return anatomy
 
 
-class Settings(_Watched):
+class Settings(Described):
     """The identity of what makes pixels: a processor and its image processor, with their code and settings.
 
     Args:
@@ -212,6 +176,9 @@ class Settings(_Watched):
         anatomy = Anatomy(before, reads=(name for name in habits.reads if _is_of_pixels(name)))
         anatomy.watch.told(lambda: self._find() is maker)
         anatomy.add("image processor", maker)
+        anatomy.add("PIL.Image.Image", Image.Image)
+        for name in _MAKE_PIXELS:
+            anatomy.strangers(name)
         if not anatomy.has(self._processor) and hasattr(self._processor, "__dict__"):
             anatomy.add("processor.__class__", anatomy.watch.kind(self._processor))
             own = anatomy.watch.fields(self._processor, _is_of_pixels)
@@ -223,6 +190,24 @@ class Settings(_Watched):
 
 def settings_digest(*settings: Any) -> str:
     """64 bits over a call's arguments, or whatever else decides how pixels are made."""
+    if all(map(_is_plain, settings)):
+        return _plain_digest(repr(settings))
+    return _digest(settings)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether `repr` says all that there is to a call's arguments, as it mostly does."""
+    if type(value) is dict:
+        return all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
+    return all(map(_is_plain, value)) if type(value) in (tuple, list) else type(value) in PLAIN
+
+
+@lru_cache(maxsize=1024)
+def _plain_digest(settings: str) -> str:
+    return _digest(settings)
+
+
+def _digest(settings: Any) -> str:
     anatomy = Anatomy()
     anatomy.add("settings", settings)
     for place in anatomy.opaque:
@@ -233,12 +218,6 @@ def settings_digest(*settings: Any) -> str:
 def versions() -> str:
     """The versions of what computes features: others may compute others."""
     return ", ".join(f"{name} {version(name)}" for name in _DISTRIBUTIONS)
-
-
-@cache
-def warn_once(place: str) -> None:
-    """Warn that nothing is cached because of something that can't be described."""
-    warnings.warn(f"nothing is cached: {place}; replace it by a value or a function", stacklevel=4)
 
 
 def _is_of_vision(name: str, _: Any = None) -> bool:

@@ -161,7 +161,23 @@ def class_(anatomy: Anatomy, path: str, value: type) -> list[Child]:
         if base not in anatomy.defined:
             anatomy.defined.add(base)
             children += anatomy.named("defines", path, _own(anatomy, base))
+            children += strangers(anatomy, base.__module__) if code.library_of(base) else []
     return children
+
+
+def strangers(anatomy: Anatomy, name: str) -> list[Child]:
+    """Describe the functions in a library's module that somebody put there."""
+    module = sys.modules.get(name)
+    if module is None or module in anatomy.defined:
+        return []
+    anatomy.defined.add(module)
+    found = {}
+    for one, value in [*vars(module).items()]:
+        if isinstance(value, FunctionType):
+            anatomy.watch.name(vars(module), one)
+            if not code.is_installed(value.__code__):
+                found[one] = value
+    return anatomy.named("strangers", name, found)
 
 
 def _own(anatomy: Anatomy, base: type) -> dict[str, Any]:
@@ -172,7 +188,8 @@ def _own(anatomy: Anatomy, base: type) -> dict[str, Any]:
     for name in filter(_is_said, own):
         codes = [anatomy.watch.code(one) for one, _ in code.functions(own[name])]
         foreign = not all(code.is_genuine(one, root) for one in codes)
-        if not library or foreign or (not codes and isinstance(own[name], _SETTINGS)):
+        is_set = not codes and (isinstance(own[name], _SETTINGS) or not code.library_of(type(own[name])))
+        if not library or foreign or is_set:
             said[name] = own[name]
     return said
 
@@ -184,7 +201,7 @@ def _is_said(name: str, _: Any = None) -> bool:
 _IMMUTABLE = 1 << 8
 """CPython's flag of classes that are written in C, whose attributes can't be set."""
 
-_SETTINGS = (bool, int, float, str, list, tuple, dict, type(None), partial)
+_SETTINGS = (bool, int, float, str, list, tuple, dict, type(None), partial, types.MethodType)
 _BUILTIN = (
     *(types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType),
     *(types.MethodWrapperType, types.ClassMethodDescriptorType, types.GetSetDescriptorType),
