@@ -17,8 +17,8 @@ from mlx_vlm.prompt_utils import apply_chat_template
 
 from visioncache import VisionFeatureCache
 from visioncache.sizes import leaves
+from visioncache.study.benchmark.demo import load_model
 from visioncache.study.data import data_path
-from visioncache.study.demo import load_model
 from visioncache.vlm import Chat, attach
 from visioncache.vlm.prefixes import Prefixes
 

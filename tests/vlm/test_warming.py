@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from visioncache import VisionFeatureCache
+from visioncache.study.benchmark.demo import load_model
 from visioncache.study.data import data_path
-from visioncache.study.demo import load_model
 from visioncache.vlm import Chat, attach
 
 if TYPE_CHECKING:
