@@ -18,6 +18,7 @@ from visioncache.study.demo import load_model
 
 from visioncache import VisionFeatureCache
 from visioncache.sizes import leaves
+from visioncache.study.benchmark.demo import load_model
 from visioncache.study.data import data_path
 from visioncache.vlm import Chat, attach
 from visioncache.vlm.prefixes import Prefixes

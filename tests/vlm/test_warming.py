@@ -10,6 +10,7 @@ import pytest
 from visioncache.study.demo import load_model
 
 from visioncache import VisionFeatureCache
+from visioncache.study.benchmark.demo import load_model
 from visioncache.study.data import data_path
 from visioncache.vlm import Chat, attach
 
