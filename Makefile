@@ -20,7 +20,8 @@ lab: $(STAMP)
 	$(BIN)/jupyter lab notebooks
 
 fast: $(STAMP)  ## what a developer runs after every change: no browser, no server, four families
-	$(BIN)/python -m pytest -n 2 -q -m "not slow" tests/core tests/docs tests/packaging tests/vlm tests/jupyter/test_magics.py
+	$(BIN)/python -m pytest -n 2 -q -m "not slow" tests/core tests/docs tests/packaging \
+		tests/vlm/test_attach.py tests/vlm/families/test_families.py tests/vlm/request tests/jupyter/test_magics.py
 
 test: $(STAMP)
 	@$(BIN)/python tools/system_packages.py

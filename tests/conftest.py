@@ -17,20 +17,27 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-FAST_FOLDERS = {"core", "docs", "packaging", "vlm"}
-FAST_FILES = {"test_magics.py"}
-SLOW_FILES = {"test_doors.py", "test_model.py"}
+FAST = (
+    "core/",
+    "docs/",
+    "packaging/",
+    "vlm/test_attach",
+    "vlm/families/test_families",
+    "vlm/request/",
+    "jupyter/test_magics",
+)
+SLOW = ("core/test_model", "vlm/request/test_doors", "vlm/request/test_scope")
+"""`make fast` runs what begins like the first, but not like the second."""
 FAMILIES = {path.stem for path in (Path(__file__).parent / "vlm" / "zoo").glob("*.py")}
 FAST_FAMILIES = {"gemma3", "llava", "qwen2_5_vl", "qwen3_vl"}
-"""`make fast` runs these folders and files, and of tests that are repeated for every family these four."""
+"""Of tests that are repeated for every family, `make fast` runs these."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as slow what `make fast` leaves out: browsers, servers, notebooks, the other families."""
     for item in items:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        name = item.path.name
-        slow = name in SLOW_FILES or (folder not in FAST_FOLDERS and name not in FAST_FILES)
+        name = item.path.relative_to(Path(__file__).parent).as_posix()
+        slow = not name.startswith(FAST) or name.startswith(SLOW)
         family = _family_of(item)
         if slow or (family is not None and family not in FAST_FAMILIES):
             item.add_marker(pytest.mark.slow)

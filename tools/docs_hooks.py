@@ -24,6 +24,15 @@ FROM_ROOT = {
 }
 """Files that people look for at the top of a repository, and their pages."""
 
+COMING = {
+    "develop/speedups.md",
+    "develop/versions.md",
+    "explanation/compared.md",
+    "explanation/libcachesim.md",
+    "explanation/prefixes.md",
+}
+"""Pages that have their place in the navigation, and are shown there once they are written."""
+
 NOTEBOOK = """\
 # Notebook commands
 
@@ -45,6 +54,20 @@ taken with a warning, and compared with its own answer before anything is stored
 the table.
 
 """
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Leave out of the navigation what is not written yet."""
+    missing = {page for page in COMING if not (ROOT / "docs" / page).is_file()}
+    for section in config.nav or []:
+        for name, pages in section.items():
+            if isinstance(pages, list):
+                section[name] = [
+                    page
+                    for page in pages
+                    if not missing & {target for target in page.values() if isinstance(target, str)}
+                ]
+    return config
 
 
 @event_priority(100)  # before mkdocs-jupyter looks for notebooks
