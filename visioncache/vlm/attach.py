@@ -15,7 +15,8 @@ from visioncache.vlm.fingerprint import Fingerprint, versions
 from visioncache.vlm.patching import mlx_vlm as hooks
 from visioncache.vlm.patching.instances import is_patched
 from visioncache.vlm.prefixes import Prefixes
-from visioncache.vlm.request.model import ModelSide, leaves_of
+from visioncache.vlm.request.arrays import leaves_of
+from visioncache.vlm.request.model import ModelSide
 from visioncache.vlm.request.processor import ProcessorSide
 from visioncache.vlm.request.tickets import Tickets
 from visioncache.vlm.request.tracing import is_traced
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 def attach(
     model: Any,
     processor: Any,
-    cache: VisionFeatureCache,
+    cache: VisionFeatureCache | None = None,
     *,
     trust_urls: bool = False,
     prefixes: VisionFeatureCache | Prefixes | float | str | None = None,
@@ -62,7 +63,7 @@ def attach(
             the table but laid out as many in it are is warned about, and checked as it is used.
         processor: its processor; None when the caller prepares `pixel_values`, whose content is then
             the identity, so that only the vision side is skipped.
-        cache: where the features go.
+        cache: where the features go; a new one of 20 entries by default, `attached.cache`.
         trust_urls: take a URL for its content, so that a known one is not downloaded again.
         prefixes: keep keys and values of prompts too, in so many bytes ("4 GiB"), in a cache of their
             own, or in `cache` itself, as one budget.
@@ -79,6 +80,7 @@ def attach(
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"attach(model, processor, cache): a {type(model).__name__} is no model")
+    cache = VisionFeatureCache() if cache is None else cache
     if not isinstance(cache, VisionFeatureCache):
         raise TypeError(f"attach(model, processor, cache): {cache!r} is no VisionFeatureCache")
     family = family_of(model)
