@@ -226,7 +226,7 @@ version = cache(metadata.version)  # which reads a file anew each time
 @cache
 def library(root: str) -> str:
     """Name a library and its version, or "" for code that is described as it is."""
-    if root in sys.stdlib_module_names or root in ("builtins", "nanobind", "visioncache"):
+    if root in sys.stdlib_module_names or root in ("builtins", "visioncache"):
         return root
     if root in (_BY_CODE, "__main__") or not _is_installed(root):
         return ""
