@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import numpy as np
 import pytest
-import zoo
 from mlx_vlm.generate import generate_step
 from mlx_vlm.utils import prepare_inputs
 
@@ -17,6 +16,8 @@ from visioncache.vlm import attach
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import zoo
 
     from visioncache import VisionFeatureCache
     from visioncache.vlm import Attached

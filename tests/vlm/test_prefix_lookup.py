@@ -14,7 +14,6 @@ from harness import prepared, same
 from mlx_vlm.generate import PromptCacheState, dispatch
 from mlx_vlm.models.cache import make_prompt_cache
 from mlx_vlm.prompt_utils import apply_chat_template
-from visioncache.study.demo import load_model
 
 from visioncache import VisionFeatureCache
 from visioncache.sizes import leaves

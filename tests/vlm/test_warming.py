@@ -7,7 +7,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from visioncache.study.demo import load_model
 
 from visioncache import VisionFeatureCache
 from visioncache.study.benchmark.demo import load_model
