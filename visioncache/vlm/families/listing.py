@@ -12,8 +12,7 @@ if TYPE_CHECKING:
 
 
 def family_records() -> list[dict[str, Any]]:
-    """One object a family: family, kin, supported, granularity, entry, skips, side_outputs, exact, reason,
-    no_prefix.
+    """One object a family: its names, what an entry is, what a hit skips, what is proven, and reasons.
 
     Granularity is `image` or `request`; an entry may hold less than an image, a `tile` of it. `reason`
     is why a family is not supported; every family of this mlx-vlm is. `no_prefix` is why no keys and values
