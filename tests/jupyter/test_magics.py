@@ -161,6 +161,7 @@ def test_mistakes_about_a_cache_are_answered_in_one_line(shell: InteractiveShell
     assert "no model is attached" in refused(shell, "%%vcache --no-cache\nx = 1")
     assert "x" not in shell.user_ns
     assert "attach a model first" in refused(shell, "%vcache bench album")
+    assert "attach a model first" in refused(shell, "%vcache verify")
     assert "no latency was measured" in refused(shell, "%vcache plot latency")
 
 
@@ -198,6 +199,7 @@ def test_help_names_every_command(shell: InteractiveShell) -> None:
         "resize",
         "plot",
         "bench",
+        "verify",
         "trace",
         "recommend",
         "reset",
@@ -445,3 +447,19 @@ def test_unloading_leaves_nothing_behind(shell: InteractiveShell, pair: Any) -> 
     run(shell, "%reload_ext visioncache")
     run(shell, "%reload_ext visioncache")
     assert run(shell, "%vcache") is shell.user_ns["cache"]
+
+
+def test_an_attached_model_is_verified(
+    shell: InteractiveShell, demo_pair: tuple[Any, Any], tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    shell.user_ns["model"], shell.user_ns["processor"] = demo_pair
+    shell.user_ns["teal"] = Image.new("RGB", (56, 56), "teal")
+    Image.new("RGB", (84, 56), "red").save(tmp_path / "red.png")
+    run(shell, "%vcache attach model processor")
+    found = run(shell, f"%vcache verify teal {tmp_path / 'red.png'} --max-tokens 1")
+    assert found.status == 0
+    assert "identical: the cache changes nothing" in repr(found)
+    assert "there is no variable 'blue'" in refused(shell, "%vcache verify blue")
+    run(shell, "%vcache detach")

@@ -159,19 +159,20 @@ def test_a_setting_that_the_processor_hides_is_found(
     demo: tuple[Any, Any], pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     kind = type(demo[1].image_processor)
-    original, gain = kind.__call__, tmp_path / "gain"
-    gain.write_text("1.0")
+    original = kind.__call__
 
     def processed(self: Any, images: Any, *args: Any, **kwargs: Any) -> Any:
         outputs = original(self, images, *args, **kwargs)
-        outputs["pixel_values"] = outputs["pixel_values"] * float(gain.read_text())
+        outputs["pixel_values"] = outputs["pixel_values"] * float(gain.read_text())  # no key holds it
         return outputs
 
     monkeypatch.setattr(kind, "__call__", processed)
+    gain = tmp_path / "gain.txt"
+    gain.write_text("1.0")
     with attach(*demo, VisionFeatureCache()) as attached:
         hold(attached, pictures)
         assert verified(attached, pictures).status == 0
-        gain.write_text("3.0")  # which no attribute and no code says
+        gain.write_text("3.0")
         found = verified(attached, pictures)
     assert (found.verdict, found.status) == (Verdict.DIFFERENT, 1)
 
