@@ -1,0 +1,69 @@
+"""The roofline: operations are those that can be counted, and ratios those that follow."""
+
+from __future__ import annotations
+
+import pytest
+
+from visioncache.study.benchmark.demo import load_model
+from visioncache.study.benchmark.roofline import CHIPS, PREDICTED, Asked, Chip, Shape, predict
+
+# Qwen2.5-VL-7B, by its config.json.
+QWEN = Shape(
+    tower_weights=32 * (4 * 1280**2 + 3 * 1280 * 3420),
+    tower_bytes=1.3e9,
+    tower_layers=32,
+    tower_width=1280,
+    patches_per_token=4,
+    language_weights=28 * (2 * 3584**2 + 2 * 3584 * 512 + 3 * 3584 * 18944),
+    language_bytes=13e9,
+    layers=28,
+    width=3584,
+    head=152_064 * 3584,
+    window=64,
+)
+ALBUM = [
+    Asked(
+        1600 * (1 + turn // 2),
+        1600 if turn % 2 == 0 else 40,
+        (1564,) * (1 + turn // 2),
+        (1564,) * (turn % 2 == 0),
+    )
+    for turn in range(8)
+]
+
+
+def test_a_picture_of_1280x960_is_the_work_that_is_said_of_it() -> None:
+    assert QWEN.encode(1564).flops == pytest.approx(8.4e12, rel=0.15)
+    assert QWEN.prefill(1564).flops == pytest.approx(23.8e12, rel=0.15)
+
+
+def test_a_stage_takes_as_long_as_its_arithmetic_or_its_traffic() -> None:
+    chip = Chip("round", 1e12, 1e9)
+    assert QWEN.prefill(1).seconds(chip) == pytest.approx(QWEN.prefill(1).nbytes / 1e9)
+    assert QWEN.prefill(4096).seconds(chip) == pytest.approx(QWEN.prefill(4096).flops / 1e12)
+
+
+def test_what_is_predicted_is_ordered_as_the_arms_are_and_called_predicted() -> None:
+    table = predict(QWEN, ALBUM)
+    assert set(table["source"]) == {PREDICTED}
+    assert set(table["chip"]) == {chip.name for chip in CHIPS}
+    for _, rows in table.groupby("chip"):
+        ratio = rows.set_index("arm")["ratio"]
+        assert ratio["floor"] < ratio["visioncache+prefixes"] < ratio["visioncache"] < ratio["none"] == 1.0
+
+
+def test_the_demo_models_shape_is_read_off_its_weights() -> None:
+    model, _ = load_model()
+    shape = Shape.of(model)
+    assert (shape.layers, shape.tower_layers, shape.patches_per_token) == (5, 5, 4)
+    layer = 192 * 192 * 2 + 2 * 192 * 64 + 3 * 192 * 512
+    assert shape.language_weights == 5 * layer
+
+
+def test_models_that_are_laid_out_otherwise_are_refused_in_a_line() -> None:
+    class Other:
+        class config:  # noqa: N801
+            vision_config = None
+
+    with pytest.raises(ValueError, match="laid out as Qwen's"):
+        Shape.of(Other())
