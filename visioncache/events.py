@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import secrets
+import os
 from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 from blake3 import blake3
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator, Mapping
 
     import pandas as pd
@@ -35,7 +34,7 @@ TRACE_VERSION = 1
 STAGE_TAGS = ("decode_s", "preprocess_s", "tower_s")
 """Tags of a put that tell its seconds by stage, where whoever encodes gives them."""
 
-_SECRET = secrets.token_bytes(32)
+_SECRET = os.urandom(32)
 """Keys the digests of this process's traces: images can be told apart, not looked for."""
 
 _requests = count(1)

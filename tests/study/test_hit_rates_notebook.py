@@ -50,7 +50,7 @@ def test_it_is_committed_as_executed_small_and_without_widgets() -> None:
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     outputs = [output for cell in code for output in cell.outputs]
     assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
-    assert sum("image/png" in o.get("data", {}) for o in outputs) == 4
+    assert sum("image/png" in o.get("data", {}) for o in outputs) == 3
 
 
 @pytest.mark.parametrize("name", session_names())
