@@ -139,3 +139,26 @@ def test_pictures_of_any_mode_in_nested_lists_are_seen_as_without_a_cache(family
     with attach(tiny.model, tiny.processor, VisionFeatureCache()):
         for _ in range(2):
             assert same(answer(tiny, images, prompt), plain)
+
+
+@pytest.mark.parametrize("family", ["aya_vision", "gemma3", "idefics3", "llava", "qwen2_5_vl"])
+@pytest.mark.parametrize("door", ["opened", "shown", "in memory"])
+def test_a_picture_with_a_background_is_not_taken_for_its_rgb(family: str, door: str, tmp_path: Path) -> None:
+    tiny = zoo.build(family)
+    picture = A.convert("RGBA")
+    picture.putalpha(Image.fromarray(np.tile(np.arange(A.width, dtype=np.uint8), (A.height, 1))))
+    picture.save(tmp_path / "a.png")
+
+    def give() -> Image.Image:
+        image = Image.open(tmp_path / "a.png") if door != "in memory" else picture
+        if door == "shown":
+            image.load()
+        return image
+
+    def asked_both_ways() -> list[Any]:
+        return [answer(tiny, [give()]), answer(tiny, [[give()]], [tiny.prompt(1)])]
+
+    plain = asked_both_ways()
+    with attach(tiny.model, tiny.processor, VisionFeatureCache()):
+        for _ in range(2):
+            assert all(map(same, asked_both_ways(), plain))
