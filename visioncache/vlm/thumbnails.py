@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from visioncache.vlm.request.source import thumbnail
+
 if TYPE_CHECKING:
     from visioncache.keys import Key
 
@@ -24,14 +26,9 @@ class Thumbnails:
 
     def make(self, key: Key, image: Any) -> None:
         """Keep a small picture of a decoded image."""
-        if not isinstance(image, Image.Image):
+        small = thumbnail(image, self.side) if isinstance(image, Image.Image) else None
+        if small is None:
             return
-        # Nearest-neighbour first: a good filter over millions of pixels would cost more than it shows.
-        scale = max(1, max(image.size) // (4 * self.side))
-        small = image.resize(
-            (image.width // scale or 1, image.height // scale or 1), Image.Resampling.NEAREST
-        )
-        small.thumbnail((self.side, self.side))
         with self._lock:
             self._pictures[key.text] = small
             if len(self._pictures) > self.capacity:

@@ -4,21 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from PIL import Image
-
 from visioncache.keys import Key
 from visioncache.vlm.request.image import SourceImage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-def is_image(source: Any) -> bool:
-    """Tell whether an image has an identity: not lists of numbers, masked arrays or arrays of objects."""
-    if hasattr(source, "dtype"):
-        return str(source.dtype) != "object" and not isinstance(source, np.ma.MaskedArray)
-    return isinstance(source, (Image.Image, bytes))
 
 
 def sources_of(group: Any) -> list[SourceImage]:

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten, tree_map
-from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor
 
 from visioncache.keys import Key
 from visioncache.vlm.families.canvas import Canvas, OnCanvas
 from visioncache.vlm.families.image_processors import Preprocessor
 from visioncache.vlm.fingerprint import Settings, settings_digest
-from visioncache.vlm.request.identity import each, flat, identity, identity_of_one, is_image, sources_of
-from visioncache.vlm.request.image import SourceImage, open_source
+from visioncache.vlm.request.identity import each, flat, identity, identity_of_one, sources_of
+from visioncache.vlm.request.image import SourceImage, open_source, take
 from visioncache.vlm.request.recall import describe, find, recall, stand_ins
 from visioncache.vlm.request.tickets import Item, Request, alias, digest_of, dtype_of, stand_in
 
@@ -71,6 +69,9 @@ class ProcessorSide:
         """Identify an image for mlx-vlm's `process_image`, which would decode it."""
         with self._attached.stages.measure("key"):
             source = open_source(image, transpose=transpose, trust_urls=self._attached.trust_urls)
+        return self._asked(source)
+
+    def _asked(self, source: SourceImage) -> SourceImage:
         source.ask_size = self._size
         source.measure = partial(self._attached.stages.measure, "decode")
         return source
@@ -165,7 +166,7 @@ class ProcessorSide:
         scope = self._scope(args, kwargs)
         with Request.aside():  # an image processor that calls itself is asked once
             sources = each(self._source, images)
-            if not all(map(is_image, flat(sources))):
+            if any(source is None for source in flat(sources)):
                 return self._foreign(request, partial(original, images, *args, **kwargs))
             together = self._family.granularity == "request" or self._layout.inseparable(images)
             alone = not isinstance(sources, list)
@@ -258,12 +259,11 @@ class ProcessorSide:
         return outputs
 
     def _source(self, image: Any) -> Any:
-        if isinstance(image, (str, Path)):
-            # Handed to the processor itself; those of transformers open it, and turn it upright.
-            return self.open(image, transpose=isinstance(self.image_processor, BaseImageProcessor))
-        if isinstance(image, Image.Image) and image.mode == "RGB":
-            return self.open(image, transpose=False)
-        return image  # of another mode: the processor itself decides what becomes of it
+        # Handed to the processor itself; those of transformers open a path, and turn it upright.
+        transpose = isinstance(self.image_processor, BaseImageProcessor)
+        with self._attached.stages.measure("key"):
+            source = take(image, transpose=transpose, trust_urls=self._attached.trust_urls)
+        return self._asked(source) if isinstance(source, SourceImage) else source
 
     def _scope(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Return the model's scope, with every setting that decides how pixels are made."""
