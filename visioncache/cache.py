@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from visioncache.display import facts_html, table_html, table_text
 from visioncache.events import NO_TAGS
 from visioncache.flight import Flights
 from visioncache.journal import Journal
 from visioncache.keys import SOURCE_TAG, Key
 from visioncache.limits import positive_bytes, positive_entries, within
 from visioncache.lru import LRU, Slot
-from visioncache.records import CacheInfo, Counters, Delta, Entry
+from visioncache.records import ENTRY_COLUMNS, ENTRY_NUMBERS, CacheInfo, Counters, Delta, Entry
 from visioncache.sizes import format_size, nbytes
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     Found = tuple[Any, Mapping[str, Any] | None]
 
 T = TypeVar("T")
+
+ROWS = 20
+"""Entries that a static table lists; the others are counted."""
 
 _KEEP: Any = object()
 """Stands for a bound that `resize` leaves as it is."""
@@ -503,11 +507,29 @@ class VisionFeatureCache:
         """What this thread's (or task's) events are marked with now."""
         return self._journal.tags
 
-    def _repr_html_(self) -> str:
-        from visioncache.jupyter.advice import advice
-        from visioncache.jupyter.table import cache_html
+    def to_html(self, note: str = "") -> str:
+        """Write its counters, a note, and a table of the entries used last, the latest first."""
+        facts = facts_html(type(self).__name__, self.info().facts(), note)
+        rows, hidden = self._latest()
+        caption = "Entries, most recently used first" + (
+            f" ({hidden} older ones not shown)" if hidden else ""
+        )
+        return facts + table_html(ENTRY_COLUMNS, rows, caption, ENTRY_NUMBERS) if rows else facts
 
-        return cache_html(self, advice(self))
+    def to_text(self) -> str:
+        """Write what `to_html` shows as lines of text."""
+        rows, hidden = self._latest()
+        lines = [str(self.info()), *([table_text(ENTRY_COLUMNS, rows, ENTRY_NUMBERS)] if rows else [])]
+        return "\n".join([*lines, f"... and {hidden} older ones"] if hidden else lines)
+
+    def _latest(self) -> tuple[list[tuple[str, ...]], int]:
+        """Rows of the entries used last, the latest first, and how many more entries there are."""
+        keys = self.keys()
+        found = [self.entry(key) for key in reversed(keys[-ROWS:])]
+        return [entry.cells(self.now()) for entry in found if entry is not None], max(0, len(keys) - ROWS)
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
 
     def __repr__(self) -> str:
         lru = self._lru

@@ -44,6 +44,11 @@ class Event(NamedTuple):
     """What the value cost to compute: saved by a hit, spent by a put."""
     tags: Mapping[str, Any] = NO_TAGS
 
+    @property
+    def name(self) -> str:
+        """Its label, or else the text of its image's key; "" where it concerns no image."""
+        return self.label or ("" if self.key is None else self.key.unscoped.text)
+
     def record(self) -> dict[str, Any]:
         """The event as a flat dictionary, its tags beside its fields (a field wins)."""
         fields = self._asdict()

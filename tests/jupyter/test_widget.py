@@ -18,6 +18,7 @@ from scenes import features, filled
 
 from visioncache import VisionFeatureCache
 from visioncache.jupyter import CacheView
+from visioncache.jupyter.advice import advised_html
 from visioncache.jupyter.snapshot import WINDOW, History, Names, snapshot, window
 from visioncache.study.sizing import recommend
 
@@ -140,7 +141,7 @@ def test_one_line_says_how_large_the_cache_should_be() -> None:
     settle(view, lambda shown: shown["advice"])
     assert view.view["advice"] == str(recommend(cache.events))
     assert view.view["advice"] in view._repr_mimebundle_()[0]["text/html"]
-    assert view.view["advice"] in cache._repr_html_()
+    assert view.view["advice"] in advised_html(cache)
 
 
 def test_nothing_is_sent_after_close() -> None:

@@ -21,3 +21,8 @@ def advice(cache: VisionFeatureCache) -> str:
     except TraceError:
         return ""  # the log was cleared, or keeps nothing
     return str(found) if found.ceiling else ""
+
+
+def advised_html(cache: VisionFeatureCache) -> str:
+    """Write a cache as HTML with the advice below its counters: how a notebook shows it."""
+    return cache.to_html(advice(cache))

@@ -6,12 +6,13 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from visioncache.jupyter.table import delta_facts, facts_html, format_seconds
+from visioncache.display import facts_html, format_seconds
 from visioncache.records import Delta
 from visioncache.sizes import format_size
 
 if TYPE_CHECKING:
     from visioncache.cache import VisionFeatureCache
+    from visioncache.display import Fact
 
 
 @dataclass(slots=True)
@@ -41,9 +42,9 @@ class CellDelta(Delta):
             delta.bytes_evicted += event.nbytes if event.kind == "evict" else 0
         return delta
 
-    def facts(self) -> list[tuple[str, str]]:
-        """The line, as `value, name` pairs."""
-        facts = [(format_seconds(self.elapsed), "elapsed")] if self.bypassed else delta_facts(self)
+    def facts(self) -> list[Fact]:
+        """The line, as `(value, name)` pairs."""
+        facts = [(format_seconds(self.elapsed), "elapsed")] if self.bypassed else Delta.facts(self)
         if self.peak_bytes is not None:
             facts.append((format_size(self.peak_bytes), "peak"))
         return facts

@@ -121,7 +121,7 @@ def stats(session: Session, _args: Namespace) -> CacheInfo:
 @command()
 def entries(session: Session, _args: Namespace) -> pd.DataFrame:
     """What is held, as a DataFrame, from least to most recently used."""
-    from visioncache.jupyter.table import entries_frame
+    from visioncache.jupyter.frames import entries_frame
 
     return entries_frame(session.cache())
 
@@ -190,7 +190,7 @@ def resize(session: Session, args: Namespace) -> CacheInfo:
 )
 def plot(session: Session, args: Namespace) -> Axes:
     """Draw memory, hits, reuse or bytes of the cache, or the latency that bench measured."""
-    from visioncache.jupyter import plots
+    from visioncache import plots
 
     if args.kind != "latency":
         drawers: dict[str, Callable[[VisionFeatureCache], Axes]] = {
@@ -257,7 +257,7 @@ def _log(session: Session) -> EventLog:
 
 def _each(session: Session, args: Namespace, verb: str) -> pd.DataFrame:
     """Call a method of the cache with every entry named; what each entry is then, or was if it went."""
-    from visioncache.jupyter.table import entries_frame
+    from visioncache.jupyter.frames import entries_frame
 
     cache = session.cache()
     keys = [key for name in args.entry for key in session.keys_called(name)]

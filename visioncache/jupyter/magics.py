@@ -14,6 +14,8 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 from traitlets import Bool, Int, Unicode
 
+from visioncache.cache import VisionFeatureCache
+from visioncache.jupyter.advice import advised_html
 from visioncache.jupyter.cellrun import CellRuns
 from visioncache.jupyter.commands import COMMANDS, current
 from visioncache.jupyter.completion import matcher_for
@@ -130,6 +132,7 @@ def load(shell: InteractiveShell) -> None:
     magics.runs.install()
     magics.matcher = matcher_for(magics.session)
     shell.Completer.custom_matchers.append(magics.matcher)
+    shell.display_formatter.formatters["text/html"].for_type(VisionFeatureCache, advised_html)
 
 
 def unload(shell: InteractiveShell) -> None:
@@ -143,5 +146,6 @@ def unload(shell: InteractiveShell) -> None:
     magics.runs.remove()
     magics.session.forget()
     shell.Completer.custom_matchers.remove(magics.matcher)
+    shell.display_formatter.formatters["text/html"].pop(VisionFeatureCache, None)
     shell.configurables.remove(magics)
     shell.config.pop("VisionCacheMagics", None)

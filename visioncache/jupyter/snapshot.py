@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from typing import TYPE_CHECKING, Any, Literal
 
 from blake3 import blake3
+
+from visioncache.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,15 +65,12 @@ class Names:
     capacity = 2048
 
     def __init__(self) -> None:
-        self._keys: OrderedDict[str, Key] = OrderedDict()
+        self._keys: Recent[str, Key] = Recent(self.capacity)
 
     def name(self, key: Key) -> str:
         """A key's short name."""
         name = blake3(key.text.encode("utf-8", "surrogatepass")).hexdigest(length=8)
         self._keys[name] = key
-        self._keys.move_to_end(name)
-        if len(self._keys) > self.capacity:
-            self._keys.popitem(last=False)
         return name
 
     def key(self, name: object) -> Key | None:
@@ -135,30 +134,18 @@ def news(events: Sequence[Event], names: Names) -> dict[str, Any]:
         told["counts"][event.kind] = told["counts"].get(event.kind, 0) + 1
         if event.kind in ("hit", "evict") and event.key is not None:
             told[event.kind].append(
-                {"id": names.name(event.key), "label": label_of(event), "nbytes": event.nbytes}
+                {"id": names.name(event.key), "label": event.name, "nbytes": event.nbytes}
             )
     told["hit"], told["evict"] = told["hit"][-_NAMED:], told["evict"][-_NAMED:]
     return told
 
 
-def label_of(item: Entry | Event) -> str:
-    """What to call an entry, or the entry of an event: its label, or else its key."""
-    if item.label:
-        return item.label
-    return "" if item.key is None else item.key.unscoped.text
-
-
-def shape_of(entry: Entry) -> str:
-    """An entry's shape as people write it: `577 x 1024`."""
-    return " \N{MULTIPLICATION SIGN} ".join(map(str, entry.shape))
-
-
 def _row(entry: Entry, names: Names, now: float) -> dict[str, Any]:
     return {
         "id": names.name(entry.key),
-        "label": label_of(entry)[-200:],
+        "label": entry.name[-200:],
         "nbytes": entry.nbytes,
-        "shape": shape_of(entry),
+        "shape": entry.shape_text,
         "dtype": entry.dtype,
         "hits": entry.hits,
         "used": round(now - entry.last_used, 1),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import weakref
-from collections import OrderedDict, deque
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,9 @@ from visioncache.events import LOOKUPS
 from visioncache.jupyter import cells
 from visioncache.jupyter.advice import advice
 from visioncache.jupyter.pace import Pace
-from visioncache.jupyter.snapshot import SORTS, History, Names, Sort, label_of, news, snapshot
-from visioncache.jupyter.table import cache_html, cache_text
+from visioncache.jupyter.snapshot import SORTS, History, Names, Sort, news, snapshot
 from visioncache.keys import Key
+from visioncache.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -82,7 +82,7 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
         self._pages: set[str] = set()
         self._subscription: weakref.finalize[Any, CacheView] | None = None
         self._thumbnails = Thumbnails(thumbnail or cells.thumbnails_of(held), images or {})
-        self._sent: OrderedDict[str, None] = OrderedDict()
+        self._sent: Recent[str, bool] = Recent(Names.capacity)
         self._resend = False
         self._pace = Pace(_weak(self, "_tell"), INTERVAL)
         self._advice = ""
@@ -138,8 +138,8 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
             return None
         data, metadata = bundle
         # Where no kernel runs and no widget state was saved, this is what people see.
-        html = cache_html(self.cache, self._advice)
-        return {**data, "text/html": html, "text/plain": cache_text(self.cache)}, metadata
+        html = self.cache.to_html(self._advice)
+        return {**data, "text/html": html, "text/plain": self.cache.to_text()}, metadata
 
     def __repr__(self) -> str:
         return f"CacheView({self.cache!r})"
@@ -192,9 +192,7 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
             name = self._names.name(entry.key)
             if name not in self._sent and (picture := self._thumbnails.url(entry)):
                 fresh[name] = picture
-                self._sent[name] = None
-        while len(self._sent) > Names.capacity:
-            self._sent.popitem(last=False)
+                self._sent[name] = True
         return fresh
 
     # From the page ------------------------------------------------------------------------------
@@ -251,23 +249,22 @@ class Thumbnails:
         self._thumbnail = thumbnail
         self._images = {(Key.of(source).text): image for source, image in images.items()}
         self._labels = {source: image for source, image in images.items() if isinstance(source, str)}
-        self._urls: OrderedDict[str, str] = OrderedDict()
+        self._urls: Recent[str, str] = Recent(self.capacity)
 
     def url(self, entry: Entry) -> str:
         """The picture of an entry as a data URL; "" when there is none (yet)."""
         text = entry.key.text
-        if text not in self._urls:
+        known = self._urls.get(text)
+        if known is None:
             image = self._thumbnail(entry.key)
             if image is None:
                 image = self._images.get(entry.key.unscoped.text)
             if image is None:
-                image = self._labels.get(label_of(entry))
+                image = self._labels.get(entry.name)
             if image is None:
                 return ""
-            self._urls[text] = _data_url(image)
-            if len(self._urls) > self.capacity:
-                self._urls.popitem(last=False)
-        return self._urls[text]
+            self._urls[text] = known = _data_url(image)
+        return known
 
 
 def _data_url(image: Any) -> str:

@@ -1,4 +1,4 @@
-"""Plots: what a cache did and what it was worth, one function a question.
+"""Plots of a cache: what it holds and what it did, one function a question.
 
 Each draws on the Axes that it is given, or on new ones, and returns them; nothing global is touched.
 """
@@ -11,21 +11,9 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from visioncache.events import LOOKUPS
-from visioncache.study.drawing import (
-    ARMS,
-    BLUE,
-    GREEN,
-    OCHRE,
-    PURPLE,
-    TEXT,
-    VERMILLION,
-    Plot,
-    axes_or_new,
-    bytes_axis,
-)
+from visioncache.plots.style import BLUE, TEXT, VERMILLION, axes_or_new, bytes_axis, finish, from_zero
 from visioncache.study.mrc import lru_distances
 from visioncache.study.optimum import reusable
-from visioncache.study.result import run_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,61 +22,6 @@ if TYPE_CHECKING:
 
     from visioncache.cache import VisionFeatureCache
     from visioncache.events import Event
-
-STAGES = {
-    "key": (PURPLE, "xxx"),
-    "decode": (GREEN, "///"),
-    "preprocess": (OCHRE, "..."),
-    "tower": (VERMILLION, "\\\\\\"),
-    "prefill": (BLUE, ""),
-}
-
-
-def ttft(results: Any, ax: Axes | None = None) -> Axes:
-    """Seconds to the first token by turn, a line an arm: the median over trials.
-
-    `results` is what `bench` returned, or its `turns`. Turns of several sessions follow one another.
-    """
-    ax = axes_or_new(ax)
-    turns = _turns(results)
-    which = [*run_columns(turns), "turn"]
-    order = {turn: i for i, turn in enumerate(dict.fromkeys(turns[which].itertuples(index=False, name=None)))}
-    for arm, rows in turns.groupby("arm", sort=False):
-        times = rows.groupby(which, sort=False)["ttft_s"].median()
-        at = [order[turn] for turn in times.index]
-        colour, marker = ARMS.get(str(arm), (PURPLE, "v"))
-        ax.plot(at, times.to_numpy(), color=colour, marker=marker, markersize=5, label=str(arm))
-    ax.set_xticks(range(len(order)), [str(turn[-1]) for turn in order])
-    _from_zero(ax)
-    return _finish(ax, "Time to first token", "turn", "seconds", legend=True)
-
-
-def stages(results: Any, ax: Axes | None = None) -> Axes:
-    """Where the seconds to the first token go, a stacked bar an arm: medians of sums."""
-    ax = axes_or_new(ax)
-    turns = _turns(results)
-    columns = [f"{stage}_s" for stage in STAGES if f"{stage}_s" in turns]
-    runs = ["arm", *run_columns(turns)]
-    sums = turns.groupby([*runs, "trial"], sort=False)[columns].sum()
-    medians = sums.groupby(runs, sort=False).median().groupby("arm", sort=False).sum()
-    left = np.zeros(len(medians))
-    for column in columns:
-        colour, hatch = STAGES[column.removesuffix("_s")]
-        values = medians[column].to_numpy()
-        ax.barh(
-            [str(arm) for arm in medians.index],
-            values,
-            left=left,
-            height=0.62,
-            color=colour,
-            edgecolor="white",
-            linewidth=0.4,
-            hatch=hatch,
-            label=column.removesuffix("_s"),
-        )
-        left += values
-    ax.invert_yaxis()
-    return _finish(ax, "Where the time to first token goes", "seconds", "", legend=True, grid="x")
 
 
 def memory(source: VisionFeatureCache | Iterable[Event], ax: Axes | None = None) -> Axes:
@@ -116,8 +49,8 @@ def memory(source: VisionFeatureCache | Iterable[Event], ax: Axes | None = None)
     if budget is not None:
         ax.axhline(budget, color=TEXT, linestyle="--", linewidth=1, label="budget")
     bytes_axis(ax.yaxis)
-    _from_zero(ax)
-    return _finish(ax, "Memory held", "seconds", "", legend=True)
+    from_zero(ax)
+    return finish(ax, "Memory held", "seconds", "", legend=True)
 
 
 def hit_rate(
@@ -136,7 +69,7 @@ def hit_rate(
     ax.set_ylim(0, 1.03)
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    return _finish(ax, "Hit rate", "look-ups", "", legend=True)
+    return finish(ax, "Hit rate", "look-ups", "", legend=True)
 
 
 def reuse_distance(source: VisionFeatureCache | Iterable[Event], ax: Axes | None = None) -> Axes:
@@ -156,18 +89,16 @@ def reuse_distance(source: VisionFeatureCache | Iterable[Event], ax: Axes | None
         ax.axvline(size - 0.5, color=VERMILLION, linestyle="--", linewidth=1.2, label=f"max_size {size}")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True))
-    return _finish(ax, "Reuse distance", "other images in between", "uses", legend=True)
+    return finish(ax, "Reuse distance", "other images in between", "uses", legend=True)
 
 
 def entry_bytes(cache: VisionFeatureCache, ax: Axes | None = None, *, most: int = 20) -> Axes:
     """Bytes of each entry, the largest first; the smaller ones of many are one bar."""
-    from visioncache.jupyter.snapshot import label_of
-
     ax = axes_or_new(ax)
     entries = sorted(cache.entries(), key=lambda entry: -entry.nbytes)
     shown, rest = entries[:most], entries[most:]
     sizes = [entry.nbytes for entry in shown]
-    names = [_short(label_of(entry)) for entry in shown]
+    names = [_short(entry.name) for entry in shown]
     hatches = ["///" if entry.pinned else "" for entry in shown]
     if rest:
         sizes.append(sum(entry.nbytes for entry in rest))
@@ -183,42 +114,7 @@ def entry_bytes(cache: VisionFeatureCache, ax: Axes | None = None, *, most: int 
     ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()
     bytes_axis(ax.xaxis)
-    return _finish(ax, "Bytes by entry", "", "", legend=any(hatches), grid="x")
-
-
-def _finish(ax: Axes, title: str, x: str, y: str, *, legend: bool, grid: str = "y") -> Axes:
-    """Title, labels, legend and grid; on Axes of the caller, only what they don't have yet."""
-    for has, set_text, text in (
-        (ax.get_title(), ax.set_title, title),
-        (ax.get_xlabel(), ax.set_xlabel, x),
-        (ax.get_ylabel(), ax.set_ylabel, y),
-    ):
-        if text and not has:
-            set_text(text)
-    if isinstance(ax, Plot):
-        ax.set_title(ax.get_title(), color=TEXT, fontsize=11, fontweight="bold", loc="left")
-        ax.title.set_text("")
-        ax.grid(axis=grid, color=TEXT, alpha=0.3, linewidth=0.7)  # type: ignore[arg-type]
-        ax.set_axisbelow(True)
-    if legend and ax.get_legend_handles_labels()[1]:
-        colour = {"labelcolor": TEXT} if isinstance(ax, Plot) else {}
-        ax.legend(frameon=False, fontsize=9, **colour)
-    return ax
-
-
-def _from_zero(ax: Axes) -> None:
-    if ax.get_ylim()[1] > 0:
-        ax.set_ylim(bottom=0)
-
-
-def _turns(results: Any) -> Any:
-    """The turns of a result, or the frame itself; ValueError for a frame of something else."""
-    turns = getattr(results, "turns", results)
-    columns = list(getattr(turns, "columns", ()))
-    missing = [name for name in ("session", "arm", "trial", "turn", "ttft_s") if name not in columns]
-    if missing:
-        raise ValueError(f"not the result of a bench: no column {', '.join(missing)}")
-    return turns
+    return finish(ax, "Bytes by entry", "", "", legend=any(hatches), grid="x")
 
 
 def _events(source: VisionFeatureCache | Iterable[Event]) -> list[Event]:

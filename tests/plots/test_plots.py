@@ -17,15 +17,17 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scenes import Clock, features, filled
 
-from visioncache import VisionFeatureCache
-from visioncache.jupyter import plots
+from visioncache import VisionFeatureCache, plots
+from visioncache.plots.cache import _bytes_over_time
+from visioncache.plots.latency import STAGES
+from visioncache.plots.style import ARMS
 from visioncache.study import miss_ratio_curve, plot_miss_ratio, workload
 from visioncache.study.published import plot_results, published_results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PICTURES = Path(__file__).parent / "plots"
+PICTURES = Path(__file__).parent / "pictures"
 DPI = 45
 PAGES = {"light": (255, 255, 255), "dark": (17, 17, 17)}
 TOLERANCE = 6.0
@@ -139,7 +141,7 @@ def test_they_touch_nothing_global(cache: VisionFeatureCache, results: pd.DataFr
     before = dict(mpl.rcParams)
     draw_all(cache, results)
     assert dict(mpl.rcParams) == before
-    code = "import visioncache.jupyter.plots, sys; print('matplotlib.pyplot' in sys.modules)"
+    code = "import visioncache.plots.cache, visioncache.plots.latency, sys; print('matplotlib.pyplot' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"
 
@@ -173,8 +175,8 @@ def test_they_are_legible_in_light_and_in_dark(
 
 
 def test_arms_and_stages_differ_by_more_than_colour() -> None:
-    assert len({marker for _, marker in plots.ARMS.values()}) == len(plots.ARMS)
-    assert len({hatch for _, hatch in plots.STAGES.values()}) == len(plots.STAGES)
+    assert len({marker for _, marker in ARMS.values()}) == len(ARMS)
+    assert len({hatch for _, hatch in STAGES.values()}) == len(STAGES)
 
 
 def test_reuse_distance_counts_other_images() -> None:
@@ -201,7 +203,7 @@ def test_pictures_of_published_results_and_of_curves_show_themselves() -> None:
 
 
 def test_memory_ends_with_what_is_held(cache: VisionFeatureCache) -> None:
-    times, held, evicted = plots._bytes_over_time(cache)
+    times, held, evicted = _bytes_over_time(cache)
     assert held[-1] == cache.nbytes
     assert max(held) <= cache.max_bytes
     marked = {times[i] for i in evicted}
@@ -211,7 +213,7 @@ def test_memory_ends_with_what_is_held(cache: VisionFeatureCache) -> None:
     for name in "abcdef":
         clock.now += 1
         short.put(name, features())
-    assert plots._bytes_over_time(short)[1] == [4096, 5120, 6144]
+    assert _bytes_over_time(short)[1] == [4096, 5120, 6144]
 
 
 def test_an_empty_cache_has_plots_too() -> None:
