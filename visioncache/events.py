@@ -41,7 +41,7 @@ class Event(NamedTuple):
     label: str = ""
     nbytes: int = 0
     seconds: float = 0.0
-    """What the value cost to compute: saved by a hit, spent by a put."""
+    """Spent by a put; saved by a hit, which is credited what an encode would have cost by then."""
     tags: Mapping[str, Any] = NO_TAGS
 
     @property

@@ -38,7 +38,7 @@ class Entry:
     """Seconds, by the cache's clock; so is `last_used`."""
     last_used: float
     seconds: float
-    """What the value cost to compute."""
+    """What the value cost to compute, this once; a hit is credited what it would cost now."""
     pinned: bool
     meta: Mapping[str, Any] | None = None
 
