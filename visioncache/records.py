@@ -148,13 +148,26 @@ class CacheInfo:
     store: StoreInfo | None = None
     """What the store did, when there is one."""
 
+    @property
+    def fullest(self) -> tuple[str, float]:
+        """The bound that is nearest to being reached, "entries" or "bytes", and how full it is (0 to 1).
+
+        "bytes" and 0.0 where there is no bound.
+        """
+        entries = self.size / self.max_size if self.max_size else 0.0
+        size = self.nbytes / self.max_bytes if self.max_bytes else 0.0
+        return ("entries", entries) if entries > size else ("bytes", size)
+
     def facts(self) -> list[Fact]:
         """The counters and what is held, as `(value, name)` pairs."""
         entries = f"{self.size:,}" + ("" if self.max_size is None else f" of {self.max_size:,}")
         held = format_size(self.nbytes)
+        held += "" if self.max_bytes is None else f" of {format_size(self.max_bytes)}"
+        bound, share = self.fullest
+        full = f" ({share:.0%} full)" if share else ""
         facts = [
-            (entries, "entries"),
-            (held if self.max_bytes is None else f"{held} of {format_size(self.max_bytes)}", "held"),
+            (entries, f"entries{full if bound == 'entries' else ''}"),
+            (held, f"held{full if bound == 'bytes' else ''}"),
             *lookup_facts(self.hits, self.misses, self.store_hits),
             (f"{self.hit_rate:.0%}", "hit rate"),
             (f"{self.evictions:,}", "evicted"),

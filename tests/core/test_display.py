@@ -44,7 +44,7 @@ def test_a_cache_is_a_table_of_its_latest_entries() -> None:
     cache.pin("p24.png")
     read = Reader(cache._repr_html_())
     assert read.tags <= {"div", "b", "span", "table", "caption", "thead", "tbody", "tr", "th", "td"}
-    assert "25 of 30 entries" in read.text
+    assert "25 of 30 entries (83% full)" in read.text
     assert "25 KiB of 1 MiB held" in read.text
     assert "5 older ones not shown" in read.text
     rows = [text for text in read.texts if text.endswith(".png")]
@@ -110,16 +110,16 @@ def test_counters_and_deltas_are_one_line() -> None:
     assert "no hit rate" in Reader(Delta()._repr_html_()).text
 
 
-def test_entries_are_a_frame_in_order_of_use() -> None:
+def test_entries_are_a_frame_with_the_latest_first() -> None:
     clock = Clock()
     cache = VisionFeatureCache(clock=clock)
     cache.put("a", features(2), label="a", seconds=0.5)
     clock.now += 10
     cache.put("b", features(), label="")
     frame = entries_frame(cache)
-    assert list(frame["label"]) == ["a", "s:b"]
-    assert list(frame["idle_s"]) == [10.0, 0.0]
-    assert list(frame["nbytes"]) == [2048, 1024]
+    assert list(frame["label"]) == ["s:b", "a"]
+    assert list(frame["idle_s"]) == [0.0, 10.0]
+    assert list(frame["nbytes"]) == [1024, 2048]
     assert list(entries_frame(VisionFeatureCache()).columns) == list(frame.columns)
 
 

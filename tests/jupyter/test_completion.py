@@ -11,6 +11,8 @@ from scenes import filled
 from visioncache.jupyter.commands import COMMANDS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from IPython.core.interactiveshell import InteractiveShell
 
 
@@ -52,6 +54,28 @@ def test_variables_where_a_variable_belongs(completing: InteractiveShell) -> Non
 def test_kinds_of_plot_and_labels_of_entries(completing: InteractiveShell) -> None:
     assert completions(completing, "%vcache plot m") == {"memory"}
     assert "photos/cat.png" in completions(completing, "%vcache pin photos/")
+
+
+def test_a_label_with_spaces_is_offered_in_quotes(completing: InteractiveShell) -> None:
+    assert completions(completing, "%vcache pin with") == {'"with space.png"'}
+    assert completions(completing, "%vcache pin 'with sp") == {"'with space.png'"}
+    assert completions(completing, '%vcache pin photos/cat.png "with') == {'"with space.png"'}
+
+
+def test_bare_file_names_are_offered_too(completing: InteractiveShell) -> None:
+    assert completions(completing, "%vcache pin cat") == {"cat.png"}
+
+
+def test_sessions_and_files_where_they_belong(
+    completing: InteractiveShell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "traces").mkdir()
+    (tmp_path / "traces" / "monday.jsonl").touch()
+    monkeypatch.chdir(tmp_path)
+    assert {"album", "page"} <= completions(completing, "%vcache bench ")
+    assert completions(completing, "%vcache bench albu") == {"album"}
+    assert completions(completing, "%vcache trace tra") == {"traces/"}
+    assert completions(completing, "%vcache trace traces/") >= {"traces/monday.jsonl"}
 
 
 def test_what_nothing_matches_offers_no_builtins(completing: InteractiveShell) -> None:

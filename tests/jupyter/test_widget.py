@@ -20,7 +20,7 @@ from visioncache import VisionFeatureCache
 from visioncache.jupyter import CacheView
 from visioncache.jupyter.advice import advised_html
 from visioncache.jupyter.snapshot import WINDOW, History, Names, snapshot, window
-from visioncache.study.sizing import recommend
+from visioncache.study.bounds import advise
 
 if TYPE_CHECKING:
     from visioncache.keys import Key
@@ -139,7 +139,7 @@ def test_one_line_says_how_large_the_cache_should_be() -> None:
         if cache.get(name) is None:
             cache.put(name, features(4))
     settle(view, lambda shown: shown["advice"])
-    assert view.view["advice"] == str(recommend(cache.events))
+    assert view.view["advice"] == str(advise(cache.events, 2))
     assert view.view["advice"] in view._repr_mimebundle_()[0]["text/html"]
     assert view.view["advice"] in advised_html(cache)
 

@@ -5,12 +5,14 @@ A command is called with the session and its parsed arguments, and returns what 
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic_arguments import argument, magic_arguments
 
+from visioncache.cache import VisionFeatureCache
 from visioncache.jupyter.session import UsageError
-from visioncache.keys import Key
+from visioncache.sizes import format_size
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -19,13 +21,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from visioncache.cache import VisionFeatureCache
     from visioncache.events import EventLog
     from visioncache.jupyter.session import Session
     from visioncache.jupyter.widget import CacheView
     from visioncache.records import CacheInfo
+    from visioncache.study.bounds import Advice
     from visioncache.study.result import BenchResult
-    from visioncache.study.sizing import Recommendation
     from visioncache.vlm.attach import Attached
 
 Command = Any
@@ -34,6 +35,13 @@ arguments name variables, for completion."""
 
 COMMANDS: dict[str, Command] = {}
 PLOTS = ("memory", "hits", "latency", "reuse", "bytes")
+
+
+NAMED = (
+    argument("entry", metavar="ENTRY", nargs="+", help="a label, file name, key or variable"),
+    argument("--all", action="store_true", help="every entry of that file name, in whatever folder"),
+)
+"""How entries are named."""
 
 
 def command(*arguments: Any, variables: Sequence[str] = ()) -> Callable[[Command], Command]:
@@ -56,9 +64,17 @@ def command(*arguments: Any, variables: Sequence[str] = ()) -> Callable[[Command
 
 
 @command()
-def current(session: Session, _args: Namespace) -> VisionFeatureCache:
-    """The current cache."""
-    return session.cache()
+def current(session: Session, _args: Namespace) -> VisionFeatureCache | None:
+    """The current cache and what is attached to it; what to type next where there is none."""
+    hint = session.hint()
+    if hint:
+        print(hint)  # noqa: T201  # what a person reads
+        return None
+    cache = session.cache()
+    attached = session.attached_names(cache)
+    if attached:
+        print(f"attached: {', '.join(attached)}")  # noqa: T201
+    return cache
 
 
 del COMMANDS["current"]  # it is `%vcache` alone
@@ -67,7 +83,13 @@ del COMMANDS["current"]  # it is `%vcache` alone
 @command(argument("name", metavar="NAME", help="a variable"), variables=["name"])
 def use(session: Session, args: Namespace) -> VisionFeatureCache:
     """Choose the cache that `%vcache` means; one is created when there is none of that name."""
-    return session.use(args.name)
+    known = sorted(dict(session.named(VisionFeatureCache)))
+    cache = session.use(args.name)
+    if args.name not in known:
+        near = get_close_matches(args.name, known, 1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        print(f"{args.name} is a new cache{_bounded(cache)}{meant}")  # noqa: T201  # what a person reads
+    return cache
 
 
 @command(
@@ -87,29 +109,29 @@ def attach(session: Session, args: Namespace) -> Attached:
     cache = session.find()
     if cache is None:
         cache = session.use("cache")
-    before = session.attached if session.attached is not None and session.attached.is_attached else None
-    if before is not None:
+    before = session.attached.get(args.model)
+    if before is not None and before.is_attached:
+        if before.model is model and before.processor is processor and before.cache is cache:
+            return before  # the cell is run again
         before.detach()
     try:
-        session.attached, session.pair = attach_to(model, processor, cache), (model, processor)
+        session.attached[args.model] = attach_to(model, processor, cache)
     except BaseException as error:
         if before is not None:
             before.attach()
         if isinstance(error, TypeError):  # a variable that is no model
             raise UsageError(str(error)) from None
         raise
-    return session.attached
+    return session.attached[args.model]
 
 
-@command()
-def detach(session: Session, _args: Namespace) -> None:
-    """Give the attached model its own ways back."""
-    attached = [session.attached] if session.attached else session.attachments(session.cache())
-    if not attached:
-        raise UsageError("nothing is attached")
-    for each in attached:
-        each.detach()
-    session.attached = session.pair = None
+@command(
+    argument("model", metavar="MODEL", nargs="?", help="the variable that was attached; all without"),
+    variables=["model"],
+)
+def detach(session: Session, args: Namespace) -> None:
+    """Give a model, or every model of the cache, its own ways back."""
+    session.detach(args.model)
 
 
 @command()
@@ -120,7 +142,7 @@ def stats(session: Session, _args: Namespace) -> CacheInfo:
 
 @command()
 def entries(session: Session, _args: Namespace) -> pd.DataFrame:
-    """What is held, as a DataFrame, from least to most recently used."""
+    """What is held, as a DataFrame, the most recently used first."""
     from visioncache.jupyter.frames import entries_frame
 
     return entries_frame(session.cache())
@@ -136,24 +158,25 @@ def show(session: Session, _args: Namespace) -> CacheView:
 
 @command()
 def events(session: Session, _args: Namespace) -> pd.DataFrame:
-    """What happened, as a DataFrame, oldest first; keys are images', whatever model they were for."""
-    frame = _log(session).to_frame()
-    return frame.assign(key=frame["key"].map(lambda text: Key(text).unscoped.text, na_action="ignore"))
+    """What happened, as a DataFrame, oldest first: when, what, to which image, in which session and turn."""
+    from visioncache.jupyter.frames import events_frame
+
+    return events_frame(session.cache())
 
 
-@command(argument("entry", metavar="ENTRY", nargs="+", help="a label, file name, key or variable"))
+@command(*NAMED)
 def evict(session: Session, args: Namespace) -> pd.DataFrame:
     """Drop entries, pinned or not; returns what they were."""
     return _each(session, args, "pop")
 
 
-@command(argument("entry", metavar="ENTRY", nargs="+", help="a label, file name, key or variable"))
+@command(*NAMED)
 def pin(session: Session, args: Namespace) -> pd.DataFrame:
     """Keep entries from being evicted; returns them."""
     return _each(session, args, "pin")
 
 
-@command(argument("entry", metavar="ENTRY", nargs="+", help="a label, file name, key or variable"))
+@command(*NAMED)
 def unpin(session: Session, args: Namespace) -> pd.DataFrame:
     """Let entries be evicted again; returns them."""
     return _each(session, args, "unpin")
@@ -167,7 +190,12 @@ def clear(session: Session, _args: Namespace) -> None:
 
 @command(
     argument("--max-size", metavar="N", help="entries held at most; `none` for no such bound"),
-    argument("--max-bytes", metavar="SIZE", help="bytes held at most, as 2GiB or 500MB; `none` for no bound"),
+    argument(
+        "--max-bytes",
+        metavar="SIZE",
+        nargs="+",
+        help="bytes held at most, as `2 GiB`, 500MB or auto; `none` for no bound",
+    ),
 )
 def resize(session: Session, args: Namespace) -> CacheInfo:
     """Change the bounds, evicting what no longer fits; returns the counters."""
@@ -175,7 +203,7 @@ def resize(session: Session, args: Namespace) -> CacheInfo:
     if args.max_size is not None:
         bounds["max_size"] = _bound(args.max_size, int)
     if args.max_bytes is not None:
-        bounds["max_bytes"] = _bound(args.max_bytes, str)
+        bounds["max_bytes"] = _bound(" ".join(args.max_bytes), str)
     if not bounds:
         raise UsageError("give --max-size, --max-bytes, or both")
     cache = session.cache()
@@ -224,7 +252,7 @@ def bench(session: Session, args: Namespace) -> BenchResult:
         pair = session.pair
     else:
         raise UsageError("bench what? `%vcache bench SESSION MODEL PROCESSOR`, or attach a model first")
-    session.result = run_bench(*pair, [args.session], trials=args.trials)
+    session.result = run_bench(*pair, [args.session], trials=args.trials, progress=not args.quiet)
     return session.result
 
 
@@ -235,11 +263,12 @@ def trace(session: Session, args: Namespace) -> int:
 
 
 @command(argument("--target", metavar="SHARE", type=float, default=0.9, help="the hit ratio to reach; 0.9"))
-def recommend(session: Session, args: Namespace) -> Recommendation:
-    """The smallest --max-bytes with which this cache's own past would have hit that often."""
-    from visioncache.study.sizing import recommend as recommend_size
+def recommend(session: Session, args: Namespace) -> Advice:
+    """Which bound to raise, and to what, so that this cache's own past would have hit that often."""
+    from visioncache.study.bounds import advise
 
-    return recommend_size(_log(session), args.target)
+    cache = session.cache()
+    return advise(cache.events, cache.max_size, cache.max_bytes, args.target)
 
 
 @command()
@@ -260,13 +289,21 @@ def _each(session: Session, args: Namespace, verb: str) -> pd.DataFrame:
     from visioncache.jupyter.frames import entries_frame
 
     cache = session.cache()
-    keys = [key for name in args.entry for key in session.keys_called(name)]
+    keys = [key for name in args.entry for key in session.keys_called(name, every=args.all)]
     found = []
     for key in dict.fromkeys(keys):
         before = cache.entry(key)
         getattr(cache, verb)(key)
         found.append(cache.entry(key) or before)
     return entries_frame(cache, [entry for entry in found if entry is not None])
+
+
+def _bounded(cache: VisionFeatureCache) -> str:
+    bounds = [
+        *([] if cache.max_size is None else [f"{cache.max_size:,} entries"]),
+        *([] if cache.max_bytes is None else [format_size(cache.max_bytes)]),
+    ]
+    return f" of at most {' and '.join(bounds)}" if bounds else " without bounds"
 
 
 def _bound(text: str, kind: Callable[[str], Any]) -> Any:
