@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo lab test check clean
+.PHONY: install demo lab widget test check clean
 
 install: $(STAMP)
 
@@ -18,6 +18,9 @@ demo: $(STAMP)  ## MODEL=mlx-community/... runs a real checkpoint instead
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab notebooks
+
+widget:  ## after a change of visioncache/jupyter/static/src
+	$(PYTHON) tools/build_widget.py
 
 test: $(STAMP)
 	@$(BIN)/python tools/system_packages.py
