@@ -190,7 +190,9 @@ class Session:
 
     @staticmethod
     def _all_attached() -> list[Attached]:
-        hooks: Any = sys.modules.get("visioncache.vlm.hooks")  # nothing is attached before it is imported
+        hooks: Any = sys.modules.get(
+            "visioncache.vlm.patching.mlx_vlm"
+        )  # nothing is attached before it is imported
         return list(hooks.current()) if hooks else []
 
     def _key_of_variable(self, name: str) -> Key | None:
