@@ -39,7 +39,7 @@ def test_subcommands_and_nothing_else(completing: InteractiveShell) -> None:
 def test_options_and_nothing_else(completing: InteractiveShell) -> None:
     assert completions(completing, "%vcache resize --m") == {"--max-size", "--max-bytes"}
     assert completions(completing, "%vcache resize --max-size 3 --m") == {"--max-bytes"}
-    assert completions(completing, "%%vcache -") == {"--quiet", "--output", "--no-cache"}
+    assert completions(completing, "%%vcache -") == {"--quiet", "--output", "--no-cache", "--compare", "--as"}
     assert completions(completing, "%vcache stats ") == {"--output", "--quiet"}
 
 

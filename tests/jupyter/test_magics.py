@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import re
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import pytest
 from IPython.utils.capture import capture_output
+from PIL import Image
 from scenes import features, filled
 
 from visioncache import CacheInfo, VisionFeatureCache
@@ -537,6 +540,151 @@ def test_several_models_share_one_cache_and_are_listed(shell: InteractiveShell, 
     assert not first.is_attached
     run(shell, "%vcache detach")
     assert not second.is_attached
+
+
+CHAT = """
+with Chat(model, processor, cache, max_tokens=3) as chat:
+    for question in ("What is it?", "Which colour?"):
+        chat.ask(question, ["teal.png"] if not chat.turns else [])
+"""
+
+
+@pytest.fixture
+def talking(
+    shell: InteractiveShell, pair: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> InteractiveShell:
+    """A shell with the demo model attached, a picture and `Chat`."""
+    from visioncache.vlm.chat import Chat
+
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (56, 84), "teal").save("teal.png")
+    shell.user_ns["Chat"] = Chat
+    run(shell, "%vcache attach -q model processor")
+    return shell
+
+
+def test_a_cell_is_compared_with_itself_without_the_cache(talking: InteractiveShell) -> None:
+    shell = talking
+    shell.user_ns["mx"] = mx
+    run(shell, "import random\nrandom.seed(1); mx.random.seed(7); mx.random.normal((3,))\ncount = []")
+    state = mx.random.state[0].tolist()
+    with capture_output() as seen:
+        draw = "count = [*count, random.random(), mx.random.state[0].tolist()]; mx.random.normal((3,))"
+        run(shell, "%%vcache --compare -o both --as first\n" + draw + CHAT)
+    both = shell.user_ns["both"]
+    assert (both.same, both.compared) == (True, "tokens")
+    assert (both.bypassed.bypassed, both.cached.bypassed) == (True, False)
+    assert (both.bypassed.misses, both.cached.misses, both.cached.hits, both.cached.encodes) == (0, 1, 1, 1)
+    assert both.bypassed.ttft > 0
+    assert both.cached.ttft > 0
+    random.seed(1)
+    assert shell.user_ns["count"] == [random.random(), state]  # variables and seeds were put back in between
+    table = str(both)
+    assert "bypassed first, then cached, once each; outputs (tokens): the same" in table
+    for name in ("elapsed", "to first tokens", "saved", "hits", "encodes", "peak memory"):
+        assert name in table
+    assert any("vcache compared" in text for text in shown(seen))
+    frame = run(shell, "%vcache runs")
+    assert frame["name"].tolist() == ["first bypassed", "first cached"]
+    assert frame["turns"].tolist() == [2, 2]
+
+
+def test_a_chat_goes_on_from_where_it_was_in_both_runs(talking: InteractiveShell) -> None:
+    shell = talking
+    run(
+        shell,
+        "chat = Chat(model, processor, cache, max_tokens=3, prompt_cache=True)\nchat.ask('What?', ['teal.png']);",
+    )
+    run(shell, "%%vcache --compare -q -o both\nchat.ask('And now?');")
+    both = shell.user_ns["both"]
+    assert both.same
+    assert len(shell.user_ns["chat"].turns) == 2
+    reused = [run_.turns[0].reused_tokens for run_ in (both.bypassed, both.cached)]
+    assert reused[0] == reused[1] > 0
+
+
+def test_outputs_that_differ_are_told(talking: InteractiveShell) -> None:
+    shell = talking
+    shell.user_ns["times"] = iter(range(9))
+    run(shell, "%%vcache --compare -q -o both\nprint(next(times))")
+    assert (shell.user_ns["both"].same, shell.user_ns["both"].compared) == (False, "printed text")
+    run(shell, "%%vcache --compare -q -o both\n'five'")
+    assert (shell.user_ns["both"].same, shell.user_ns["both"].compared) == (True, "values")
+    assert run(shell, "%%vcache --compare -q\n41 + 1") == 42
+
+
+def test_named_runs_are_a_frame_and_lie_over_one_another(talking: InteractiveShell) -> None:
+    shell = talking
+    run(shell, "%%vcache -q --as cold" + CHAT)
+    run(shell, "%%vcache -q --as warm" + CHAT)
+    run(shell, "%%vcache -q --no-cache --as none" + CHAT)
+    frame = run(shell, "%vcache runs").set_index("name")
+    assert frame["misses"].tolist() == [1, 0, 0]
+    assert frame["hits"].tolist() == [1, 2, 0]
+    assert frame["bypassed"].tolist() == [False, False, True]
+    assert [line.get_label() for line in run(shell, "%vcache plot latency cold warm none").lines] == [
+        "cold",
+        "warm",
+        "none",
+    ]
+    assert "no run is called 'hot'; there are: cold, warm, none" in refused(
+        shell, "%vcache plot latency cold hot"
+    )
+
+
+def test_lines_of_cached_and_bypassed_cells_hold_the_same_facts(talking: InteractiveShell) -> None:
+    shell = talking
+    run(shell, "%%vcache -q -o cached" + CHAT)
+    run(shell, "%%vcache -q -o bypassed --no-cache" + CHAT)
+    names = [
+        {re.sub(r"s$", "", name.replace("misses", "miss")) for _, name in shell.user_ns[d].facts()}
+        for d in ("cached", "bypassed")
+    ]
+    assert names[0] - names[1] == {"encode"}  # nobody counts them where nothing is attached
+    assert {"elapsed", "to first token", "peak", "saved"} <= names[1]
+
+
+def test_a_delta_opens_to_what_happened(talking: InteractiveShell) -> None:
+    shell = talking
+    run(shell, "%%vcache -q -o spent" + CHAT)
+    html = shell.user_ns["spent"]._repr_html_()
+    assert html.startswith("<details><summary>")
+    assert "Where the time to the first token went" in html
+    for stage in ("key", "decode", "preprocess", "tower", "prefill"):
+        assert f">{stage}</th>" in html
+    assert [row[1:3] for row in shell.user_ns["spent"].images()] == [
+        ("missed", "teal.png"),
+        ("hit", "teal.png"),
+    ]
+    assert [row[0] for row in shell.user_ns["spent"].images()] == ["1", "2"]
+
+
+def test_a_delta_says_why(shell: InteractiveShell) -> None:
+    shell.user_ns.update(cache=VisionFeatureCache(1, "8 KiB"), features=features)
+    cell = "%%vcache -q -o spent\nfor n in 'aba': cache.get_or_compute(n, features, label=f'{n}.png')\ncache.put('big', features(9), label='big.png')"
+    run(shell, cell)
+    assert [(what, name, why) for _, what, name, _, why in shell.user_ns["spent"].images()] == [
+        ("missed", "a.png", "first look"),
+        ("missed", "b.png", "first look"),
+        ("evicted", "a.png", "to make room for b.png"),
+        ("missed", "a.png", "it had been evicted"),
+        ("evicted", "b.png", "to make room for a.png"),
+        ("refused", "big.png", "it is larger than what can be freed"),
+    ]
+
+
+def test_a_report_is_one_page(talking: InteractiveShell, tmp_path: Path) -> None:
+    shell = talking
+    run(shell, "%%vcache -q --as first" + CHAT)
+    path = run(shell, "%vcache report out/page.html")
+    page = path.read_text(encoding="utf-8")
+    assert "http" not in page.replace("http-equiv", "")
+    for name in ("Summary", "Curves", "Entries", "Runs", "Events", "Machine"):
+        assert f"<h2>{name}</h2>" in page
+    assert page.count("data:image/png;base64,") == 4
+    assert "data:image/jpeg;base64," in page
+    assert "mlx_vlm" in page
+    assert "teal.png" in page
 
 
 def test_reloading_the_extension_keeps_attachments(shell: InteractiveShell, pair: Any) -> None:

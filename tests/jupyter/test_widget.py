@@ -385,6 +385,17 @@ def test_a_large_picture_is_made_when_asked_for_of_the_file_that_was_encoded(tmp
     assert (picture.size, said) == ((90, 30), "its file is not there: this is its thumbnail")
 
 
+def test_a_view_is_saved_as_a_page_or_a_picture(tmp_path: Path) -> None:
+    view = CacheView(filled("a.png", "b.png"), images={"a.png": Image.new("RGB", (300, 200), "teal")})
+    page = view.save(tmp_path / "out" / "view.html").read_text(encoding="utf-8")
+    assert "data:image/jpeg;base64," in page
+    assert "<script" not in page
+    assert Image.open(view.save(tmp_path / "view.png")).width > 300
+    assert view.save(str(tmp_path / "view.svg")).read_text(encoding="utf-8").count("<svg") == 1
+    with pytest.raises(ValueError, match=r"view.pdf: save as .html, .png or .svg"):
+        view.save(tmp_path / "view.pdf")
+
+
 def test_the_script_and_the_style_are_made_of_their_parts() -> None:
     assert build_widget.script() == (build_widget.STATIC / "widget.js").read_text(encoding="utf-8")
     assert build_widget.style() == (build_widget.STATIC / "widget.css").read_text(encoding="utf-8")

@@ -17,6 +17,7 @@ from visioncache.sizes import format_size
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     import pandas as pd
     from matplotlib.axes import Axes
@@ -211,9 +212,27 @@ def resize(session: Session, args: Namespace) -> CacheInfo:
     return cache.info()
 
 
+@command()
+def runs(session: Session, _args: Namespace) -> pd.DataFrame:
+    """The cells that were run with `%%vcache --as NAME`, as a DataFrame."""
+    from visioncache.jupyter.runs import runs_frame
+
+    return runs_frame(session.runs)
+
+
+@command(argument("path", metavar="PATH", help="the HTML file to write"))
+def report(session: Session, args: Namespace) -> Path:
+    """Write one page that opens offline: summary, entries, events, curves, advice, machine."""
+    from visioncache.jupyter.report import write_report
+
+    return write_report(session.cache(), args.path, runs=session.runs)
+
+
 @command(
     argument("kind", metavar="KIND", choices=PLOTS, help=", ".join(PLOTS)),
-    argument("results", metavar="RESULTS", nargs="?", help="a variable, for latency: what bench returned"),
+    argument(
+        "results", metavar="RESULTS", nargs="*", help="for latency: what bench returned, or names of runs"
+    ),
     variables=["results"],
 )
 def plot(session: Session, args: Namespace) -> Axes:
@@ -228,7 +247,13 @@ def plot(session: Session, args: Namespace) -> Axes:
             "bytes": plots.entry_bytes,
         }
         return drawers[args.kind](session.cache())
-    results = session.variable(args.results) if args.results else session.result
+    named = [name for name in args.results if name in session.runs]
+    if named:
+        if len(named) < len(args.results):
+            missing = next(name for name in args.results if name not in session.runs)
+            raise UsageError(f"no run is called {missing!r}; there are: {', '.join(session.runs)}")
+        return plots.runs({name: [turn.ttft for turn in session.runs[name].turns] for name in named})
+    results = session.variable(args.results[0]) if args.results else session.result
     if results is None:
         raise UsageError("no latency was measured yet; `%vcache bench SESSION` does, or name a result")
     return plots.ttft(results)

@@ -24,7 +24,7 @@ _LINE = re.compile(r"^\s*(?:[\w, ]+=\s*)?%vcache(?:\s+(?P<rest>.*))?$")
 _CELL = re.compile(r"^%%vcache\s+(?P<rest>.*)$")
 _TYPED = re.compile(r"""(?:"[^"]*|'[^']*|(?:[^\s'"\\]|\\.)+)$""")
 _NEEDS_QUOTES = re.compile(r"""[\s'"#]""")
-_CELL_OPTIONS = ("--quiet", "--output", "--no-cache")
+_CELL_OPTIONS = ("--quiet", "--output", "--no-cache", "--compare", "--as")
 
 
 def matcher_for(session: Session) -> Callable[[CompletionContext], SimpleMatcherResult]:

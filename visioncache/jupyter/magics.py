@@ -79,9 +79,16 @@ class VisionCacheMagics(Magics):  # type: ignore[misc]  # IPython is untyped her
     @argument("-q", "--quiet", action="store_true", help="print no line after the cell")
     @argument("-o", "--output", metavar="NAME", help="bind what happened to this variable")
     @argument("--no-cache", action="store_true", help="run the cell with the cache bypassed, to compare")
+    @argument("--compare", action="store_true", help="run the cell bypassed, then cached, and show both")
+    @argument(
+        "--as", dest="name", metavar="NAME", help="keep what happened under a name; %%vcache runs lists it"
+    )
     @cell_magic("vcache")
     def cell(self, line: str, cell: str) -> Any:
         """Run the cell unchanged, then say in one line what it hit, missed, saved, added and evicted.
+
+        With --compare it is run twice, bypassed and cached, each once; before the second run the variables,
+        chats, prompt caches and random seeds are put back to what they were.
 
         Peak memory is MLX's, from the start of the cell.
         """
@@ -128,7 +135,8 @@ def _help() -> str:
         "Each takes -o NAME (bind what it returns) and -q (show nothing).",
         "ENTRY is a label, a file name, a key, or a variable that holds the image.",
         "",
-        "%%vcache [-q] [-o NAME] [--no-cache]   run a cell, then say what it did to the cache (%%vcache?)",
+        "%%vcache [-q] [-o NAME] [--as NAME] [--no-cache | --compare]",
+        "    Run a cell, then say what it did to the cache (%%vcache?).",
         "%config VisionCacheMagics              what new caches are bounded by, and more",
     ]
     return "\n".join(lines)

@@ -11,6 +11,7 @@ from visioncache.cache import VisionFeatureCache
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Mapping, MutableMapping
 
+    from visioncache.jupyter.celldelta import CellDelta
     from visioncache.keys import Key
     from visioncache.records import Entry
     from visioncache.study.result import BenchResult
@@ -37,6 +38,8 @@ class Session:
         self.attached: dict[str, Attached] = {}
         """What the magics attached, by the model's variable."""
         self.result: BenchResult | None = None
+        self.runs: dict[str, CellDelta] = {}
+        """Cells that were run under a name."""
         self._used: str | None = None
 
     def cache(self) -> VisionFeatureCache:
@@ -173,6 +176,7 @@ class Session:
     def resume(self, earlier: Session) -> None:
         """Go on with what an earlier session attached, measured and chose."""
         self.attached, self.result, self._used = earlier.attached, earlier.result, earlier._used
+        self.runs = earlier.runs
 
     def forget(self) -> None:
         """Detach what the magics attached, and forget every choice."""
@@ -180,6 +184,7 @@ class Session:
             one.detach()
         self.attached = {}
         self.result = self._used = None
+        self.runs = {}
 
     def _several(self) -> str:
         """Say how to choose where the namespace has several caches; "" where it hasn't."""
@@ -190,9 +195,7 @@ class Session:
 
     @staticmethod
     def _all_attached() -> list[Attached]:
-        hooks: Any = sys.modules.get(
-            "visioncache.vlm.patching.mlx_vlm"
-        )  # nothing is attached before it is imported
+        hooks: Any = sys.modules.get("visioncache.vlm.patching.mlx_vlm")
         return list(hooks.current()) if hooks else []
 
     def _key_of_variable(self, name: str) -> Key | None:

@@ -19,10 +19,12 @@ from visioncache.jupyter.advice import advice
 from visioncache.jupyter.fallback import static_html
 from visioncache.jupyter.pace import Pace
 from visioncache.jupyter.pictures import Pictures
+from visioncache.jupyter.report import write_report
 from visioncache.jupyter.snapshot import ALL, SORTS, Filter, History, Names, Sort, news, snapshot
 from visioncache.recent import Recent
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Mapping
 
     from visioncache.events import Event
@@ -128,6 +130,25 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
     def refresh(self) -> None:
         """Send what the cache holds now, within a tenth of a second."""
         self._pace.nudge()
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write what the view shows now: a page (`.html`), or the bytes of its entries as a picture (`.png`, `.svg`).
+
+        Raises:
+            ValueError: the name ends in something else.
+            OSError: the file can't be written.
+        """
+        target = Path(path).expanduser()
+        if target.suffix == ".html":
+            return write_report(self.cache, target, pictures=self._thumbnails)
+        if target.suffix not in {".png", ".svg"}:
+            raise ValueError(f"{target.name}: save as .html, .png or .svg")
+        from visioncache import plots
+
+        figure: Any = plots.entry_bytes(self.cache).figure
+        target.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(target, dpi=144, bbox_inches="tight", facecolor="white")
+        return target
 
     def close(self) -> None:
         """Remove the widget from every page; nothing is sent once this has returned."""

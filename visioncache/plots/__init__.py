@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from visioncache.plots.cache import entry_bytes, hit_rate, memory, reuse_distance
-    from visioncache.plots.latency import stages, ttft
+    from visioncache.plots.latency import runs, stages, ttft
 
 _HOMES = {
     "cache": ("entry_bytes", "hit_rate", "memory", "reuse_distance"),
-    "latency": ("stages", "ttft"),
+    "latency": ("runs", "stages", "ttft"),
 }
 
-__all__ = ["entry_bytes", "hit_rate", "memory", "reuse_distance", "stages", "ttft"]
+__all__ = ["entry_bytes", "hit_rate", "memory", "reuse_distance", "runs", "stages", "ttft"]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from visioncache.plots.style import (
     ARMS,
     BLUE,
     GREEN,
+    MARKERS,
     OCHRE,
+    PALETTE,
     PURPLE,
     VERMILLION,
     axes_or_new,
@@ -20,6 +23,8 @@ from visioncache.plots.style import (
 from visioncache.study.result import run_columns
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from matplotlib.axes import Axes
 
 STAGES = {
@@ -48,6 +53,23 @@ def ttft(results: Any, ax: Axes | None = None) -> Axes:
     ax.set_xticks(range(len(order)), [str(turn[-1]) for turn in order])
     from_zero(ax)
     return finish(ax, "Time to first token", "turn", "seconds", legend=True)
+
+
+def runs(named: Mapping[str, Sequence[float]], ax: Axes | None = None) -> Axes:
+    """Seconds to the first token by turn, a line a run: what `%%vcache --as NAME` kept.
+
+    Raises:
+        ValueError: no run has a turn.
+    """
+    if not any(named.values()):
+        raise ValueError(f"no turn of a chat was taken in {', '.join(named)}, so there is no time to draw")
+    ax = axes_or_new(ax)
+    for number, (name, seconds) in enumerate(named.items()):
+        colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+        ax.plot(range(1, len(seconds) + 1), seconds, color=colour, marker=marker, markersize=5, label=name)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    from_zero(ax)
+    return finish(ax, "Time to first token", "turn of the run", "seconds", legend=True)
 
 
 def stages(results: Any, ax: Axes | None = None) -> Axes:

@@ -112,3 +112,11 @@ def from_zero(ax: Axes) -> None:
     """Begin the vertical axis at zero."""
     if ax.get_ylim()[1] > 0:
         ax.set_ylim(bottom=0)
+
+
+def nothing(ax: Axes, words: str) -> Axes:
+    """Say in the middle of an empty plot why it is empty."""
+    ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center", color=TEXT, fontsize=11)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    return ax

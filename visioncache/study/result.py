@@ -51,6 +51,11 @@ class BenchResult:
         agree = "every arm gave the same tokens" if self.tokens_equal else "THE ARMS' TOKENS DIFFER"
         about = [self.model, str(self.machine.get("chip", "")), agree]
         frame = self.summary()
+        if "mlx-vlm" in set(frame["arm"]):
+            runs = run_columns(self.turns)
+            theirs = frame[frame["arm"] == "mlx-vlm"].set_index(runs)["ttft_s"].rename("theirs")
+            ratio = frame["ttft_s"] / frame.join(theirs, on=runs)["theirs"]
+            frame.insert(list(frame.columns).index("ttft_s") + 1, "of mlx-vlm", ratio)
         rows = [[_plain(str(name), value) for name, value in row.items()] for row in frame.to_dict("records")]
         header = [str(name) for name in frame.columns]
         numbers = set(header) - {"session", "arm", "tokens_equal"}
