@@ -19,7 +19,7 @@ from visioncache.jupyter.advice import advice
 from visioncache.jupyter.fallback import static_html
 from visioncache.jupyter.pace import Pace
 from visioncache.jupyter.pictures import Pictures
-from visioncache.jupyter.report import write_report
+from visioncache.jupyter.report import save_view
 from visioncache.jupyter.snapshot import ALL, SORTS, Filter, History, Names, Sort, news, snapshot
 from visioncache.recent import Recent
 
@@ -132,23 +132,13 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
         self._pace.nudge()
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write what the view shows now: a page (`.html`), or the bytes of its entries as a picture (`.png`, `.svg`).
+        """Write what the view shows now: a page (`.html`), or a picture of its entries' bytes (`.png`, `.svg`).
 
         Raises:
             ValueError: the name ends in something else.
             OSError: the file can't be written.
         """
-        target = Path(path).expanduser()
-        if target.suffix == ".html":
-            return write_report(self.cache, target, pictures=self._thumbnails)
-        if target.suffix not in {".png", ".svg"}:
-            raise ValueError(f"{target.name}: save as .html, .png or .svg")
-        from visioncache import plots
-
-        figure: Any = plots.entry_bytes(self.cache).figure
-        target.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(target, dpi=144, bbox_inches="tight", facecolor="white")
-        return target
+        return save_view(self.cache, path, self._thumbnails)
 
     def close(self) -> None:
         """Remove the widget from every page; nothing is sent once this has returned."""
