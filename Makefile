@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo lab widget test check clean
+.PHONY: install demo lab widget fast test test-library check docs drift build clean
 
 install: $(STAMP)
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[lab,redis,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs,lab,redis,test]'
 	@touch $@
 
 demo: $(STAMP)  ## MODEL=mlx-community/... runs a real checkpoint instead
@@ -22,14 +22,33 @@ lab: $(STAMP)
 widget:  ## after a change of visioncache/jupyter/static/src
 	$(PYTHON) tools/build_widget.py
 
+fast: $(STAMP)  ## what a developer runs after every change: no browser, no server, four families
+	$(BIN)/python -m pytest -n 2 -q -m "not slow" tests/core tests/docs tests/packaging \
+		tests/vlm/test_attach.py tests/vlm/families/test_families.py tests/vlm/request tests/jupyter/test_magics.py
+
 test: $(STAMP)
 	@$(BIN)/python tools/system_packages.py
 	$(BIN)/python -m pytest
+
+test-library: $(STAMP)  ## what needs neither browser nor server
+	$(BIN)/python -m pytest tests/core tests/vlm tests/study
+
+drift: $(STAMP)  ## simulated next versions of mlx-vlm, then the newest mlx-vlm and mlx, pinned or not
+	VISIONCACHE_DRIFT=1 $(BIN)/python -m pytest tests/vlm/test_drift.py
+	$(BIN)/python tools/prove_versions.py --newest
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+docs: $(STAMP)  ## the site, in out/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+build: $(STAMP)  ## the wheel and the sdist that a release uploads, in dist
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) out dist

@@ -24,18 +24,20 @@ from attention import repeatable_attention
 from PIL import Image
 from shapes import SHAPES, build, described
 
-from visioncache.study.arms import ARMS
-from visioncache.study.benchmark import bench
+from visioncache.study.benchmark.arms import ARMS, PREFIX_ARMS
+from visioncache.study.benchmark.machine import describe_machine
+from visioncache.study.benchmark.result import BenchResult, load_result
+from visioncache.study.benchmark.run import bench
+from visioncache.study.benchmark.sessions import Session, load_session
 from visioncache.study.data import data_path
-from visioncache.study.machine import describe_machine
-from visioncache.study.result import BenchResult, load_result
-from visioncache.study.sessions import Session, load_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SIZES = ("640x480", "1280x960", "2048x1536", "4032x3024")
 SESSIONS = ("album", "page")
+_WITH_PROMPT_CACHE = ("none", "mlx-vlm", "visioncache")
+"""Arms that are run with mlx-vlm's prompt cache too: the others have keys and values of their own, or none."""
 
 
 def main() -> None:
@@ -52,7 +54,7 @@ def main() -> None:
         help=f"of photographs ({' '.join(SIZES)})",
     )
     parser.add_argument("--session", nargs="+", default=SESSIONS, help="sessions (default: album page)")
-    parser.add_argument("--arms", nargs="+", default=ARMS, choices=ARMS)
+    parser.add_argument("--arms", nargs="+", default=ARMS, choices=(*ARMS, *PREFIX_ARMS))
     parser.add_argument("--prompt-cache", nargs="+", default=["off", "on"], choices=["off", "on"])
     parser.add_argument("--trials", type=int, default=3, help="runs of each session and arm (default 3)")
     parser.add_argument("--warm-up", type=int, help="turns run before, unmeasured (default: the session)")
@@ -64,7 +66,7 @@ def main() -> None:
     machine = describe_machine()
     dtype = mx.float32 if machine["device"] == "cpu" else mx.bfloat16
     if options.checkpoint:
-        from visioncache.study.demo import load_model
+        from visioncache.study.benchmark.demo import load_model
 
         loaded, name = load_model(options.checkpoint), options.checkpoint
     else:
@@ -78,7 +80,9 @@ def main() -> None:
                     result = bench(
                         *loaded,
                         [session],
-                        arms=[arm for arm in options.arms if arm != "bound" or prompt_cache == "off"],
+                        arms=[
+                            arm for arm in options.arms if prompt_cache == "off" or arm in _WITH_PROMPT_CACHE
+                        ],
                         trials=options.trials,
                         warm_up=options.warm_up,
                         max_tokens=1,

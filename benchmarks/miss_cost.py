@@ -27,10 +27,10 @@ from shapes import SHAPES, build, described
 from tqdm import tqdm
 
 from visioncache import VisionFeatureCache
+from visioncache.study.benchmark.demo import load_model
+from visioncache.study.benchmark.machine import describe_machine
+from visioncache.study.benchmark.sessions import load_session
 from visioncache.study.data import data_path
-from visioncache.study.demo import load_model
-from visioncache.study.machine import describe_machine
-from visioncache.study.sessions import load_session
 from visioncache.vlm import Chat, attach
 
 if TYPE_CHECKING:

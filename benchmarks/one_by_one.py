@@ -26,7 +26,7 @@ import zoo  # noqa: E402
 from harness import embedded, greedy, prepared  # noqa: E402
 
 from visioncache import VisionFeatureCache  # noqa: E402
-from visioncache.study.machine import describe_machine  # noqa: E402
+from visioncache.study.benchmark.machine import describe_machine  # noqa: E402
 from visioncache.vlm import FAMILIES, attach  # noqa: E402
 
 

@@ -30,14 +30,14 @@ from gpu_sessions import scaled, size_of, slug
 from mlx.utils import tree_flatten
 from shapes import SHAPES, build, described
 
-from visioncache.study.arms import arm_chat
-from visioncache.study.benchmark import converse
+from visioncache.study.benchmark.arms import arm_chat
+from visioncache.study.benchmark.machine import describe_machine
+from visioncache.study.benchmark.run import converse
 from visioncache.study.data import data_path
-from visioncache.study.machine import describe_machine
 from visioncache.vlm.patching.instances import around, swapped
 
 if TYPE_CHECKING:
-    from visioncache.study.sessions import Session
+    from visioncache.study.benchmark.sessions import Session
 
 ARMS = ("none", "mlx-vlm", "visioncache")
 

@@ -3,9 +3,9 @@
     python benchmarks/store_tiers.py [--trials 21] [--json results.json]
 
 The trials of all arms are interleaved and every median is of all of them; a time ends after `mx.eval`.
-"Plain" reads the same file with `mmap` and copies it, which is the least that a disk hit can do. A
-"first" disk hit is the first of a process for its file, whose checksum is then verified; "warm" hits
-are the later ones, and "cold" is a first hit after the system was told to forget the file. "Encode" is
+"Plain" reads the same file with `mmap` and copies it; a disk hit reads it into memory of its own, verifies
+its checksum and copies it. A "first" disk hit is the first of a process for its file; "warm" hits are the
+later ones, and "cold" is a first hit after the system was told to forget the file. "Encode" is
 the vision tower of Qwen2.5-VL-3B's shapes scaled down to one block, on this machine: on another one
 it takes another time.
 """
@@ -129,7 +129,7 @@ def arms(folder: Path, url: str | None, size: int) -> dict[str, tuple[Callable[[
     warm.put(key, value, meta={"features": [list(value.shape), "bfloat16"]})
     warm.flush()
     path = next(disk.glob("entries/*/*.safetensors"))
-    # What is mapped can't be forgotten, so the cold arms have a copy that nothing maps.
+    # The cold arms have a copy of their own, so that nothing else keeps it in memory.
     elsewhere = folder / f"{size} cold"
     shutil.copytree(disk / "entries", elsewhere / "entries")
     cold_path = elsewhere / path.relative_to(disk)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from visioncache.plots.curves import save_plot
 from visioncache.study import compare_granularity, plot_granularity, workload
-from visioncache.study.curves import save_plot
 
 TITLES = {
     "interleaved": "chats, interleaved",

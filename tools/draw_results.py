@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
-from visioncache.study.published import plot_results, published_results
+sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+from published import plot_results, published_results
 
 if __name__ == "__main__":
     target = Path(__file__).resolve().parents[1] / "docs" / "sessions.png"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from tqdm import tqdm
+from traced_sessions import record_session
 
 from visioncache.study import save_trace
+from visioncache.study.benchmark.demo import load_model
+from visioncache.study.benchmark.sessions import load_session, session_names
 from visioncache.study.data import data_path
-from visioncache.study.demo import load_model
-from visioncache.study.sessions import load_session, session_names
-from visioncache.study.traced_sessions import record_session
 
 if __name__ == "__main__":
     loaded = load_model()

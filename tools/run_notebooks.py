@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from tqdm import tqdm
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
@@ -23,6 +24,8 @@ def main() -> None:
             notebook, timeout=600, store_widget_state=False, resources={"metadata": {"path": str(FOLDER)}}
         )
         client.execute()
+        # A progress bar is kept as it ended, not as it grew.
+        notebook, _ = CoalesceStreamsPreprocessor().preprocess(notebook, {})
         for cell in notebook.cells:
             cell.metadata.pop("execution", None)
         nbformat.write(notebook, path)

@@ -25,7 +25,7 @@ SETUP = f"""
 import os, random
 from pathlib import Path
 from visioncache import VisionFeatureCache
-from visioncache.study.demo import load_model
+from visioncache.study.benchmark.demo import load_model
 from visioncache.vlm import Chat
 os.chdir({str(IMAGES)!r})
 photos = sorted(p for p in Path().iterdir() if p.suffix in (".jpg", ".png"))

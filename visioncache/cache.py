@@ -17,7 +17,7 @@ from visioncache.sizes import format_size, nbytes
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from visioncache.events import Event, Kind
     from visioncache.stores.base import Store
@@ -339,6 +339,16 @@ class VisionFeatureCache(Inspectable):
             if slot is not None:
                 self._lru.unpin(slot)
             return slot is not None
+
+    def refresh(self, sources: Iterable[Any]) -> None:
+        """Make what is held of these the most recently used, the last one most; counted as nothing."""
+        texts = [Key.of(source).text for source in sources]
+        now = self._clock()
+        with self._lock:
+            for text in texts:
+                slot = self._lru.slots.get(text)
+                if slot is not None:
+                    self._lru.touch(slot, now)
 
     def resize(self, max_size: int | None = _KEEP, max_bytes: float | str | None = _KEEP) -> None:
         """Change either bound, evicting what no longer fits.

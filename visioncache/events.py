@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import secrets
 from collections import deque
+from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from blake3 import blake3
@@ -30,6 +32,19 @@ NO_TAGS: Mapping[str, Any] = {}
 TRACE_VERSION = 1
 """Of the lines that `to_jsonl` writes; data/sessions/README.md documents them."""
 
+STAGE_TAGS = ("decode_s", "preprocess_s", "tower_s")
+"""Tags of a put that tell its seconds by stage, where whoever encodes gives them."""
+
+_SECRET = secrets.token_bytes(32)
+"""Keys the digests of this process's traces: images can be told apart, not looked for."""
+
+_requests = count(1)
+
+
+def new_request() -> int:
+    """Number a request, for `cache.tag(request=new_request())`; unique in this process, from any thread."""
+    return next(_requests)
+
 
 class Event(NamedTuple):
     """One thing that happened; `key` is None for what concerns the whole cache."""
@@ -43,6 +58,8 @@ class Event(NamedTuple):
     seconds: float = 0.0
     """Spent by a put; saved by a hit, which is credited what an encode would have cost by then."""
     tags: Mapping[str, Any] = NO_TAGS
+    seq: int = 0
+    """Number of the event in its cache, from 1, in the order in which the cache did it; 0 for none."""
 
     @property
     def name(self) -> str:
@@ -55,23 +72,30 @@ class Event(NamedTuple):
         tags = fields.pop("tags")
         return {**tags, **fields, "key": None if self.key is None else self.key.text}
 
-    def trace_line(self) -> dict[str, Any]:
-        """The event as a line of a trace: no name, no path and no content, only identity.
+    def trace_line(self, secret: bytes | None = None) -> dict[str, Any]:
+        """Give the event as a line of a trace: no label, no path, no content.
 
-        Its tags are whatever somebody gave; a line holds what the format allows of them.
+        Session, turn and request are the tags as they were given, names included; `anonymise` numbers them.
+
+        Args:
+            secret: 32 bytes that key the image's digest; by default this process's own, which nobody
+                keeps. With one secret, traces of several processes agree on who is who.
         """
-        key = self.key
-        tokens = _plain(self.tags.get("tokens"))
+        tags, key = self.tags, self.key
+        tokens = _plain(tags.get("tokens"))
         return {
             "v": TRACE_VERSION,
+            "seq": self.seq,
             "time": self.time,
-            "session": _name(self.tags.get("session")),
-            "turn": _name(self.tags.get("turn")),
-            "key": None if key is None else blake3(key.text.encode("utf-8", "surrogatepass")).hexdigest(16),
+            "session": _name(tags.get("session")),
+            "turn": _name(tags.get("turn")),
+            "request": _name(tags.get("request")),
+            "key": None if key is None else _digest(key.text, _SECRET if secret is None else secret),
             "bytes": self.nbytes,
             "tokens": tokens if _is_count(tokens) else None,
             "seconds": self.seconds,
             "outcome": self.kind,
+            **{stage: float(tags[stage]) for stage in STAGE_TAGS if _is_count(tags.get(stage))},
         }
 
 
@@ -110,7 +134,7 @@ class EventLog:
         self._events.clear()
 
     def to_frame(self) -> pd.DataFrame:
-        """A row an event: time, kind, key, label, nbytes, seconds, and a column for every tag.
+        """A row an event: time, kind, key, label, nbytes, seconds, seq, and a column for every tag.
 
         The bytes of a file name that aren't UTF-8 are written out, as `backslashreplace` does: pandas, CSV
         and Parquet hold nothing but Unicode.
@@ -122,17 +146,21 @@ class EventLog:
         tags = dict.fromkeys(name for row in rows for name in row if name not in fields)
         return pd.DataFrame(rows, columns=[*fields, *tags])
 
-    def to_jsonl(self, path: str | os.PathLike[str]) -> int:
-        """Write a trace, one event a line, oldest first; returns how many."""
+    def to_jsonl(self, path: str | os.PathLike[str], *, secret: bytes | None = None) -> int:
+        """Write a trace, one event a line, oldest first; returns how many. `secret` as in `trace_line`."""
         events = list(self)
         with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123  # takes every PathLike
-            file.writelines(json.dumps(event.trace_line()) + "\n" for event in events)
+            file.writelines(json.dumps(event.trace_line(secret)) + "\n" for event in events)
         return len(events)
 
 
 def _unicode(value: Any) -> Any:
     """Text that any encoding of Unicode can hold; anything else as it is."""
     return value.encode("utf-8", "backslashreplace").decode() if type(value) is str else value
+
+
+def _digest(text: str, secret: bytes) -> str:
+    return blake3(text.encode("utf-8", "surrogatepass"), key=secret).hexdigest(16)
 
 
 def _plain(tag: Any) -> Any:

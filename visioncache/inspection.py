@@ -56,6 +56,11 @@ class Inspectable:
         return self._clock()
 
     @property
+    def is_stored(self) -> bool:
+        """Tell if there is a second tier, which may outlive this process."""
+        return self._tier is not None
+
+    @property
     def nbytes(self) -> int:
         """Bytes held."""
         return self._lru.nbytes

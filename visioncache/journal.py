@@ -6,6 +6,7 @@ import threading
 import warnings
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from visioncache.events import NO_TAGS, Event, EventLog, Kind
@@ -32,6 +33,7 @@ class Journal:
         self.events = EventLog(log)
         self.subscribers: dict[object, Callable[[Event], object]] = {}
         self._lock = threading.Lock()
+        self._numbers = count(1)
 
     def note(
         self,
@@ -43,12 +45,12 @@ class Journal:
         seconds: float = 0.0,
         about: Mapping[str, Any] = NO_TAGS,
     ) -> Event:
-        """Keep an event, with what is known about the image and the tags of this thread or task."""
+        """Number and keep an event, with what the image is known for and this thread's (or task's) tags."""
         tags = _tags.get()
         mine = tags.get(id(self), NO_TAGS) if tags else NO_TAGS
         if about:
             mine = {**about, **mine} if mine else about
-        event = _new_event(Event, (now, kind, key, label, size, seconds, mine))
+        event = _new_event(Event, (now, kind, key, label, size, seconds, mine, next(self._numbers)))
         self.events.append(event)
         return event
 

@@ -12,7 +12,7 @@ from scenes import Clock, features, filled
 
 from visioncache import Delta, VisionFeatureCache, display
 from visioncache.jupyter.frames import entries_frame
-from visioncache.study.result import BenchResult
+from visioncache.study.benchmark.result import BenchResult
 from visioncache.vlm.chat import Turn
 
 EVIL = "<img src=x onerror=alert(1)>\"'&"

@@ -35,7 +35,7 @@ def shell(tmp_path: Path) -> Iterator[InteractiveShell]:
 @pytest.fixture(scope="session")
 def demo_pair() -> tuple[Any, Any]:
     """The demo model, a real Qwen2.5-VL, and its processor."""
-    from visioncache.study.demo import load_model
+    from visioncache.study.benchmark.demo import load_model
 
     return load_model()
 

@@ -8,7 +8,7 @@ import pytest
 from IPython.core.completer import provisionalcompleter
 from scenes import filled
 
-from visioncache.jupyter.commands import COMMANDS
+from visioncache.jupyter.command import COMMANDS
 
 if TYPE_CHECKING:
     from pathlib import Path

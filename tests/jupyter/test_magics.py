@@ -19,7 +19,7 @@ from visioncache import CacheInfo, VisionFeatureCache
 from visioncache.jupyter.celldelta import CellDelta
 from visioncache.memory import auto_budget
 from visioncache.sizes import format_size
-from visioncache.study.bounds import advise
+from visioncache.study.sim.bounds import advise
 from visioncache.vlm import attach
 
 if TYPE_CHECKING:
@@ -498,6 +498,7 @@ def test_an_attach_that_fails_keeps_what_was_attached(shell: InteractiveShell, p
         assert shell.user_ns["cache"] is attached.cache
 
 
+@pytest.mark.slow
 def test_a_session_is_benched_and_its_latency_plotted(
     shell: InteractiveShell, pair: Any, tmp_path: Path
 ) -> None:
@@ -520,7 +521,7 @@ def test_a_session_is_benched_and_its_latency_plotted(
 
 
 def test_several_models_share_one_cache_and_are_listed(shell: InteractiveShell, pair: Any) -> None:
-    from visioncache.study.demo import load_model
+    from visioncache.study.benchmark.demo import load_model
 
     shell.user_ns["m2"], shell.user_ns["p2"] = load_model()
     first = run(shell, "%vcache attach model processor")

@@ -21,7 +21,7 @@ from visioncache import Key, VisionFeatureCache
 from visioncache.jupyter import CacheView
 from visioncache.jupyter.advice import advised_html
 from visioncache.jupyter.snapshot import WINDOW, History, Names, snapshot, window
-from visioncache.study.bounds import advise
+from visioncache.study.sim.bounds import advise
 
 if TYPE_CHECKING:
     from pathlib import Path

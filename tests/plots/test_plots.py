@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
+from published import plot_results, published_results
 from scenes import Clock, features, filled
 
 from visioncache import VisionFeatureCache, plots
@@ -23,7 +24,6 @@ from visioncache.plots.cache import _bytes_over_time
 from visioncache.plots.latency import STAGES
 from visioncache.plots.style import ARMS
 from visioncache.study import miss_ratio_curve, plot_miss_ratio, workload
-from visioncache.study.published import plot_results, published_results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

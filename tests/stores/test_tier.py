@@ -590,7 +590,8 @@ def test_what_the_store_answered_is_told_wherever_look_ups_are(tmp_path: Path) -
     from visioncache import plots
     from visioncache.jupyter.snapshot import History, Names, snapshot
     from visioncache.study import miss_ratio_curve, recommend
-    from visioncache.study.traces import requests, trace_frame
+    from visioncache.study.trace.lookups import requests
+    from visioncache.study.trace.traces import trace_frame
 
     cache = VisionFeatureCache(1, store=str(tmp_path))
     for name in "ab":

@@ -1,13 +1,8 @@
-"""The scripts of benchmarks/, which is no package, and a small model in the place of a real shape."""
+"""Put a small model in the place of a real shape, for the scripts of benchmarks/."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 
 @pytest.fixture
@@ -15,7 +10,7 @@ def small_shape(monkeypatch: pytest.MonkeyPatch) -> None:
     """The demo model as the scripts' default shape."""
     import shapes
 
-    from visioncache.study.demo import load_model
+    from visioncache.study.benchmark.demo import load_model
 
     small = shapes.Shape("qwen2.5-vl-3b", lambda _layers: load_model())
     monkeypatch.setitem(shapes.SHAPES, small.name, small)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from traces_for_tests import traces
 
 from visioncache import VisionFeatureCache
-from visioncache.study.bounds import advise
-from visioncache.study.traces import TraceError
+from visioncache.study.sim.bounds import advise
+from visioncache.study.trace.traces import TraceError
 
 
 def replayed(trace: pd.DataFrame, max_size: int | None, max_bytes: int | None) -> float:

@@ -11,9 +11,9 @@ from nbclient import NotebookClient
 from traces_for_tests import HAS_LIBCACHESIM
 
 from visioncache.study import rerun
+from visioncache.study.benchmark.sessions import load_session, session_names
 from visioncache.study.data import data_path
-from visioncache.study.sessions import load_session, session_names
-from visioncache.study.traces import load_trace
+from visioncache.study.trace.traces import load_trace
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "05_hit_rates.ipynb"
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import numpy as np
 import pytest
-import zoo
 from mlx_vlm.generate import generate_step
 from mlx_vlm.utils import prepare_inputs
 
@@ -18,13 +17,13 @@ from visioncache.vlm import attach
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from zoo import Tiny
+    import zoo
 
     from visioncache import VisionFeatureCache
     from visioncache.vlm import Attached
 
 
-def prepared(tiny: Tiny, images: Sequence[Any], prompt: str | list[str] | None = None) -> dict[str, Any]:
+def prepared(tiny: zoo.Tiny, images: Sequence[Any], prompt: str | list[str] | None = None) -> dict[str, Any]:
     """What mlx-vlm's processor makes of a question about images, or the zoo where there is none."""
     config = tiny.model.config
     module = importlib.import_module(f"zoo.{type(tiny.model).__module__.split('.')[-2]}")
@@ -40,7 +39,7 @@ def prepared(tiny: Tiny, images: Sequence[Any], prompt: str | list[str] | None =
     return module.complete(inputs) if hasattr(module, "complete") else inputs
 
 
-def embedded(tiny: Tiny, inputs: dict[str, Any]) -> dict[str, Any]:
+def embedded(tiny: zoo.Tiny, inputs: dict[str, Any]) -> dict[str, Any]:
     """Everything that the language model is given, evaluated."""
     rest = dict(inputs)
     ids, pixels = rest.pop("input_ids"), rest.pop("pixel_values", None)
@@ -51,7 +50,7 @@ def embedded(tiny: Tiny, inputs: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-def greedy(tiny: Tiny, images: Sequence[Any], count: int = 4, **options: Any) -> list[int]:
+def greedy(tiny: zoo.Tiny, images: Sequence[Any], count: int = 4, **options: Any) -> list[int]:
     """The first greedy tokens of an answer about images."""
     answers(tiny)
     if not tiny.chunked:
@@ -65,31 +64,11 @@ def greedy(tiny: Tiny, images: Sequence[Any], count: int = 4, **options: Any) ->
     return [int(token) for token, _ in steps]
 
 
-def asked(tiny: Tiny, cache: VisionFeatureCache, *images: Any) -> tuple[int, int]:
+def asked(tiny: zoo.Tiny, cache: VisionFeatureCache, *images: Any) -> tuple[int, int]:
     """Hits and misses of one question, the model attached for it alone."""
     with attach(tiny.model, tiny.processor, cache), cache.watch() as delta:
         embedded(tiny, prepared(tiny, images))
     return delta.hits, delta.misses
-
-
-def film_and_picture(tiny: zoo.Tiny, *, renamed: str = "pixel_values_videos") -> tuple[Any, Any]:
-    """A film of one still, and the same behind a picture, as mlx-vlm's models take them."""
-    config = getattr(tiny.model.config, "thinker_config", tiny.model.config)
-    of_picture, of_film = (prepared(tiny, [picture]) for picture in zoo.photos()[:2])
-    ids = of_film["input_ids"]
-    film = {
-        **of_film,
-        "input_ids": mx.where(ids == config.image_token_id, config.video_token_id, ids),
-        renamed: of_film.pop("pixel_values"),
-        "video_grid_thw": of_film.pop("image_grid_thw"),
-    }
-    film.pop("pixel_values", None)
-    film.pop("image_grid_thw", None)
-    joined = {
-        name: mx.concatenate([of_picture[name], film[name]], axis=1)
-        for name in film.keys() & {"input_ids", "attention_mask", "mm_token_type_ids"}
-    }
-    return film, {**of_picture, **film, **joined}
 
 
 def but_for_pixels(inputs: Any, attachment: Attached) -> dict[str, Any]:
@@ -102,7 +81,7 @@ def but_for_pixels(inputs: Any, attachment: Attached) -> dict[str, Any]:
     }
 
 
-def answers(tiny: Tiny) -> None:
+def answers(tiny: zoo.Tiny) -> None:
     """Skip what needs the language model where that can't run: what it is given is compared anyway."""
     if tiny.metal and not mx.metal.is_available():
         pytest.skip("mlx-vlm wrote this language model in Metal kernels, and there is no Metal here")
@@ -110,6 +89,8 @@ def answers(tiny: Tiny) -> None:
 
 def same(one: Any, other: Any) -> bool:
     """Whether two trees are equal, bit for bit."""
+    if isinstance(one, (mx.array, np.ndarray, list, tuple, dict)) and not isinstance(other, type(one)):
+        return False
     if isinstance(one, mx.array):
         alike = one.shape == other.shape and one.dtype == other.dtype
         return alike and bool(mx.array_equal(one, other, equal_nan=True).item())

@@ -12,11 +12,10 @@ import zoo
 from harness import embedded, prepared, same
 
 from visioncache import VisionFeatureCache
-from visioncache.sizes import leaves
 from visioncache.vlm import attach
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
 VARIED = ["gemma3", "idefics3", "llava", "minicpmo", "mistral3", "qwen2_5_vl", "qwen3_vl"]
@@ -130,23 +129,35 @@ def refused(got: Any) -> bool:
     return isinstance(got, (ValueError, RuntimeError, TypeError)) and "\n" not in str(got) and bool(str(got))
 
 
+def arrays(tree: Any) -> Iterator[mx.array]:
+    """Every array of an answer, whatever else is in it."""
+    if isinstance(tree, (mx.array, np.ndarray)):
+        yield mx.array(tree)
+    elif isinstance(tree, dict):
+        yield from arrays(list(tree.values()))
+    elif isinstance(tree, (list, tuple)):
+        for item in tree:
+            yield from arrays(item)
+
+
 def has_nan(tree: Any) -> bool:
-    """Whether a NaN is anywhere in a tree of arrays."""
-    if isinstance(tree, Exception):
-        return False
-    floats = (mx.array(a) for a in leaves(tree) if isinstance(a, (mx.array, np.ndarray)))
-    return any(bool(mx.isnan(a).any().item()) for a in floats if mx.issubdtype(a.dtype, mx.floating))
+    """Whether a NaN is anywhere in an answer."""
+    floats = [a for a in arrays(tree) if mx.issubdtype(a.dtype, mx.floating)]
+    return any(bool(mx.isnan(a).any().item()) for a in floats)
 
 
 def shown(value: Any) -> str:
     """An answer in a few words, for a failure."""
     if isinstance(value, Exception):
         return f"{type(value).__name__}: {str(value)[:160]}"
-    nan = " with NaN" if has_nan(value) else ""
-    total = sum(
-        abs(mx.array(a).astype(mx.float32)).sum().item() for a in leaves(value) if hasattr(a, "shape")
-    )
-    return f"arrays summing to {total:.6g}{nan}" if total == total else f"arrays{nan}"  # noqa: PLR0124
+    if isinstance(value, list):
+        return f"[{', '.join(map(shown, value))}]"
+    held = list(arrays(value))
+    if not held:
+        return repr(value)[:160]
+    if has_nan(held):
+        return "arrays with NaN"
+    return f"arrays summing to {sum(abs(a.astype(mx.float32)).sum().item() for a in held):.6g}"
 
 
 def looking(model: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The subcommands of `%vcache`: each parses its arguments and calls one public function.
+"""Commands: the subcommands of `%vcache` about caches, models and entries; each calls one public function.
 
 A command is called with the session and its parsed arguments, and returns what its line evaluates to.
 """
@@ -8,60 +8,23 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.magic_arguments import argument, magic_arguments
+from IPython.core.magic_arguments import argument
 
 from visioncache.cache import VisionFeatureCache
+from visioncache.jupyter.command import COMMANDS, NAMED, command
 from visioncache.jupyter.session import UsageError
 from visioncache.sizes import format_size
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable
 
     import pandas as pd
-    from matplotlib.axes import Axes
 
-    from visioncache.events import EventLog
     from visioncache.jupyter.session import Session
     from visioncache.jupyter.widget import CacheView
     from visioncache.records import CacheInfo
-    from visioncache.study.bounds import Advice
-    from visioncache.study.result import BenchResult
     from visioncache.vlm.attach import Attached
-
-Command = Any
-"""A function of `(session, arguments)` that carries its `parser`, and `variables`: which of its
-arguments name variables, for completion."""
-
-COMMANDS: dict[str, Command] = {}
-PLOTS = ("memory", "hits", "latency", "reuse", "bytes")
-
-
-NAMED = (
-    argument("entry", metavar="ENTRY", nargs="+", help="a label, file name, key or variable"),
-    argument("--all", action="store_true", help="every entry of that file name, in whatever folder"),
-)
-"""How entries are named."""
-
-
-def command(*arguments: Any, variables: Sequence[str] = ()) -> Callable[[Command], Command]:
-    """Register a function as the subcommand of its name."""
-
-    def register(function: Command) -> Command:
-        name = function.__name__.rstrip("_")
-        common = (
-            argument("-o", "--output", metavar="NAME", help="bind what is returned to this variable"),
-            argument("-q", "--quiet", action="store_true", help="return nothing, so that nothing is shown"),
-        )
-        for decorate in reversed((*arguments, *common)):
-            function = decorate(function)
-        function.summary = (function.__doc__ or "").splitlines()[0]
-        function.variables = tuple(variables)
-        COMMANDS[name] = magic_arguments(f"vcache {name}")(function)
-        return COMMANDS[name]
-
-    return register
 
 
 @command()
@@ -213,100 +176,12 @@ def resize(session: Session, args: Namespace) -> CacheInfo:
 
 
 @command()
-def runs(session: Session, _args: Namespace) -> pd.DataFrame:
-    """The cells that were run with `%%vcache --as NAME`, as a DataFrame."""
-    from visioncache.jupyter.runs import runs_frame
-
-    return runs_frame(session.runs)
-
-
-@command(argument("path", metavar="PATH", help="the HTML file to write"))
-def report(session: Session, args: Namespace) -> Path:
-    """Write one page that opens offline: summary, entries, events, curves, advice, machine."""
-    from visioncache.jupyter.report import write_report
-
-    return write_report(session.cache(), args.path, runs=session.runs)
-
-
-@command(
-    argument("kind", metavar="KIND", choices=PLOTS, help=", ".join(PLOTS)),
-    argument(
-        "results", metavar="RESULTS", nargs="*", help="for latency: what bench returned, or names of runs"
-    ),
-    variables=["results"],
-)
-def plot(session: Session, args: Namespace) -> Axes:
-    """Draw memory, hits, reuse or bytes of the cache, or the latency that bench measured."""
-    from visioncache import plots
-
-    if args.kind != "latency":
-        drawers: dict[str, Callable[[VisionFeatureCache], Axes]] = {
-            "memory": plots.memory,
-            "hits": plots.hit_rate,
-            "reuse": plots.reuse_distance,
-            "bytes": plots.entry_bytes,
-        }
-        return drawers[args.kind](session.cache())
-    named = [name for name in args.results if name in session.runs]
-    if named:
-        if len(named) < len(args.results):
-            missing = next(name for name in args.results if name not in session.runs)
-            raise UsageError(f"no run is called {missing!r}; there are: {', '.join(session.runs)}")
-        return plots.runs({name: [turn.ttft for turn in session.runs[name].turns] for name in named})
-    results = session.variable(args.results[0]) if args.results else session.result
-    if results is None:
-        raise UsageError("no latency was measured yet; `%vcache bench SESSION` does, or name a result")
-    return plots.ttft(results)
-
-
-@command(
-    argument("session", metavar="SESSION", help="the name of a shipped session, or the path of one"),
-    argument("model", metavar="MODEL", nargs="?", help="a variable; by default what was attached"),
-    argument("processor", metavar="PROCESSOR", nargs="?", help="a variable"),
-    argument("--trials", metavar="N", type=int, default=1, help="how often each arm is run"),
-    variables=["model", "processor"],
-)
-def bench(session: Session, args: Namespace) -> BenchResult:
-    """Run a session without a cache, with mlx-vlm's, with this one, and with nothing left to save."""
-    from visioncache.study.benchmark import bench as run_bench
-
-    if args.model is not None:
-        processor = None if args.processor is None else session.variable(args.processor)
-        pair = session.variable(args.model), processor
-    elif session.pair is not None:
-        pair = session.pair
-    else:
-        raise UsageError("bench what? `%vcache bench SESSION MODEL PROCESSOR`, or attach a model first")
-    session.result = run_bench(*pair, [args.session], trials=args.trials, progress=not args.quiet)
-    return session.result
-
-
-@command(argument("path", metavar="PATH", help="where to write it"))
-def trace(session: Session, args: Namespace) -> int:
-    """Write the events as JSON, one a line; returns how many."""
-    return _log(session).to_jsonl(args.path)
-
-
-@command(argument("--target", metavar="SHARE", type=float, default=0.9, help="the hit ratio to reach; 0.9"))
-def recommend(session: Session, args: Namespace) -> Advice:
-    """Which bound to raise, and to what, so that this cache's own past would have hit that often."""
-    from visioncache.study.bounds import advise
-
-    cache = session.cache()
-    return advise(cache.events, cache.max_size, cache.max_bytes, args.target)
-
-
-@command()
 def reset(session: Session, _args: Namespace) -> CacheInfo:
     """Start the counters from zero; entries and events stay. Returns the counters until now."""
     cache = session.cache()
     info = cache.info()
     cache.reset_info()
     return info
-
-
-def _log(session: Session) -> EventLog:
-    return session.cache().events
 
 
 def _each(session: Session, args: Namespace, verb: str) -> pd.DataFrame:

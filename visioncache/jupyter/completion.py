@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.completer import SimpleCompletion, context_matcher
 
-from visioncache.jupyter.commands import COMMANDS
+from visioncache.jupyter.command import COMMANDS
 from visioncache.jupyter.session import file_name
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def _labels(session: Session) -> Iterator[str]:
 
 def _sessions() -> Iterator[str]:
     """The names of shipped sessions."""
-    from visioncache.study.sessions import session_names
+    from visioncache.study.benchmark.sessions import session_names
 
     yield from session_names()
 

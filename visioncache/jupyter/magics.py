@@ -16,9 +16,11 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 from traitlets import Bool, Int, Unicode
 
 from visioncache.cache import VisionFeatureCache
+from visioncache.jupyter import measures  # noqa: F401  # its commands register themselves
 from visioncache.jupyter.advice import advised_html
 from visioncache.jupyter.cellrun import CellRuns
-from visioncache.jupyter.commands import COMMANDS, current
+from visioncache.jupyter.command import COMMANDS
+from visioncache.jupyter.commands import current
 from visioncache.jupyter.completion import matcher_for
 from visioncache.jupyter.session import Session, UsageError
 

@@ -146,7 +146,7 @@ def _events(cache: VisionFeatureCache) -> str:
 
 
 def _machine() -> str:
-    from visioncache.study.machine import describe_machine
+    from visioncache.study.benchmark.machine import describe_machine
 
     return facts_html("Measured on", [(str(value), name) for name, value in describe_machine().items()])
 

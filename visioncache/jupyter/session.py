@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from visioncache.jupyter.celldelta import CellDelta
     from visioncache.keys import Key
     from visioncache.records import Entry
-    from visioncache.study.result import BenchResult
+    from visioncache.study.benchmark.result import BenchResult
     from visioncache.vlm.attach import Attached
 
 

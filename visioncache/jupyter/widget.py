@@ -132,7 +132,7 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
         self._pace.nudge()
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write what the view shows now: a page (`.html`), or a picture of its entries' bytes (`.png`, `.svg`).
+        """Write what the view shows now: a page (`.html`), or its entries' bytes drawn (`.png`, `.svg`).
 
         Raises:
             ValueError: the name ends in something else.

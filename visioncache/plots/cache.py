@@ -24,8 +24,8 @@ from visioncache.plots.style import (
     nothing,
 )
 from visioncache.sizes import format_size
-from visioncache.study.mrc import lru_distances
-from visioncache.study.optimum import reusable
+from visioncache.study.sim.distances import lru_distances
+from visioncache.study.sim.optimum import reusable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -20,7 +20,7 @@ from visioncache.plots.style import (
     finish,
     from_zero,
 )
-from visioncache.study.result import run_columns
+from visioncache.study.benchmark.result import run_columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

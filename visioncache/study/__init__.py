@@ -9,34 +9,42 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from visioncache.study.benchmark import bench
-    from visioncache.study.curves import plot_granularity, plot_miss_ratio, plot_replay
-    from visioncache.study.demo import load_model
-    from visioncache.study.granularity import by_request, compare_granularity
-    from visioncache.study.mrc import miss_ratio_curve
-    from visioncache.study.recorder import Recorder
-    from visioncache.study.reruns import rerun
-    from visioncache.study.result import BenchResult, load_result
-    from visioncache.study.sessions import load_session
-    from visioncache.study.simulate import replay
-    from visioncache.study.sizing import recommend
-    from visioncache.study.traces import anonymise, load_trace, read_trace, save_trace
-    from visioncache.study.workloads import workload
+    from visioncache.plots.curves import plot_granularity, plot_miss_ratio, plot_replay
+    from visioncache.study.benchmark.demo import load_model
+    from visioncache.study.benchmark.result import BenchResult, load_result
+    from visioncache.study.benchmark.run import bench
+    from visioncache.study.benchmark.sessions import load_session
+    from visioncache.study.sim.granularity import by_request, compare_granularity
+    from visioncache.study.sim.latency import ttft
+    from visioncache.study.sim.mrc import miss_ratio_curve
+    from visioncache.study.sim.policies import policy
+    from visioncache.study.sim.profile import measured
+    from visioncache.study.sim.simulate import replay
+    from visioncache.study.sim.sizing import recommend
+    from visioncache.study.trace.anonymous import anonymise
+    from visioncache.study.trace.recorder import Recorder
+    from visioncache.study.trace.reruns import rerun
+    from visioncache.study.trace.traces import load_trace, read_trace, save_trace
+    from visioncache.study.trace.workloads import workload
 
 _HOMES = {
-    "benchmark": ("bench",),
-    "demo": ("load_model",),
-    "sessions": ("load_session",),
-    "result": ("BenchResult", "load_result"),
-    "curves": ("plot_granularity", "plot_miss_ratio", "plot_replay"),
-    "granularity": ("by_request", "compare_granularity"),
-    "mrc": ("miss_ratio_curve",),
-    "sizing": ("recommend",),
-    "recorder": ("Recorder",),
-    "reruns": ("rerun",),
-    "simulate": ("replay",),
-    "traces": ("anonymise", "load_trace", "read_trace", "save_trace"),
-    "workloads": ("workload",),
+    "visioncache.plots.curves": ("plot_granularity", "plot_miss_ratio", "plot_replay"),
+    "visioncache.study.benchmark.demo": ("load_model",),
+    "visioncache.study.benchmark.result": ("BenchResult", "load_result"),
+    "visioncache.study.benchmark.run": ("bench",),
+    "visioncache.study.benchmark.sessions": ("load_session",),
+    "visioncache.study.sim.granularity": ("by_request", "compare_granularity"),
+    "visioncache.study.sim.latency": ("ttft",),
+    "visioncache.study.sim.profile": ("measured",),
+    "visioncache.study.sim.policies": ("policy",),
+    "visioncache.study.sim.mrc": ("miss_ratio_curve",),
+    "visioncache.study.sim.simulate": ("replay",),
+    "visioncache.study.sim.sizing": ("recommend",),
+    "visioncache.study.trace.recorder": ("Recorder",),
+    "visioncache.study.trace.reruns": ("rerun",),
+    "visioncache.study.trace.anonymous": ("anonymise",),
+    "visioncache.study.trace.traces": ("load_trace", "read_trace", "save_trace"),
+    "visioncache.study.trace.workloads": ("workload",),
 }
 """Modules and their public names; each is imported when first asked for."""
 
@@ -51,15 +59,18 @@ __all__ = [
     "load_result",
     "load_session",
     "load_trace",
+    "measured",
     "miss_ratio_curve",
     "plot_granularity",
     "plot_miss_ratio",
     "plot_replay",
+    "policy",
     "read_trace",
     "recommend",
     "replay",
     "rerun",
     "save_trace",
+    "ttft",
     "workload",
 ]
 
@@ -67,7 +78,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     for module, names in _HOMES.items():
         if name in names:
-            return getattr(import_module(f"{__name__}.{module}"), name)
+            return getattr(import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

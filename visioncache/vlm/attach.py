@@ -2,36 +2,51 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
-from collections import OrderedDict
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from mlx import nn
-from PIL import Image
 
 from visioncache.cache import VisionFeatureCache
 from visioncache.vlm.families.recognise import family_of
+from visioncache.vlm.families.trust import Trust
 from visioncache.vlm.fingerprint import Fingerprint, versions
 from visioncache.vlm.patching import mlx_vlm as hooks
 from visioncache.vlm.patching.instances import is_patched
-from visioncache.vlm.request.model import ModelSide, leaves_of
+from visioncache.vlm.prefixes import Prefixes
+from visioncache.vlm.request.arrays import leaves_of
+from visioncache.vlm.request.model import ModelSide
 from visioncache.vlm.request.processor import ProcessorSide
 from visioncache.vlm.request.tickets import Tickets
 from visioncache.vlm.request.tracing import is_traced
 from visioncache.vlm.speedups.placeholders import PlaceholderSide
+from visioncache.vlm.thumbnails import Thumbnails
 from visioncache.vlm.timing import Stages
 from visioncache.vlm.training import TrainingMode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
+    from PIL import Image
+
     from visioncache.keys import Key
+    from visioncache.vlm.prefixes.boundaries import Pauses
+    from visioncache.vlm.speedups.report import Speedups
+    from visioncache.vlm.verify import Verification
+    from visioncache.vlm.warming import Warmed
 
 
-def attach(model: Any, processor: Any, cache: VisionFeatureCache, *, trust_urls: bool = False) -> Attached:
+def attach(
+    model: Any,
+    processor: Any,
+    cache: VisionFeatureCache | None = None,
+    *,
+    trust_urls: bool = False,
+    prefixes: VisionFeatureCache | Prefixes | float | str | None = None,
+    pauses: Pauses = "content",
+) -> Attached:
     """Let a model look its images up in a cache, image by image, until `detach`.
 
     `mlx_vlm.generate`, `stream_generate` and the model itself are called as before. On a hit
@@ -48,8 +63,12 @@ def attach(model: Any, processor: Any, cache: VisionFeatureCache, *, trust_urls:
             the table but laid out as many in it are is warned about, and checked as it is used.
         processor: its processor; None when the caller prepares `pixel_values`, whose content is then
             the identity, so that only the vision side is skipped.
-        cache: where the features go.
+        cache: where the features go; a new one of 20 entries by default, `attached.cache`.
         trust_urls: take a URL for its content, so that a known one is not downloaded again.
+        prefixes: keep keys and values of prompts too, in so many bytes ("4 GiB"), in a cache of their
+            own, or in `cache` itself, as one budget.
+        pauses: where a prompt can be continued: "content", at the ends of images and turns too; "steps",
+            where mlx-vlm pauses by itself, so that answers are to the last bit those without prefixes.
 
     Returns:
         The attachment: a context manager that detaches.
@@ -61,15 +80,23 @@ def attach(model: Any, processor: Any, cache: VisionFeatureCache, *, trust_urls:
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"attach(model, processor, cache): a {type(model).__name__} is no model")
+    cache = VisionFeatureCache() if cache is None else cache
     if not isinstance(cache, VisionFeatureCache):
         raise TypeError(f"attach(model, processor, cache): {cache!r} is no VisionFeatureCache")
     family = family_of(model)
     for what in (model, processor):
         if what is not None and is_patched(what):
             raise RuntimeError(f"this {type(what).__name__} is attached already; detach() it first")
-    if family.recognised:
-        warnings.warn(family.recognised, stacklevel=2)
-    return Attached(model, processor, cache, family, trust_urls=trust_urls)
+    kept = None if prefixes is None else Prefixes.of(prefixes, model, pauses=pauses)
+    attached = Attached(model, processor, cache, family, trust_urls=trust_urls, prefixes=kept)
+    note = family.recognised or attached.trust.note
+    if note:
+        try:
+            warnings.warn(note, stacklevel=2)
+        except Warning:  # made an error by a filter
+            attached.detach()
+            raise
+    return attached
 
 
 def attachment_of(model: Any, cache: VisionFeatureCache) -> Attached | None:
@@ -93,10 +120,13 @@ class Attached:
         family: Any,
         *,
         trust_urls: bool,
+        prefixes: Prefixes | None = None,
     ) -> None:
         self.cache = cache
         self.family = family
         self.trust_urls = trust_urls
+        self.prefixes = prefixes
+        """Keys and values of prompts, where they are kept."""
         self.stages = Stages()
         """Counts and seconds of key, decode, preprocess and tower since it was attached."""
         self.tickets = Tickets()
@@ -105,17 +135,19 @@ class Attached:
         self.processor = processor
         self._fingerprint = Fingerprint(model, family.projector, family.vision)
         self._training = TrainingMode(self._fingerprint)
+        self.trust = Trust(model, family, cache, lambda: self.scope, processor)
+        """Which kinds of requests are believed without being compared."""
         self._bypassed = 0
         self.processor_side = None if processor is None else ProcessorSide(self, processor)
         tokenizer = None if processor is None else PlaceholderSide.of(model, processor)
         sides = (ModelSide(self, model), self.processor_side, tokenizer)
-        self._sides: list[Any] = [side for side in sides if side is not None]
+        self.sides: list[Any] = [side for side in sides if side is not None]
         self.attach()
 
     def attach(self) -> None:
         """Attach again what was detached."""
         with ExitStack() as undo:  # what goes wrong half-way leaves nothing attached
-            for side in self._sides:
+            for side in self.sides:
                 side.install(undo)
             undo.callback(hooks.remove, self)
             hooks.add(self)
@@ -123,7 +155,7 @@ class Attached:
 
     def follow(self) -> None:
         """Go on with the parts that took the place of others: a quantised projector, another tokenizer."""
-        for side in self._sides:
+        for side in self.sides:
             side.follow()
 
     @property
@@ -131,6 +163,25 @@ class Attached:
         """What keys hold besides the image: family, weights, versions."""
         settings = [f"/{name}={getattr(self.model.config, name)}" for name in self.family.settings]
         return f"{self.family.name}/{self._fingerprint.digest}/{versions()}{''.join(settings)}"
+
+    @property
+    def speedups(self) -> Speedups:
+        """Stages that are taken over from mlx-vlm, and why the others are not."""
+        from visioncache.vlm.speedups.report import survey
+
+        return survey(self)
+
+    def verify(
+        self,
+        images: Sequence[Any] | None = None,
+        prompts: Sequence[str] | None = None,
+        *,
+        max_tokens: int = 16,
+    ) -> Verification:
+        """See that the cache changes nothing on this machine; see `visioncache.vlm.verify.verify`."""
+        from visioncache.vlm.verify import verify
+
+        return verify(self, images, prompts, max_tokens=max_tokens)
 
     @property
     def is_attached(self) -> bool:
@@ -164,6 +215,27 @@ class Attached:
         """A picture of an image, at most 96 pixels wide and high, if it was decoded here."""
         return self.thumbnails.get(key)
 
+    def warm(self, images: Sequence[Any], prompt: str | None = None, *, progress: bool = True) -> Warmed:
+        """Encode images that are not held yet, newest first, so that the first look at each is a hit.
+
+        What the budget has no room for is refused rather than evicting newer ones, unless there is a store,
+        which keeps them too. An unreadable file is reported and skipped; ^C keeps what was done.
+
+        Args:
+            images: paths, URLs, PIL images or arrays.
+            prompt: a question about all of them, in this order, that is prefilled too; only where
+                prefixes are kept.
+            progress: show a bar on stderr.
+
+        Raises:
+            ValueError: the model is attached without its processor.
+        """
+        if self.processor is None:
+            raise ValueError("warm() needs the processor: attach(model, processor, cache)")
+        from visioncache.vlm.warming import warm
+
+        return warm(self, images, prompt, progress=progress)
+
     @contextmanager
     def bypass(self) -> Iterator[None]:
         """Work as if nothing were attached inside this block."""
@@ -196,34 +268,4 @@ class Attached:
         state = f"attached to {self.cache!r}" if self.is_attached else "detached"
         if self.is_attached and self.trains():
             state += ", unused: the model is in training mode, which model.eval() ends"
-        return f"Attached({self.family.name}, {state})"
-
-
-class Thumbnails:
-    """Small pictures of the images that were decoded last."""
-
-    side = 96
-    capacity = 512
-
-    def __init__(self) -> None:
-        self._pictures: OrderedDict[str, Image.Image] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def make(self, key: Key, image: Any) -> None:
-        """Keep a small picture of a decoded image."""
-        if not isinstance(image, Image.Image):
-            return
-        # Nearest-neighbour first: a good filter over millions of pixels would cost more than it shows.
-        scale = max(1, max(image.size) // (4 * self.side))
-        small = image.resize(
-            (image.width // scale or 1, image.height // scale or 1), Image.Resampling.NEAREST
-        )
-        small.thumbnail((self.side, self.side))
-        with self._lock:
-            self._pictures[key.text] = small
-            if len(self._pictures) > self.capacity:
-                self._pictures.popitem(last=False)
-
-    def get(self, key: Key) -> Image.Image | None:
-        """The picture of a key, if there is one."""
-        return self._pictures.get(key.text)
+        return f"Attached({self.family.name}, {state}, speedups: {', '.join(self.speedups.on) or 'none'})"

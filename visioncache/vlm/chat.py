@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import mlx_vlm
 from mlx_vlm.prompt_utils import apply_chat_template
 
+from visioncache.events import new_request
 from visioncache.sizes import count, format_size
 from visioncache.vlm.attach import attach, attachment_of
 from visioncache.vlm.request.image import hold, key_of
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from visioncache.cache import VisionFeatureCache
     from visioncache.keys import Key
+    from visioncache.vlm.warming import Warmed
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Turn:
     """Bytes that the cache holds after the turn."""
     reused_tokens: int = 0
     """Prompt tokens whose keys and values were kept from an earlier turn."""
+    ahead: float = 0.0
+    """Seconds of work on the turn's images before it was asked, in `Chat.show`."""
 
     def __str__(self) -> str:
         facts = [count(self.images, "image"), f"first token after {self.ttft * 1000:.0f} ms"]
@@ -113,6 +117,9 @@ class Chat:
         self._on_text = on_text
         self._messages: list[dict[str, Any]] = []
         self._images: list[Any] = []
+        self._next: list[Any] = []
+        """Images that were shown, for the next question."""
+        self._ahead = 0.0
         self._prompt_cache = PromptCache() if prompt_cache else None
         self._attached = self._owned = None
         if cache is not None:
@@ -121,22 +128,41 @@ class Chat:
                 self._attached = self._owned = attach(model, processor, cache)
         self._given_stages = stages
 
+    def show(self, images: Sequence[Any]) -> Warmed | None:
+        """Show images with the next question, and encode and prefill them now, while it is being typed.
+
+        Returns:
+            What became of each; None in a chat without a cache, where nothing is done ahead.
+        """
+        from visioncache.vlm.warming import prefill, warm
+
+        attached = self._attached
+        if attached is None or not attached.is_attached:
+            self._next += images
+            return None
+        start = time.perf_counter()
+        done = warm(attached, images, None, progress=False)
+        self._next += [image for image in images if str(image) not in done.unreadable]
+        if attached.prefixes is not None and not done.interrupted:
+            messages, shown = self._with("", self._next)
+            done.prefilled = prefill(attached, messages, shown)
+        self._ahead += time.perf_counter() - start
+        return done
+
     def ask(self, text: str, images: Sequence[Any] = ()) -> Turn:
         """Ask something, showing further images with it; an exception leaves the chat as it was.
 
         Raises:
             ValueError: an image can't be read or decoded.
         """
-        content = [{"type": "image"} for _ in images]
-        question = {"role": "user", "content": [*content, {"type": "text", "text": text}]}
-        # mlx-vlm opens a str, not a Path.
-        new = [str(image) if isinstance(image, Path) else image for image in images]
-        messages, shown = [*self._messages, question], [*self._images, *new]
+        messages, shown = self._with(text, [*self._next, *images])
         held = self.cache.info() if self.cache is not None else None
         pieces, last, tokens, ttft = [], None, [], 0.0
         stream = self._generate(messages, shown)  # lazy: the clock starts before any of its work
         stages = self._stages()
         before = stages.totals() if stages else None
+        prefixes = self._attached.prefixes if self._attached is not None else None
+        earlier = prefixes.totals() if prefixes is not None else None
         start = time.perf_counter()
         with self._tagged():
             for last in stream:
@@ -152,6 +178,9 @@ class Chat:
         if last is None:
             raise RuntimeError("the model generated nothing, not even an end of text")
         answer = "".join(pieces)
+        reused = (
+            prefixes.totals().since(earlier).reused if prefixes is not None and earlier is not None else 0
+        )
         now = self.cache.info() if self.cache is not None else None
         turn = Turn(
             index=len(self.turns) + 1,
@@ -168,12 +197,21 @@ class Chat:
             misses=now.misses - held.misses if now and held else 0,
             store_hits=now.store_hits - held.store_hits if now and held else 0,
             nbytes=now.nbytes if now else 0,
-            reused_tokens=last.cached_tokens,
+            reused_tokens=last.cached_tokens + reused,
+            ahead=self._ahead,
         )
         self._messages = [*messages, {"role": "assistant", "content": answer}]
-        self._images = shown
+        self._images, self._next, self._ahead = shown, [], 0.0
         self.turns.append(turn)
         return turn
+
+    def _with(self, text: str, images: Sequence[Any]) -> tuple[list[dict[str, Any]], list[Any]]:
+        """Return the conversation's messages and images with a question more."""
+        content = [{"type": "image"} for _ in images]
+        question = {"role": "user", "content": [*content, {"type": "text", "text": text}]}
+        # mlx-vlm opens a str, not a Path.
+        new = [str(image) if isinstance(image, Path) else image for image in images]
+        return [*self._messages, question], [*self._images, *new]
 
     def branch(self) -> Self:
         """Another conversation that starts from where this one is; the two go on independently."""
@@ -210,10 +248,13 @@ class Chat:
 
     def _generate(self, messages: list[dict[str, Any]], images: list[Any]) -> Iterator[Any]:
         prompt = apply_chat_template(self.processor, self.model.config, messages, num_images=len(images))
-        options = dict(self._options)
-        if self._prompt_cache is not None:
-            images = self._identified(images)  # once: what is compared is what the model sees
-            options["prompt_cache_state"] = self._prompt_cache.state_for(images)
+        if self._prompt_cache is None:
+            return self._stream(prompt, images, dict(self._options))
+        return self._from_state(prompt, images, self._prompt_cache)
+
+    def _from_state(self, prompt: str, images: list[Any], state: PromptCache) -> Iterator[Any]:
+        images = self._identified(images)  # once: what is compared is what the model sees
+        options = {**self._options, "prompt_cache_state": state.state_for(images)}
         yield from self._stream(prompt, images, options)
 
     def _identified(self, images: list[Any]) -> list[Any]:
@@ -228,7 +269,8 @@ class Chat:
         """Where the cache's events are marked as this turn's, unless somebody marked them otherwise."""
         if self.cache is None:
             return nullcontext()
-        return self.cache.tag(**{"session": self.session, "turn": len(self.turns) + 1, **self.cache.tags})
+        tags = {"session": self.session, "turn": len(self.turns) + 1, "request": new_request()}
+        return self.cache.tag(**{**tags, **self.cache.tags})
 
     def _stages(self) -> Stages | None:
         """Who counts what a turn takes: nobody, in a chat whose model is attached to nothing."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-import threading
-import warnings
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 from mlx import nn
+from PIL import Image
 
 from visioncache.vlm.patching.instances import class_of
 from visioncache.vlm.scope.anatomy import Anatomy
 from visioncache.vlm.scope.code import Habits, version
+from visioncache.vlm.scope.described import Described, warn_once
 from visioncache.vlm.scope.itself import ItsOwn, at_first
+from visioncache.vlm.scope.values import PLAIN
 from visioncache.vlm.scope.watch import Watch
 
 if TYPE_CHECKING:
@@ -40,51 +41,14 @@ _TEXT_AND_SOUND = re.compile(
 )
 """Names of a processor's attributes that are not for pixels."""
 
+_MAKE_PIXELS = ("PIL.Image", "PIL.ImageOps", "transformers.image_transforms", "transformers.image_utils")
+"""Modules that image processors compute with, wherever they lie."""
+
 _MODES = ("_training", "_no_grad", "no_chunked_prefill")
 """Attributes of modules that say how they are run, and decide no feature."""
 
 
-class _Watched:
-    """A digest that is taken anew when anything is another object than before."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._anatomy = self._sure(self._taken(None))
-
-    @property
-    def digest(self) -> str:
-        """128 bits over everything as it is now."""
-        return self._now().digest
-
-    @property
-    def opaque(self) -> str:
-        """The first thing that couldn't be described when the digest was last asked for, or ""."""
-        return next(iter(self._anatomy.opaque), "")
-
-    def changed(self) -> bool:
-        """Whether anything is another object now than when the digest was last asked for."""
-        return self._anatomy.changed()
-
-    def _now(self) -> Anatomy:
-        anatomy = self._anatomy
-        if anatomy.changed():
-            with self._lock:
-                if self._anatomy.changed():
-                    self._anatomy = self._sure(self._taken(self._anatomy))
-                anatomy = self._anatomy
-        return anatomy
-
-    def _sure(self, anatomy: Anatomy) -> Anatomy:
-        for place in anatomy.opaque:
-            warn_once(place)
-        anatomy.changed()  # which makes it ready to be asked
-        return anatomy
-
-    def _taken(self, before: Anatomy | None) -> Anatomy:
-        raise NotImplementedError
-
-
-class Fingerprint(_Watched):
+class Fingerprint(Described):
     """The identity of a model's vision side: its code, its settings and every one of its weights.
 
     It is taken anew when anything there is another object than before: `model.update(...)`,
@@ -96,10 +60,23 @@ class Fingerprint(_Watched):
         model: the model.
         projector: the path of a submodule of its language side that makes features too.
         vision: the path of its vision side, where that is not all but the language side.
+        whole: take the language side too.
+        anatomy: how the model is described.
     """
 
-    def __init__(self, model: Any, projector: str = "", vision: str = "") -> None:
+    def __init__(
+        self,
+        model: Any,
+        projector: str = "",
+        vision: str = "",
+        *,
+        whole: bool = False,
+        anatomy: type[Anatomy] = Anatomy,
+    ) -> None:
         self._model = model
+        self._others = ("config",) if whole else ("config", *LANGUAGE_SIDE)
+        self._is_setting: Callable[..., bool] = _is_any if whole else _is_of_vision
+        self._describe = anatomy
         self._paths = [path for path in (vision, projector) if path]
         self._is_inside = bool(vision)
         self._habits = Habits(frozenset(), frozenset())
@@ -128,7 +105,7 @@ class Fingerprint(_Watched):
     def _roots(self) -> dict[str, Any]:
         """Give what the model holds itself, but for its language side and what lies inside of that."""
         own = {**self._model, **vars(self._model)}
-        roots = {name: own[name] for name in sorted(own) if name not in ("config", *LANGUAGE_SIDE)}
+        roots = {name: own[name] for name in sorted(own) if name not in self._others}
         if not self._is_inside:
             return roots
         return {n: one for n, one in roots.items() if not isinstance(one, (nn.Module, mx.array))}
@@ -150,7 +127,7 @@ class Fingerprint(_Watched):
 
     def _taken(self, before: Anatomy | None) -> Anatomy:
         model = self._model
-        anatomy = Anatomy(before, self._counts, was=at_first)
+        anatomy = self._describe(before, self._counts, was=at_first)
         kind = anatomy.watch.kind(model)
         roots = self._roots()
         inside = dict(zip(self._paths, self._parts(anatomy.watch), strict=True))
@@ -161,9 +138,9 @@ class Fingerprint(_Watched):
         self._itself.look(modules, _ENTRANCES)
 
         def is_root(name: str, value: Any) -> bool:
-            return name not in ("config", *LANGUAGE_SIDE) and self._counts(name, value)
+            return name not in self._others and self._counts(name, value)
 
-        config = anatomy.watch.fields(model.config, _is_of_vision)
+        config = anatomy.watch.fields(model.config, self._is_setting)
         for fields in (vars(model), model):
             anatomy.watch.mapping(fields, is_root)
         anatomy.add("model.__class__", kind)
@@ -173,14 +150,14 @@ class Fingerprint(_Watched):
         for path, value in inside.items():
             anatomy.add(f"model.{path}", value)
         for name in sorted(config):
-            if _is_of_vision(name):
+            if self._is_setting(name):
                 anatomy.add(f"model.config.{name}", config[name])
         # Some cast pixels to what the prompt's embeddings are.
         anatomy.add("embeds", [str(dtype) for dtype in _embedded(model, anatomy)])
         return anatomy
 
 
-class Settings(_Watched):
+class Settings(Described):
     """The identity of what makes pixels: a processor and its image processor, with their code and settings.
 
     Args:
@@ -199,6 +176,9 @@ class Settings(_Watched):
         anatomy = Anatomy(before, reads=(name for name in habits.reads if _is_of_pixels(name)))
         anatomy.watch.told(lambda: self._find() is maker)
         anatomy.add("image processor", maker)
+        anatomy.add("PIL.Image.Image", Image.Image)
+        for name in _MAKE_PIXELS:
+            anatomy.strangers(name)
         if not anatomy.has(self._processor) and hasattr(self._processor, "__dict__"):
             anatomy.add("processor.__class__", anatomy.watch.kind(self._processor))
             own = anatomy.watch.fields(self._processor, _is_of_pixels)
@@ -210,6 +190,24 @@ class Settings(_Watched):
 
 def settings_digest(*settings: Any) -> str:
     """64 bits over a call's arguments, or whatever else decides how pixels are made."""
+    if all(map(_is_plain, settings)):
+        return _plain_digest(repr(settings))
+    return _digest(settings)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether `repr` says all that there is to a call's arguments, as it mostly does."""
+    if type(value) is dict:
+        return all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
+    return all(map(_is_plain, value)) if type(value) in (tuple, list) else type(value) in PLAIN
+
+
+@lru_cache(maxsize=1024)
+def _plain_digest(settings: str) -> str:
+    return _digest(settings)
+
+
+def _digest(settings: Any) -> str:
     anatomy = Anatomy()
     anatomy.add("settings", settings)
     for place in anatomy.opaque:
@@ -222,15 +220,14 @@ def versions() -> str:
     return ", ".join(f"{name} {version(name)}" for name in _DISTRIBUTIONS)
 
 
-@cache
-def warn_once(place: str) -> None:
-    """Warn that nothing is cached because of something that can't be described."""
-    warnings.warn(f"nothing is cached: {place}; replace it by a value or a function", stacklevel=4)
-
-
 def _is_of_vision(name: str, _: Any = None) -> bool:
     """Whether a setting of a model's is for more than its language side and its tokenizer."""
     return not (_TOKENS.search(name) or name.startswith(_LANGUAGE))
+
+
+def _is_any(*_: Any) -> bool:
+    """Whether a setting is any."""
+    return True
 
 
 def _is_of_pixels(name: str, _: Any = None) -> bool:

@@ -55,7 +55,13 @@ class Stages:
             with self._lock:
                 self._totals.counts[stage] += times
                 self._totals.seconds[stage] += elapsed - self._open.inner
+            self._open.spent = self.spent_here() + elapsed - self._open.inner
             self._open.inner = inner_before + elapsed
+
+    def spent_here(self) -> float:
+        """Count the seconds that this thread has spent in any stage."""
+        spent: float = getattr(self._open, "spent", 0.0)
+        return spent
 
     def totals(self) -> StageTotals:
         """What has been counted until now."""

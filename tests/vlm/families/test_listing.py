@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import mlx_vlm.models
 
 from visioncache.vlm.families.listing import family_records
 from visioncache.vlm.families.table import FAMILIES
-
-ROOT = Path(__file__).resolve().parents[3]
-
-
-def test_the_readmes_table_is_the_declarations() -> None:
-    spec = importlib.util.spec_from_file_location("update_readme", ROOT / "tools" / "update_readme.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert module.updated(text) == text, "run tools/update_readme.py"
 
 
 def test_a_row_of_the_table_comes_from_a_row_of_declarations() -> None:

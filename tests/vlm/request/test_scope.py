@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import math
 import os
 import subprocess
@@ -20,12 +21,16 @@ import numpy as np
 import pytest
 import zoo
 from harness import asked, embedded, greedy, prepared, same
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.extensions.autoreload import ModuleReloader
 from mlx import nn
 from mlx.utils import tree_flatten
 from PIL import Image
+from transformers import image_transforms
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from visioncache import VisionFeatureCache
-from visioncache.vlm import attach
+from visioncache.vlm import attach, fingerprint
 from visioncache.vlm.fingerprint import settings_digest
 
 if TYPE_CHECKING:
@@ -68,6 +73,7 @@ class Ruler:
         return x * self.unit
 
 
+SMALLEST = (1, 1)
 GAIN = 1.0
 TABLE = {"gain": 1.0}
 
@@ -165,7 +171,7 @@ PAIRS = [
     (Slotted(1), Slotted(2)),
     (Slotted(Fraction(1, 2)), Slotted(Fraction(1, 3))),
     (nested(5, 1), nested(5, 2)),
-    (nested(5000, 1), nested(5000, 2)),
+    (nested(1200, 1), nested(1200, 2)),
     ([[[[[[[1]]]]]]], [[[[[[[2]]]]]]]),
     (ring(1), ring(2)),
     (Texts([1]), [1]),
@@ -301,18 +307,18 @@ def recompiled(function: Any) -> Any:
     return code.replace(co_consts=(*code.co_consts, "edited"))
 
 
-def swapped_out(module: Any, patch: pytest.MonkeyPatch) -> None:
-    kind, function = type(module), vars(type(module))["__call__"]
+def swapped_out(kind: Any, patch: pytest.MonkeyPatch) -> None:
+    function = vars(kind)["__call__"]
     patch.setattr(kind, "__call__", lambda *args, **kwargs: function(*args, **kwargs) * 1)
 
 
-def edited(module: Any, patch: pytest.MonkeyPatch) -> None:
-    function = vars(type(module))["__call__"]
+def edited(kind: Any, patch: pytest.MonkeyPatch) -> None:
+    function = vars(kind)["__call__"]
     patch.setattr(function, "__code__", recompiled(function))
 
 
-def on_the_instance(module: Any, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(module, "extra", lambda x: x + 1, raising=False)
+def with_a_constant(kind: Any, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(kind, "gain", Fraction(1, 2), raising=False)
 
 
 def attention_of_mlx(_: Any, patch: pytest.MonkeyPatch) -> None:
@@ -326,34 +332,43 @@ def linear_of_mlx(_: Any, patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "gemma3", "llava", "idefics3", "phi3_v", "pixtral"])
 def test_code_of_the_tower_that_changes_is_noticed(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = zoo.build(family)
-    module = next(
-        module
+    kind = next(
+        type(module)
         for path, module in tiny.model.named_modules()
         if path.startswith(("vi", "model.vi")) and "__call__" in vars(type(module))
     )
     with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attached:
         first = attached.scope
-        for change in (swapped_out, edited, on_the_instance, attention_of_mlx, linear_of_mlx):
+        for change in (swapped_out, edited, with_a_constant, attention_of_mlx, linear_of_mlx):
             with monkeypatch.context() as patch:
-                change(module, patch)
+                change(kind, patch)
                 assert attached.scope != first, change
             assert attached.scope == first, change
 
 
-def test_a_library_that_is_patched_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny = zoo.build("gemma3")
-    kind = type(tiny.processor.image_processor)
-    with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attached:
-        settings = attached.processor_side.settings
-        digests = {settings.digest}
-        for base in kind.__mro__:
-            for name, function in vars(base).items():
-                if name == "resize" and callable(function):
-                    monkeypatch.setattr(base, name, brighter(function))
-                    digests.add(settings.digest)
-                    monkeypatch.undo()
-        assert len(digests) > 1
-        assert not settings.changed() or settings.digest in digests
+@pytest.mark.parametrize(
+    ("family", "owner", "name"),
+    [
+        ("gemma3", image_transforms, "resize"),
+        ("idefics3", Image.Image, "resize"),
+        ("qwen2_5_vl", Image, "fromarray"),
+        ("llava", SiglipImageProcessorPil.__mro__[1], "preprocess"),
+        ("dots_ocr", Image.Image, "convert"),
+        ("paligemma", SiglipImageProcessorPil, "resample"),
+        ("gemma3", SiglipImageProcessorPil.__mro__[1], "resize"),
+    ],
+)
+def test_a_library_that_somebody_patches_is_noticed(
+    family: str, owner: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny, cache = zoo.build(family), VisionFeatureCache()
+    with attach(tiny.model, tiny.processor, cache) as attached:
+        first = attached.processor_side.settings.digest
+        own = getattr(owner, name)
+        monkeypatch.setattr(owner, name, brighter(own) if callable(own) else Image.Resampling.BOX)
+        assert attached.processor_side.settings.digest != first
+        monkeypatch.undo()
+        assert attached.processor_side.settings.digest == first
 
 
 class Gained(nn.Module):
@@ -421,21 +436,28 @@ def test_gemma4_unified_answers_about_an_image_after_a_prompt_of_text_alone() ->
     assert cache.info().hits == 1
 
 
-def test_minicpmo_grows_its_position_table_for_a_wide_image() -> None:
-    wide, cache = A.resize((600, 100)), VisionFeatureCache()
+def test_minicpmo_grows_its_position_table_for_an_image_that_is_larger() -> None:
+    cache = VisionFeatureCache()
     tiny, twin = zoo.build("minicpmo"), zoo.build("minicpmo")
-    for one in (tiny, twin):
-        one.processor.image_processor.scale_resolution = 448
+    for one in (tiny, twin):  # as many positions as the smaller picture needs
+        one.model.resampler.max_size = SMALLEST
+        one.model.resampler._set_2d_pos_cache(SMALLEST)
     with attach(tiny.model, tiny.processor, cache) as attached:
-        embedded(tiny, prepared(tiny, [A]))
         scope = attached.scope
-        assert same(embedded(tiny, prepared(tiny, [wide])), embedded(twin, prepared(twin, [wide])))
-        assert attached.scope == scope
-        assert same(embedded(tiny, prepared(tiny, [A])), embedded(twin, prepared(twin, [A])))
+        for image in (A, B, A):
+            assert same(embedded(tiny, prepared(tiny, [image])), embedded(twin, prepared(twin, [image])))
+            assert attached.scope == scope
+        assert tiny.model.resampler.max_size != SMALLEST
         assert (cache.info().hits, cache.info().misses) == (1, 2)
         tiny.model.resampler.pos_embed = tiny.model.resampler.pos_embed + 0.5
         assert attached.scope != scope  # that was somebody else
-    assert asked(tiny, cache, A) == (0, 1)
+        assert asked_again(tiny, cache) == (0, 1)
+
+
+def asked_again(tiny: zoo.Tiny, cache: VisionFeatureCache) -> tuple[int, int]:
+    with cache.watch() as delta:
+        embedded(tiny, prepared(tiny, [A]))
+    return delta.hits, delta.misses
 
 
 def quantised(model: Any) -> None:
@@ -500,6 +522,80 @@ def test_what_cannot_be_described_is_named_and_nothing_is_cached(
     assert asked(tiny, cache, A) == (1, 0)
 
 
+def test_the_version_of_each_library_is_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny, own = zoo.build("qwen2_5_vl"), fingerprint.version
+    with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attached:
+        scopes = {attached.scope}
+        for other in ("mlx", "mlx-vlm", "transformers", "numpy", "pillow"):
+            monkeypatch.setattr(fingerprint, "version", lambda n, o=other: f"{own(n)}{'+' * (n == o)}")
+            scopes.add(attached.scope)
+    assert len(scopes) == 6
+
+
+EDITED = """
+from fractions import Fraction
+from mlx_vlm.models.qwen3_vl.processing_qwen3_vl import Qwen3VLImageProcessor
+
+SHIFT = {shift}
+
+
+def shifted(image):
+    return image // SHIFT
+
+
+class Mine(Qwen3VLImageProcessor):
+    def _process_one(self, image, *args, **kwargs):
+        return super()._process_one({how}, *args, **kwargs)
+"""
+
+
+def test_an_image_processor_that_autoreload_edits_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell = InteractiveShell()
+    monkeypatch.syspath_prepend(tmp_path)
+    file, name = tmp_path / "edited_processor.py", "edited_processor"
+    file.write_text(EDITED.format(shift=1, how="shifted(image)"))
+    module = importlib.import_module(name)
+    tiny, cache = zoo.build("qwen2_5_vl"), VisionFeatureCache()
+    own = tiny.processor.image_processor
+    own.__class__ = module.Mine
+    reloader = ModuleReloader(shell)
+    reloader.check(check_all=True)
+    with attach(tiny.model, tiny.processor, cache):
+        seen = [embedded(tiny, prepared(tiny, [A]))]
+        for turn, (shift, how) in enumerate(((2, "shifted(image)"), (2, "255 - image")), 1):
+            file.write_text(EDITED.format(shift=shift, how=how))
+            later = file.stat().st_mtime + 10 * turn
+            os.utime(file, (later, later))
+            reloader.check(check_all=True)
+            with cache.watch() as delta:
+                seen.append(embedded(tiny, prepared(tiny, [A])))
+            assert (delta.hits, delta.misses) == (0, 1)
+    monkeypatch.delitem(sys.modules, name)
+    assert same(seen[2], embedded(tiny, prepared(tiny, [A])))
+    assert not same(seen[0], seen[1])
+    assert not same(seen[1], seen[2])
+
+
+def test_two_kernels_with_different_code_share_a_store_and_no_hit(tmp_path: Path) -> None:
+    tiny = zoo.build("pixtral")
+    maker = tiny.processor.image_processor
+    own = type(maker)
+    told = []
+    for body in ("x + 1", "x + 2", "x + 1"):
+        space: dict[str, Any] = {"Own": own}
+        exec(  # noqa: S102  # as a notebook's cell
+            f"class Mine(Own):\n    def touch(self, x):\n        return {body}", space
+        )
+        maker.__class__ = space["Mine"]
+        cache = VisionFeatureCache(store=tmp_path)
+        asked(tiny, cache, A)
+        told.append(cache.info().store_hits)
+        cache.close()
+    assert told == [0, 0, 1]
+
+
 def test_an_object_that_only_c_can_see_into_is_not_taken_for_another() -> None:
     locks = threading.Lock(), threading.Lock()
     with pytest.warns(UserWarning, match="a lock"):
@@ -510,7 +606,7 @@ PROCESS = """
 import sys; sys.path.insert(0, {tests!r})
 import zoo
 from visioncache import VisionFeatureCache
-from visioncache.vlm import attach
+from visioncache.vlm import attach, fingerprint
 for family in {families!r}:
     tiny = zoo.build(family)
     with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attached:
@@ -519,7 +615,7 @@ for family in {families!r}:
 
 
 def test_two_processes_with_the_same_code_agree_whatever_the_order_of_hashes() -> None:
-    families = FAMILIES
+    families = FAMILIES[:5]
     told = []
     for seed, order in (("1", families), ("2", families[::-1])):
         script = PROCESS.format(tests=str(Path(zoo.__file__).parents[1]), families=order)

@@ -80,7 +80,8 @@ def build(family: str, seed: int = 0) -> Tiny:
 def families() -> list[str]:
     """Every family that has a tiny model here."""
     modules = (m.name for m in pkgutil.iter_modules(__path__))
-    return sorted(name for name in modules if name != "qwen")  # what the Qwen families share
+    # `qwen` is what the Qwen families share, `_template` what a new family is copied from.
+    return sorted(name for name in modules if name != "qwen" and not name.startswith("_"))
 
 
 def byte_tokenizer(

@@ -8,6 +8,7 @@ not attached would receive what an attached processor prepared for another.
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import mlx_vlm.utils
@@ -15,6 +16,8 @@ from mlx_vlm.generate import dispatch
 from mlx_vlm.models.base import BaseImageProcessor
 
 from visioncache.sizes import leaves
+from visioncache.vlm.patching.missing import missing
+from visioncache.vlm.prefixes.continuation import continued
 from visioncache.vlm.request.tickets import is_stand_in
 
 if TYPE_CHECKING:
@@ -33,16 +36,13 @@ def add(attached: Attached) -> None:
     """Let an attachment's processor receive images that are only identified.
 
     Raises:
-        RuntimeError: this mlx-vlm has no such function.
+        MissingNameError: this mlx-vlm has no such function.
     """
     with _lock:
         if not _attached:
             for module, name, _ in _HOOKS:
                 if not callable(getattr(module, name, None)):
-                    raise RuntimeError(  # noqa: TRY004
-                        f"this mlx-vlm has no {module.__name__}.{name}, which visioncache needs; "
-                        "install a version of mlx-vlm that it is proven with (`visioncache families`)"
-                    )
+                    raise missing(name, module.__name__)
             for module, name, ours in _HOOKS:
                 _theirs[name] = getattr(module, name)
                 setattr(module, name, ours)
@@ -93,6 +93,9 @@ def _begin(input_ids: Any, model: Any, pixel_values: Any, *args: Any, **kwargs: 
     attached = next((attached for attached in _attached if attached.model is model), None)
     if attached is not None:
         attached.follow()
+        if attached.prefixes is not None and attached.active:
+            begin = partial(continued, attached, attached.prefixes, _theirs["generate_step"])
+            return begin(input_ids, model, pixel_values, *args, **kwargs)
     elif any(map(is_stand_in, leaves(pixel_values))):
         raise ValueError(
             "these pixels are stand-ins, prepared by the processor of a model that is attached; "

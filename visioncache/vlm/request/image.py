@@ -162,12 +162,8 @@ def _from_bytes(
         decoded = decode(key, data, label, transpose=turned, by_path=by_path)
         return key, rgb(decoded) if as_rgb else decoded
 
-    shared = once(key, (variant, as_rgb), read)
-    if not as_rgb and not header.mode:
-        image = SourceImage(key, label, shared, variant)
-        image.load()  # nothing else tells its mode
-        return image
-    return SourceImage(key, label, shared, variant, lambda: (key, size), "RGB" if as_rgb else header.mode)
+    image = SourceImage(key, label, once(key, (variant, as_rgb), read), variant, lambda: (key, size))
+    return image if as_rgb else _of_mode(image, header.mode)
 
 
 def _from_pil(image: Any, *, as_rgb: bool = True) -> SourceImage:
@@ -188,10 +184,21 @@ def _from_pil(image: Any, *, as_rgb: bool = True) -> SourceImage:
         found = Key.from_image(now)
         return key if found == pixels else found, rgb(now) if as_rgb else now
 
-    mode, size = "RGB" if as_rgb else image.mode, image.size
-    source = SourceImage(key, label, once(key, (id(image), as_rgb), read), "", lambda: (key, size), mode)
+    size = image.size
+    source = SourceImage(key, label, once(key, (id(image), as_rgb), read), "", lambda: (key, size))
     source.changing = True
-    return source
+    return source if as_rgb else _of_mode(source, image.mode)
+
+
+def _of_mode(image: SourceImage, mode: str) -> SourceImage:
+    """An image that is handed on in a mode of its own: what is made of that is not what is made of RGB."""
+    if mode:
+        image._mode = mode  # noqa: SLF001  # as PIL's own plugins set it
+    else:
+        image.load()  # nothing else tells it
+    if image.mode != "RGB":
+        image.variant += f"/{image.mode}"
+    return image
 
 
 _reading = threading.Lock()

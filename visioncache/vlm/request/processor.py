@@ -20,6 +20,7 @@ from visioncache.keys import Key
 from visioncache.vlm.families.canvas import Canvas, OnCanvas
 from visioncache.vlm.families.image_processors import Preprocessor
 from visioncache.vlm.fingerprint import Settings, settings_digest
+from visioncache.vlm.request.identity import each, flat, identity, identity_of_one, is_image, sources_of
 from visioncache.vlm.request.image import SourceImage, open_source
 from visioncache.vlm.request.recall import describe, find, recall, stand_ins
 from visioncache.vlm.request.tickets import Item, Request, alias, digest_of, dtype_of, stand_in
@@ -115,14 +116,17 @@ class ProcessorSide:
         mx.eval([value for _, value in every if isinstance(value, mx.array)])
         whole = self._layout.completed({**outputs, anchor: outputs[name]})
         beside = {n: whole[n] for n in self._layout.names if n in whole and n != anchor}
+        request.ids = outputs.get("input_ids")
         self._attached.tickets.hold(outputs[name], beside, request)
 
     def _blank(self, digest: str, array: Any) -> Any:
         is_numpy = isinstance(array, np.ndarray)
         return stand_in(array.shape, str(dtype_of(array)), digest, as_numpy=is_numpy)
 
-    def real(self, request: Request) -> dict[str, Any]:
+    def real(self, request: Request, *, whole: bool = False) -> dict[str, Any]:
         """Make the pixels that a ticket stands for, as the processor does without a cache.
+
+        With `whole`, what came beside them is returned too, and `input_ids`.
 
         Raises:
             ValueError: an image is another one by now.
@@ -135,7 +139,8 @@ class ProcessorSide:
                 raise ValueError("an image changed since its pixels were prepared; prepare it again")
         anchor = self._layout.pixels[0]
         outputs = {anchor if name == "images" else name: value for name, value in outputs.items()}
-        names = (name for name in self._layout.pixels if name in outputs)
+        wanted = ("input_ids", *self._layout.names) if whole else self._layout.pixels
+        names = (name for name in wanted if outputs.get(name) is not None)
         return {name: tree_map(_to_mlx, outputs[name]) for name in names}
 
     # The image processor ------------------------------------------------------------------------
@@ -158,12 +163,12 @@ class ProcessorSide:
         self._last_call = args, kwargs
         scope = self._scope(args, kwargs)
         with Request.aside():  # an image processor that calls itself is asked once
-            sources = _each(self._source, images)
-            if not all(map(_is_image, _flat(sources))):
+            sources = each(self._source, images)
+            if not all(map(is_image, flat(sources))):
                 return self._foreign(request, partial(original, images, *args, **kwargs))
             together = self._family.granularity == "request" or self._layout.inseparable(images)
             alone = not isinstance(sources, list)
-            groups = [sources] if together or alone else [[source] for source in _flat(sources)]
+            groups = [sources] if together or alone else [[source] for source in flat(sources)]
             if not groups:
                 return original(images, *args, **kwargs)
 
@@ -174,12 +179,12 @@ class ProcessorSide:
 
             one: Callable[[Any], dict[str, Any]] = process
             if isinstance(self._layout, Canvas) and not together:
-                alone_key = partial(_identity_of_one, scope=scope)
-                canvas = OnCanvas(self._layout, process, alone_key, _flat(sources))
+                alone_key = partial(identity_of_one, scope=scope)
+                canvas = OnCanvas(self._layout, process, alone_key, flat(sources))
                 one, scope = canvas.process, f"{scope}/{canvas.size}"
             outputs = [self._one(request, one, group, scope) for group in groups]
-            for image, source in zip(_flat(images), _flat(sources), strict=True):
-                request.sources.append((image, _identity_of_one(source, "")[0].unscoped))
+            for image, source in zip(flat(images), flat(sources), strict=True):
+                request.sources.append((image, identity_of_one(source, "")[0].unscoped))
         whole = alone or together
         return self._preprocessor.fold(outputs[0] if whole else self._layout.gathered(outputs, sources))
 
@@ -192,7 +197,7 @@ class ProcessorSide:
 
     def _processed(self, process: Callable[[], Any], group: Any) -> dict[str, Any]:
         """Process one entry's images, which the image processor may decode."""
-        for source in _sources(group):
+        for source in sources_of(group):
             source.load()
         with self._attached.stages.measure("preprocess"):
             return self._stacked(self._preprocessor.unfold(process()))
@@ -212,7 +217,7 @@ class ProcessorSide:
             outputs = recall(item.meta, digest_of([item.key]), as_numpy=as_numpy)
             known = item.inputs if item.features is None else item.features
             outputs.update({name: known[name] for name in self._family.kept})
-            for source, size in zip(_sources(group), item.meta.get("sizes", ()), strict=False):
+            for source, size in zip(sources_of(group), item.meta.get("sizes", ()), strict=False):
                 source.known_size = source.known_size or tuple(size)
         request.items.append(item)
         return outputs
@@ -221,22 +226,22 @@ class ProcessorSide:
         self, item: Item, process: Callable[[Any], dict[str, Any]], group: Any, scope: str
     ) -> dict[str, Any]:
         """Make the inputs of an item that is not known, and what is stored beside its features."""
-        before = self._attached.stages.totals()
+        before = self._attached.stages.spent_here()
         outputs = process(group)
-        sources = _sources(group)
+        sources = sources_of(group)
         if sources:
             # A file may have changed since it was identified: what was decoded counts.
-            item.key, _ = _identity(group, scope)
-        item.seconds = sum(self._attached.stages.totals().since(before).seconds.values())
+            item.key, _ = identity(group, scope)
+        item.seconds = self._attached.stages.spent_here() - before
         item.meta = describe(outputs, self._layout.pixels)
         item.meta["sizes"] = [list(source.size) for source in sources]
         item.inputs = {n: _to_mlx(v) for n, v in outputs.items() if n in self._layout.names}
-        self._attached.thumbnails.make(item.key, _flat(group)[0])
+        self._attached.thumbnails.make(item.key, flat(group)[0])
         return outputs
 
     def _look_up(self, request: Request, group: Any, scope: str) -> Item:
         """Return an item, with its features when they are known; one that was asked about is held already."""
-        key, label = _identity(group, scope)
+        key, label = identity(group, scope)
         item = request.prepared.get(key.text) or request.asked.pop(key.text, None)
         if item is None:
             item = Item(key, label)
@@ -263,44 +268,6 @@ class ProcessorSide:
         """Return the model's scope, with every setting that decides how pixels are made."""
         call = settings_digest(args, kwargs)
         return f"{self._attached.scope}/{self.settings.digest}/{call}"
-
-
-def _is_image(source: Any) -> bool:
-    """Tell whether an image has an identity: not lists of numbers, masked arrays or arrays of objects."""
-    if hasattr(source, "dtype"):
-        return str(source.dtype) != "object" and not isinstance(source, np.ma.MaskedArray)
-    return isinstance(source, (Image.Image, bytes))
-
-
-def _sources(group: Any) -> list[SourceImage]:
-    return [image for image in _flat(group) if isinstance(image, SourceImage)]
-
-
-def _identity(group: Any, scope: str) -> tuple[Key, str]:
-    """Return the key and the label of one image in a list, or of lists of images; their order counts."""
-    if isinstance(group, list) and (len(group) != 1 or isinstance(group[0], list)):
-        key = Key.of(_each(lambda image: _identity_of_one(image, "")[0], group))
-        return key.scoped(scope), ", ".join(_identity_of_one(image, "")[1] for image in _flat(group))
-    return _identity_of_one(group[0] if isinstance(group, list) else group, scope)
-
-
-def _identity_of_one(source: Any, scope: str) -> tuple[Key, str]:
-    if isinstance(source, SourceImage):
-        return source.key.scoped(f"{scope}/{source.variant}"), source.label
-    return Key.of(source).scoped(scope), type(source).__name__
-
-
-def _each(change: Callable[[Any], Any], images: Any) -> Any:
-    """Return the same lists of images, each image changed."""
-    if isinstance(images, (list, tuple)):
-        return [_each(change, image) for image in images]
-    return change(images)
-
-
-def _flat(images: Any) -> list[Any]:
-    if isinstance(images, (list, tuple)):
-        return [image for group in images for image in _flat(group)]
-    return [images]
 
 
 def _to_mlx(value: Any) -> Any:

@@ -35,11 +35,10 @@ class SourceImage(Image.Image):
         read: Callable[[Measure], Decoded],
         variant: str = "",
         peek: Callable[[], tuple[Key, tuple[int, int] | None]] | None = None,
-        mode: str = "RGB",
     ) -> None:
         self._read: Callable[[Measure], Decoded] | None = None
         super().__init__()
-        self._mode, self.readonly = mode, 1  # PIL loads and copies it before it writes: its equals share it
+        self._mode, self.readonly = "RGB", 1  # PIL loads and copies it before it writes: its equals share it
         self.key = key
         self.label = label
         self.variant = variant

@@ -54,6 +54,11 @@ class Item:
     seconds: float = 0.0
     """The cost of making its inputs."""
 
+    @property
+    def images(self) -> int:
+        """How many images it holds: several where a request is one entry."""
+        return len(self.meta.get("sizes") or ()) or 1
+
 
 class Request:
     """One call of an attached processor: its images in order, and the same call without a cache.
@@ -75,6 +80,8 @@ class Request:
         """Items by key: an image that comes twice is decoded and processed once."""
         self.sources: list[tuple[Any, Key]] = []
         """Each image as it was given, and its key then."""
+        self.ids: Any = None
+        """The `input_ids` that were handed on with the ticket."""
         self.is_foreign = False
         """Whether it has images without an identity, so that nothing of it is looked up."""
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _ENOUGH = 200_000
 """Objects after which a description gives up."""
 
+_LONG = 300
+"""Characters of a place, which is read by people."""
+
 Child = tuple[str, Any]
 """Where something lies, and what it is."""
 
@@ -41,8 +44,8 @@ class Anatomy:
         self.watch = Watch()
         self.opaque: list[str] = []
         """Where there is something that can't be described, and what: no other digest equals this one."""
-        self.defined: set[type] = set()
-        """Classes of which it was said what they define."""
+        self.defined: set[Any] = set()
+        """Classes and modules, once it was said what they define."""
         self.counts, self.reads, self.was = counts, frozenset(reads), was
         self._met: dict[int, tuple[int, Any]] = {}
         # Of arrays that were hashed before, with the arrays, so that no id comes twice.
@@ -51,6 +54,8 @@ class Anatomy:
         self._hasher = blake3()
         self.depth = 0
         """How many sets this lies in, where it describes a member of one."""
+        self.is_glance = False
+        """Whether it is taken to be compared once, so that nothing in it is watched in turn."""
 
     @property
     def digest(self) -> str:
@@ -67,7 +72,15 @@ class Anatomy:
     def add(self, name: str, value: Any) -> None:
         """Describe something under a name, and watch it."""
         self.say("add", name)
-        todo: list[Child] = [(name, value)]
+        self._add([(name, value)])
+
+    def strangers(self, module: str) -> None:
+        """Describe the functions in a library's module that somebody put there, and watch for others."""
+        self.say("strangers", module)
+        self._add(programs.strangers(self, module))
+
+    def _add(self, todo: list[Child]) -> None:
+        todo.reverse()
         while todo:
             todo += reversed(self._open(*todo.pop()))
 
@@ -83,13 +96,14 @@ class Anatomy:
 
     def row(self, kind: str, path: str, items: Iterable[Any]) -> list[Child]:
         """Say that so many things follow, and give them."""
+        path = _short(path)
         row = [(f"{path}[{i}]", item) for i, item in enumerate(items)]
         self.say(kind, str(len(row)))
         return row
 
     def named(self, kind: str, path: str, items: Mapping[str, Any]) -> list[Child]:
         """Say which names follow, sorted, and give what they name."""
-        names = sorted(items)
+        names, path = sorted(items), _short(path)
         self.say(kind, str(len(names)), *names)
         return [(f"{path}.{name}" if path else name, items[name]) for name in names]
 
@@ -104,6 +118,12 @@ class Anatomy:
         inner = Anatomy(self, self.counts, self.reads, self.was)
         inner.depth = self.depth + 1
         return inner
+
+    def glance(self) -> Anatomy:
+        """Return an anatomy for a look at one object, which may hold itself."""
+        glance = Anatomy()
+        glance.is_glance = True
+        return glance
 
     def refuse(self, path: str, what: str) -> list[Child]:
         """Say something that nothing else says, for what can't be described."""
@@ -130,7 +150,14 @@ class Anatomy:
             if isinstance(value, kinds):
                 described: list[Child] = describe(self, path, value)
                 return described
-        return objects.other(self, path, value)
+        try:
+            return objects.other(self, path, value)
+        except Exception:  # noqa: BLE001  # whatever an object raises that is only asked what it is
+            return self.refuse(path, f"a {kind.__qualname__}, which can't be described")
+
+
+def _short(path: str) -> str:
+    return path if len(path) < _LONG else f"{path[: _LONG // 2]}..."
 
 
 _DESCRIBED: tuple[tuple[Any, Any], ...] = (

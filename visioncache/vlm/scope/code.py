@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import metadata
 from importlib.util import find_spec
+from pathlib import Path
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -224,9 +225,9 @@ version = cache(metadata.version)  # which reads a file anew each time
 @cache
 def library(root: str) -> str:
     """Name a library and its version, or "" for code that is described as it is."""
-    if root in sys.stdlib_module_names or root in ("builtins", "visioncache"):
+    if root in sys.stdlib_module_names or root in ("builtins", "nanobind", "visioncache"):
         return root
-    if root == _BY_CODE or not _is_installed(root):
+    if root in (_BY_CODE, "__main__") or not _is_installed(root):
         return ""
     try:
         return f"{root} {version(root)}"
@@ -241,13 +242,34 @@ def _is_installed(root: str) -> bool:
         paths = [spec.origin or "", *(spec.submodule_search_locations or ())] if spec else []
     else:
         paths = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", ())]
-    return any(folder in path for path in paths for folder in ("site-packages", "dist-packages"))
+    known = ("site-packages", "dist-packages")
+    return any(folder in path for path in paths for folder in known) or any(map(_is_target, paths))
+
+
+def _is_target(path: str) -> bool:
+    """Tell whether packages were installed where a package lies (`pip install --target`)."""
+    beside = Path(path).parent
+    return any(next(folder.glob("*.dist-info"), None) for folder in (beside, beside.parent))
 
 
 def library_of(value: Any) -> str:
-    """Name the library that a class or a function says it is from; "" where it is described by its code."""
+    """Name the library that a class or a function is from; "" where it is described by its code."""
     module = str(getattr(value, "__module__", None) or "")
+    if isinstance(value, type) and value.__flags__ & _HEAP and not _lies_there(module, value):
+        return ""
     return _BY_CODE if module.startswith(_AFTER) else library(module.partition(".")[0])
+
+
+_HEAP = 1 << 9
+"""CPython's flag of classes that are made at run time: all that are written in Python."""
+
+
+def _lies_there(module: str, kind: type) -> bool:
+    """Whether a class is what its module has under its name; others only say that they are from there."""
+    found: Any = sys.modules.get(module)
+    for name in kind.__qualname__.split("."):
+        found = vars(found).get(name) if hasattr(found, "__dict__") else None
+    return found is kind
 
 
 def root_of(value: Any) -> str:
@@ -261,10 +283,15 @@ _STDLIB = tuple(filter(None, {sysconfig.get_path("stdlib"), sysconfig.get_path("
 def is_genuine(code: CodeType, root: str) -> bool:
     """Whether code lies in a library's own files, and is none that somebody put there."""
     file = code.co_filename
-    if root == "visioncache":
-        return True
+    if root in ("visioncache", "builtins"):
+        return root == "visioncache"
     if file.startswith("<"):  # made by the library: a dataclass's, a named tuple's
         return "ipython" not in file and "stdin" not in file
     if root in sys.stdlib_module_names:
         return file.startswith(_STDLIB)
-    return f"{root}" in file.replace("\\", "/").split("/") and "-packages" in file
+    return root in file.replace("\\", "/").split("/") and "-packages" in file
+
+
+def is_installed(code: CodeType) -> bool:
+    """Whether code lies in the files of any library."""
+    return code.co_filename.startswith((*_STDLIB, "<frozen")) or "-packages" in code.co_filename

@@ -57,8 +57,8 @@ def instance(anatomy: Anatomy, path: str, value: Any) -> list[Child]:
         return [*children, *anatomy.refuse(path, f"a {kind.__qualname__}, which can't be described")]
     if kind.__reduce__ is object.__reduce__ and kind.__reduce_ex__ is object.__reduce_ex__:  # type: ignore[comparison-overlap]
         return children + anatomy.row("new", path, reduced[1][1:])
-    if not isinstance(value, np.ndarray):
-        anatomy.watch.told(lambda: _digest(type(anatomy)(), value))
+    if not isinstance(value, np.ndarray) and not anatomy.is_glance:
+        anatomy.watch.told(lambda: _digest(anatomy.glance(), value))
     return children + anatomy.row("reduced", path, reduced)
 
 

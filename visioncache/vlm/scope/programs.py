@@ -49,10 +49,10 @@ _WRAPPED = ("func", "args", "keywords", "fget", "fset", "__func__", "__wrapped__
 
 def function(anatomy: Anatomy, path: str, value: FunctionType) -> list[Child]:
     """Describe a function: a library's by its name and version, any other by its code and what it reads."""
-    its_code, defaults, keywords = anatomy.watch.function(value)
     root = code.root_of(value)
-    if code.library_of(value) and code.is_genuine(its_code, root):
+    if code.library_of(value) and code.is_genuine(anatomy.watch.code(value), root):
         return builtin(anatomy, path, value)
+    its_code, defaults, keywords = anatomy.watch.function(value)
     reading = code.read(its_code)
     children = anatomy.row("function", path, [*code.parts(its_code)])
     children += anatomy.row("defaults", path, [defaults, keywords])
@@ -154,14 +154,30 @@ def module(anatomy: Anatomy, _: str, value: ModuleType) -> list[Child]:
 def class_(anatomy: Anatomy, path: str, value: type) -> list[Child]:
     """Describe a class by what it and its bases define; of a library's, by what is not the library's own."""
     anatomy.say("class", str(value.__module__), value.__qualname__, code.library_of(value))
-    bases = [base for base in value.__mro__ if code.root_of(base) != "builtins"]
+    bases = [base for base in value.__mro__ if not base.__flags__ & _IMMUTABLE]
     children = []
     for base in bases:
         anatomy.say("of", str(base.__module__), base.__qualname__)
         if base not in anatomy.defined:
             anatomy.defined.add(base)
             children += anatomy.named("defines", path, _own(anatomy, base))
+            children += strangers(anatomy, base.__module__) if code.library_of(base) else []
     return children
+
+
+def strangers(anatomy: Anatomy, name: str) -> list[Child]:
+    """Describe the functions in a library's module that somebody put there."""
+    module = sys.modules.get(name)
+    if module is None or module in anatomy.defined:
+        return []
+    anatomy.defined.add(module)
+    found = {}
+    for one, value in [*vars(module).items()]:
+        if isinstance(value, FunctionType):
+            anatomy.watch.name(vars(module), one)
+            if not code.is_installed(value.__code__):
+                found[one] = value
+    return anatomy.named("strangers", name, found)
 
 
 def _own(anatomy: Anatomy, base: type) -> dict[str, Any]:
@@ -170,9 +186,10 @@ def _own(anatomy: Anatomy, base: type) -> dict[str, Any]:
     own = anatomy.watch.mapping(vars(base), _is_said)
     said = {}
     for name in filter(_is_said, own):
-        codes = [anatomy.watch.function(one)[0] for one, _ in code.functions(own[name])]
+        codes = [anatomy.watch.code(one) for one, _ in code.functions(own[name])]
         foreign = not all(code.is_genuine(one, root) for one in codes)
-        if not library or foreign or (not codes and isinstance(own[name], _SETTINGS)):
+        is_set = not codes and (isinstance(own[name], _SETTINGS) or not code.library_of(type(own[name])))
+        if not library or foreign or is_set:
             said[name] = own[name]
     return said
 
@@ -181,7 +198,10 @@ def _is_said(name: str, _: Any = None) -> bool:
     return name not in _UNSAID
 
 
-_SETTINGS = (bool, int, float, str, list, tuple, dict, type(None), partial)
+_IMMUTABLE = 1 << 8
+"""CPython's flag of classes that are written in C, whose attributes can't be set."""
+
+_SETTINGS = (bool, int, float, str, list, tuple, dict, type(None), partial, types.MethodType)
 _BUILTIN = (
     *(types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType),
     *(types.MethodWrapperType, types.ClassMethodDescriptorType, types.GetSetDescriptorType),

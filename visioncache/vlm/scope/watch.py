@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     Counts = Callable[[Any, Any], bool]
 
-_FUNCTION = tuple(map(attrgetter, ("__code__", "__defaults__", "__kwdefaults__")))
+_CODE = attrgetter("__code__")
+_FUNCTION = (_CODE, attrgetter("__defaults__"), attrgetter("__kwdefaults__"))
 _FIELDS = attrgetter("__dict__")
 _EMPTY = object()
 
@@ -30,9 +31,11 @@ class Watch:
         self._classes = _Mappings(MappingProxyType.values)
         self._lists: list[tuple[list[Any], list[Any]]] = []
         self._sets: list[tuple[Any, list[Any], frozenset[int]]] = []
-        self._kinds: list[tuple[Any, type]] = []
+        self._kinds: dict[int, tuple[Any, type]] = {}
         self._fields: list[tuple[Any, dict[str, Any]]] = []
         self._slots: list[tuple[Any, str, Any]] = []
+        self._idle: list[tuple[dict[str, Any], int]] = []
+        self._codes: dict[int, tuple[Any, Any]] = {}
         self._functions: dict[int, tuple[Any, tuple[Any, Any, Any]]] = {}
         self._cells: list[tuple[Any, Any]] = []
         self._names: dict[int, tuple[dict[str, Any], dict[str, Any]]] = {}
@@ -57,12 +60,15 @@ class Watch:
 
     def kind(self, value: Any) -> type:
         """Give an object's class, the one before it was attached; that it has this class is watched."""
-        self._kinds.append((value, class_of(value)))
-        return self._kinds[-1][1]
+        self._kinds[id(value)] = value, class_of(value)
+        return self._kinds[id(value)][1]
 
     def fields(self, value: Any, counts: Counts | None = None) -> dict[str, Any]:
-        """Give an object's attributes, which are watched."""
+        """Give an object's attributes, which are watched; of those that don't count, how many they are."""
         fields = value.__dict__
+        if counts is not None and not any(map(counts, fields, fields.values())):
+            self._idle.append((fields, len(fields)))
+            return {}
         self._fields.append((value, fields))
         return self.mapping(fields, counts)
 
@@ -77,6 +83,11 @@ class Watch:
         held = function.__code__, function.__defaults__, function.__kwdefaults__
         self._functions[id(function)] = function, held
         return held
+
+    def code(self, function: Any) -> Any:
+        """Give the code alone of a library's function, which is watched."""
+        self._codes[id(function)] = function, function.__code__
+        return function.__code__
 
     def cell(self, cell: Any) -> Any:
         """Give what a closure's variable holds, which is watched; itself where it is empty."""
@@ -105,11 +116,13 @@ class Watch:
         """The checks, each over everything of a kind at once."""
         lists, items = _columns(self._lists)
         lengths, flat = [*map(len, items)], [*chain.from_iterable(items)]
-        objects, owns = _columns(self._kinds)
+        objects, owns = _columns([*self._kinds.values()])
         kinds = [*map(type, objects)]
         owners, fields = _columns(self._fields)
         functions, held = _columns([*self._functions.values()])
         parts = [*zip(_FUNCTION, zip(*held, strict=True), strict=False)]
+        library, codes = _columns([*self._codes.values()])
+        idle, few = _columns(self._idle)
         cells, contents = _columns(self._cells)
         return (
             self._dicts.sealed(),
@@ -120,6 +133,8 @@ class Watch:
             lambda: _same(map(_FIELDS, owners), fields),
             lambda: all(getattr(one, name, _EMPTY) is held for one, name, held in self._slots),
             lambda: all(_same(map(part, functions), then) for part, then in parts),
+            lambda: _same(map(_CODE, library), codes),
+            lambda: [*map(len, idle)] == few,
             lambda: _same(map(_content, cells), contents),
             lambda: all(_same(map(now.get, held), held.values()) for now, held in self._names.values()),
             lambda: all(tell() == told for tell, told in self._told),
@@ -145,6 +160,7 @@ class _Mappings:
     def _look(self) -> None:
         held = [held for _, _, held in self._all]
         self._mappings = [mapping for mapping, _, _ in self._all]
+        self._views = [*map(self._values, self._mappings)]
         self._sizes = [*map(len, held)]
         self._keys = [*chain.from_iterable(held)]
         self._held = [*chain.from_iterable(map(dict.values, held))]
@@ -154,7 +170,7 @@ class _Mappings:
         if (
             [*map(len, self._mappings)] == self._sizes
             and [*chain.from_iterable(self._mappings)] == self._keys
-            and _same(chain.from_iterable(map(self._values, self._mappings)), self._held)
+            and _same(chain.from_iterable(self._views), self._held)
         ):
             return True
         for row, (mapping, counts, held) in enumerate(self._all):

@@ -42,7 +42,8 @@ class PlaceholderSide:
         text = tokenizer.convert_ids_to_tokens(image_token)
         self._runs = re.compile(f"(?:{re.escape(text)}){{{FEW},}}")
         self._text: str = text
-        self._exact: bool | None = None
+        self.exact: bool | None = None
+        """Whether both ways gave the same tokens; None before the first."""
 
     @classmethod
     def of(cls, model: Any, processor: Any) -> PlaceholderSide | None:
@@ -62,19 +63,19 @@ class PlaceholderSide:
     def follow(self) -> None:
         """Go on with a tokenizer that took the place of the one before, which is asked both ways first."""
         if self._patch.follow():
-            self._exact = None
+            self.exact = None
 
     def _tokenize(self, original: Callable[..., Any], text: Any = None, *args: Any, **kwargs: Any) -> Any:
         one = text[0] if isinstance(text, list) and len(text) == 1 else text
         plain = not args and all(name in _PLAIN or not value for name, value in kwargs.items())
-        if self._exact is False or not plain or not isinstance(one, str) or not self._runs.search(one):
+        if self.exact is False or not plain or not isinstance(one, str) or not self._runs.search(one):
             return original(text, *args, **kwargs)
         short = self._shortened(original, one, batch=isinstance(text, list), **kwargs)
         if short is None:
             return original(text, **kwargs)
-        if self._exact is None:
+        if self.exact is None:
             whole = original(text, **kwargs)
-            self._exact = _plain(whole) == _plain(short)
+            self.exact = _plain(whole) == _plain(short)
             return whole
         return short
 

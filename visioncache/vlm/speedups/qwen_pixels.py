@@ -20,7 +20,7 @@ from visioncache.vlm.patching.instances import class_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_MODULE, _CLASS = "mlx_vlm.models.qwen3_vl.processing_qwen3_vl", "Qwen3VLImageProcessor"
+_MODULE, CLASS = "mlx_vlm.models.qwen3_vl.processing_qwen3_vl", "Qwen3VLImageProcessor"
 _NEEDED = ("_resolved_size", "_process_one")
 _LIMITS = {"min_pixels", "max_pixels", "resized_height", "resized_width"}
 """What a call may say: it decides how large a picture becomes, and nothing else."""
@@ -44,7 +44,7 @@ class QwenPixels:
     @classmethod
     def of(cls, processor: Any) -> QwenPixels | None:
         """For mlx-vlm's `Qwen3VLImageProcessor` (Qwen2-VL's and 2.5's too), for no class derived from it."""
-        known = getattr(sys.modules.get(_MODULE), _CLASS, None)
+        known = getattr(sys.modules.get(_MODULE), CLASS, None)
         is_known = class_of(processor) is known and all(hasattr(known, name) for name in _NEEDED)
         return cls(processor) if is_known else None
 

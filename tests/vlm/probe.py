@@ -1,0 +1,142 @@
+"""Probe a family: what its language model is given and answers without a cache, on a miss and on a hit."""
+
+from __future__ import annotations
+
+import traceback
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import zoo
+from harness import embedded, greedy, prepared, same
+
+import visioncache
+from visioncache import VisionFeatureCache
+from visioncache.vlm import attach
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CLEAR = (ValueError, RuntimeError)
+"""What an attachment may raise, in one line."""
+OURS = Path(visioncache.__file__).parent
+WORK = ("decode", "preprocess", "tower")
+
+
+@dataclass
+class Probed:
+    """How a family ended: exact, refused in one clear line, or wrong."""
+
+    family: str
+    wrong: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    plain: str = ""
+    """What mlx-vlm itself raised, without any cache."""
+    slow: bool = False
+    """Whether a hit did the work of a miss."""
+
+    @property
+    def ending(self) -> str:
+        """One word for all of it."""
+        if self.plain:
+            return "not run"
+        return "WRONG" if self.wrong else "refused" if self.refused else "slow" if self.slow else "exact"
+
+    @property
+    def line(self) -> str:
+        """The ending, and what is to be said of it."""
+        return f"{self.ending}{': ' * bool(self._said)}{self._said}"
+
+    @property
+    def _said(self) -> str:
+        return self.plain or "; ".join(dict.fromkeys(self.wrong or self.refused))
+
+
+def probe(family: str) -> Probed:
+    """Ask about one image, then two, with the processor attached and without; tokens too."""
+    found = Probed(family)
+    try:
+        tiny = zoo.build(family)
+        first, second, _ = zoo.photos()
+        requests = [[first]] if tiny.max_images == 1 else [[first], [first, second], [second, first]]
+        plain = [embedded(tiny, prepared(tiny, images)) for images in requests]
+        tokens = [] if tiny.metal else [greedy(tiny, images) for images in requests]
+    except Exception as error:  # noqa: BLE001  # mlx-vlm's own affair
+        found.plain = _line(error)
+        return found
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for processor in (tiny.processor, None)[tiny.processor is None :]:
+            for what in _apart(tiny, processor, requests, plain, tokens, found):
+                (found.wrong if not isinstance(what, Exception) else _told(found, what)).append(_line(what))
+        after = [embedded(tiny, prepared(tiny, images)) for images in requests]
+        if not all(map(same, plain, after)):
+            found.wrong.append("the model is another one after detach()")
+    return found
+
+
+def _apart(
+    tiny: Any, processor: Any, requests: list[Any], plain: list[Any], tokens: list[Any], found: Probed
+) -> Iterator[Any]:
+    """Differences from `plain`, as text, and what an attachment raised."""
+    try:
+        attached = attach(tiny.model, processor, VisionFeatureCache(200))
+    except Exception as error:  # noqa: BLE001  # judged by whoever asks
+        yield error
+        return
+    with attached:
+        for way in ("miss", "hit"):
+            for images, expected in zip(requests, plain, strict=True):
+                before = attached.stages.totals()
+                try:
+                    given = embedded(tiny, prepared(tiny, images))
+                except Exception as error:  # noqa: BLE001
+                    yield error
+                    continue
+                if not _close(expected, given):
+                    yield f"{way} of {len(images)}: another thing is given"
+                work = attached.stages.totals().since(before).counts
+                done = WORK if processor is not None else WORK[-1:]
+                found.slow |= way == "hit" and any(work[stage] for stage in done)
+        if processor is not None:
+            for images, expected in zip(requests, tokens, strict=False):
+                try:
+                    if greedy(tiny, images) != expected:
+                        yield f"other tokens of {len(images)}"
+                except Exception as error:  # noqa: BLE001
+                    yield error
+
+
+def _close(one: Any, other: Any) -> bool:
+    """Whether two embeddings are the same, but for the last bits of float32."""
+    if one.keys() != other.keys():
+        return False
+    for name, value in one.items():
+        mine = other[name]
+        if same(value, mine):
+            continue
+        if not hasattr(value, "shape") or value.shape != mine.shape:
+            return False
+        if not bool((abs(value - mine).max() <= 1e-5 * abs(value).max()).item()):
+            return False
+    return True
+
+
+def _told(found: Probed, error: Exception) -> list[str]:
+    """Where an error belongs: a clear line is a refusal, any other one is wrong."""
+    clear = isinstance(error, CLEAR) and "\n" not in str(error) and _is_ours(error)
+    return found.refused if clear else found.wrong
+
+
+def _is_ours(error: BaseException | None) -> bool:
+    """Whether the cache raised it, though something may have raised it again."""
+    if error is None:
+        return False
+    (*_, last) = traceback.extract_tb(error.__traceback__)
+    return Path(last.filename).is_relative_to(OURS) or _is_ours(error.__context__)
+
+
+def _line(what: Any) -> str:
+    text = what if isinstance(what, str) else f"{type(what).__name__}: {what}"
+    return " ".join(text.split())

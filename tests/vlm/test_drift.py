@@ -1,0 +1,71 @@
+"""Next versions of mlx-vlm, simulated: each ends exact, or in one clear line; and what is missing is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from simulated import CHANGES
+
+HERE = Path(__file__).parent
+SAMPLE = {
+    "nothing",
+    "llava-scale-after-projector",
+    "gemma3-norm-after-projector",
+    "gemma3-kwarg-renamed",
+    "qwen-global-view-added",
+    "qwen-tower-renamed",
+    "llava-projector-inlined",
+    "llava-mean-over-images",
+    "qwen-fewer-pixels-for-more-images",
+    "process_image-renamed",
+    "pixels-copied-in-prepare_inputs",
+}
+"""What `make test` runs; `make drift` runs all of them."""
+
+
+def simulated(*names: str) -> list[dict[str, Any]]:
+    """What the script says of changes: in a process of its own, where mlx-vlm is imported anew for each."""
+    path = os.pathsep.join([str(HERE), str(HERE.parents[1])])
+    done = subprocess.run(
+        [sys.executable, str(HERE / "simulated.py"), *names],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert rows, done.stderr
+    assert done.returncode == any(not row["right"] for row in rows), done.stderr
+    return rows
+
+
+def test_there_are_twenty_changes_over_ten_families() -> None:
+    assert len(CHANGES) >= 20
+    assert len({family for change in CHANGES for family in change.families}) >= 10
+    assert len({change.name for change in CHANGES}) == len(CHANGES)
+
+
+@pytest.mark.skipif("VISIONCACHE_DRIFT" in os.environ, reason="all changes are run, these among them")
+def test_a_sample_of_changes_ends_exact_or_in_one_clear_line() -> None:
+    rows = simulated(*sorted(SAMPLE))
+    assert {row["change"] for row in rows} == SAMPLE
+    assert not [row for row in rows if not row["right"]]
+    missing = [
+        row["line"] for row in rows if row["change"] in ("process_image-renamed", "qwen-tower-renamed")
+    ]
+    assert all("mlx-vlm 0.7.99 has no `" in line and "pip install 'mlx-vlm==0.7." in line for line in missing)
+
+
+@pytest.mark.skipif(
+    "VISIONCACHE_DRIFT" not in os.environ, reason="`make drift` runs all; a sample runs above"
+)
+def test_every_change_ends_exact_or_in_one_clear_line() -> None:
+    rows = simulated()
+    assert {row["change"] for row in rows} == {change.name for change in CHANGES}
+    assert not [row for row in rows if not row["right"]]

@@ -1,0 +1,337 @@
+"""Prefixes of one family, through mlx-vlm's own doors: what is shared, kept, evicted, bypassed and counted."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import mlx_vlm
+import pytest
+import zoo
+from harness import prepared, same
+from mlx_vlm.generate import PromptCacheState, dispatch
+from mlx_vlm.models.cache import make_prompt_cache
+from mlx_vlm.prompt_utils import apply_chat_template
+
+from visioncache import VisionFeatureCache
+from visioncache.sizes import leaves
+from visioncache.study.benchmark.demo import load_model
+from visioncache.study.data import data_path
+from visioncache.vlm import Chat, attach
+from visioncache.vlm.prefixes import Prefixes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PHOTO = str(next(data_path("images").glob("*.jpg")))
+A, B, C = zoo.photos()
+PAD = "<|vision_start|><|image_pad|><|vision_end|>"
+
+
+@pytest.fixture(scope="module")
+def demo() -> tuple[Any, Any]:
+    return load_model()
+
+
+@pytest.fixture(scope="module")
+def tiny() -> zoo.Tiny:
+    return zoo.build("qwen2_5_vl")
+
+
+def conversation(*turns: str) -> str:
+    """A prompt as chat templates write it: each turn ends with a token of its own, then one opens."""
+    return spoken(*turns) + "A:"
+
+
+def spoken(*turns: str) -> str:
+    return "".join(f"{turn}<eos>" for turn in turns)
+
+
+def templated(demo: tuple[Any, Any], question: str) -> str:
+    return apply_chat_template(demo[1], demo[0].config, question, num_images=1)
+
+
+def kept(tiny: zoo.Tiny, cache: VisionFeatureCache | None = None, **options: Any) -> Prefixes:
+    own = VisionFeatureCache(None, "1 GiB") if cache is None else cache
+    return Prefixes(own, tiny.model, **{"shortest": 2, **options})
+
+
+def asked(tiny: zoo.Tiny, images: list[Any], prompt: str, **options: Any) -> list[Any]:
+    inputs = prepared(tiny, images, prompt)
+    ids, pixels = inputs.pop("input_ids"), inputs.pop("pixel_values", None)
+    mask = inputs.pop("attention_mask", None)
+    options = {"max_tokens": 3, "temperature": 0.0, **options}
+    steps = dispatch.generate_step(ids, tiny.model, pixels, mask, **inputs, **options)
+    return [(int(token), logits) for token, logits in steps]
+
+
+def reused(tiny: zoo.Tiny, prefixes: Prefixes, images: list[Any], prompt: str, **options: Any) -> int:
+    before = prefixes.totals()
+    with attach(tiny.model, tiny.processor, VisionFeatureCache(), prefixes=prefixes):
+        asked(tiny, images, prompt, **options)
+    return prefixes.totals().since(before).reused
+
+
+def tokens_of(tiny: zoo.Tiny, images: list[Any], prompt: str) -> int:
+    return int(prepared(tiny, images, prompt)["input_ids"].size)
+
+
+def test_unmodified_calls_of_mlx_vlm_gain(demo: tuple[Any, Any]) -> None:
+    prompt = templated(demo, "What is it?")
+    options = {"max_tokens": 8, "temperature": 0.0}
+    plain = mlx_vlm.generate(*demo, prompt, image=[PHOTO], **options)
+    with attach(*demo, VisionFeatureCache(), prefixes="1 GiB") as attached:
+        for reused in (False, True):
+            first = mlx_vlm.generate(*demo, prompt, image=[PHOTO], **options)
+            assert (attached.prefixes.totals().reused > 0) == reused
+        *_, again = mlx_vlm.stream_generate(*demo, prompt, image=[PHOTO], **options)
+    assert first.token_ids == again.token_ids == plain.token_ids
+    assert first.prompt_tokens == again.prompt_tokens == plain.prompt_tokens
+
+
+def test_a_chat_says_how_many_tokens_it_did_not_prefill(demo: tuple[Any, Any]) -> None:
+    cache = VisionFeatureCache()
+    with attach(*demo, cache, prefixes="1 GiB"):
+        chat = Chat(*demo, cache, max_tokens=4)
+        assert chat.ask("What is it?", [PHOTO]).reused_tokens == 0
+        assert chat.ask("Where is it?").reused_tokens > 0
+
+
+def test_an_album_that_grows_is_prefilled_only_where_it_grew(tiny: zoo.Tiny) -> None:
+    prefixes = kept(tiny)
+    one = conversation(f"{PAD}What is it?")
+    two = conversation(f"{PAD}What is it?", "A cat.", f"{PAD}And this?")
+    assert reused(tiny, prefixes, [A], one) == 0
+    assert reused(tiny, prefixes, [A, B], two) == tokens_of(tiny, [A], spoken(f"{PAD}What is it?"))
+
+
+def test_an_image_that_is_replaced_leaves_what_is_before_it(tiny: zoo.Tiny) -> None:
+    prefixes = kept(tiny)
+    before = spoken(f"{PAD}What is it?")
+    prompt = conversation(f"{PAD}What is it?", f"{PAD}And this?")
+    reused(tiny, prefixes, [A, B], prompt)
+    until_image = tokens_of(tiny, [A], before)
+    assert reused(tiny, prefixes, [A, C], prompt) == until_image
+    assert reused(tiny, prefixes, [C, B], prompt) == 0
+    assert reused(tiny, prefixes, [B, A], prompt) == 0
+    assert reused(tiny, prefixes, [A, B], prompt) > until_image
+
+
+def test_branches_share_what_they_share_and_nothing_is_stored_twice(tiny: zoo.Tiny) -> None:
+    prefixes = kept(tiny)
+    trunk = spoken(f"{PAD}What is it?", "A cat.")
+    reused(tiny, prefixes, [A], trunk + conversation("Which colour?"))
+    held = prefixes.totals().kept
+    more = reused(tiny, prefixes, [A], trunk + conversation("How old?"))
+    assert more == tokens_of(tiny, [A], trunk)
+    assert prefixes.totals().kept == held + len("How old?") + 1
+
+
+def test_a_conversation_of_thirty_turns_stores_each_token_once(tiny: zoo.Tiny) -> None:
+    prefixes, turns = kept(tiny), [f"{PAD}What is it?"]
+    for number in range(30):
+        reused(tiny, prefixes, [A], conversation(*turns))
+        turns += [f"Answer {number}.", f"Question {number}?"]
+    whole = tokens_of(tiny, [A], spoken(*turns[:-2]))
+    assert prefixes.totals().kept == whole
+    layers = len(tiny.model.language_model.layers)
+    text = tiny.model.config.text_config
+    row = 2 * layers * text.num_key_value_heads * (text.hidden_size // text.num_attention_heads) * 4
+    assert prefixes.cache.nbytes == row * prefixes.totals().kept
+
+
+def test_a_parent_outlives_its_children(tiny: zoo.Tiny) -> None:
+    prefixes = kept(tiny, VisionFeatureCache(None))
+    prompt = conversation(f"{PAD}What is it?", "A cat.", "Which colour?", "Black.", "How old?")
+    reused(tiny, prefixes, [A], prompt)
+    while prefixes.cache.entries():
+        chain = sorted(entry.meta["begin"] for entry in prefixes.cache.entries())
+        assert chain[0] == 0
+        ends = [e.meta["begin"] + e.meta["tokens"] for e in prefixes.cache.entries()]
+        assert set(chain[1:]) <= set(ends), "a segment is left that nothing leads to"
+        prefixes.cache.trim(1)
+
+
+def test_what_does_not_fit_evicts_nothing_of_its_own_prompt(tiny: zoo.Tiny) -> None:
+    prompt = conversation(f"{PAD}What is it?", "A cat.", "Which colour?", "Black.", "How old?")
+    roomy = kept(tiny)
+    reused(tiny, roomy, [A], prompt)
+    prefixes = kept(tiny, VisionFeatureCache(None, roomy.cache.nbytes // 2))
+    reused(tiny, prefixes, [A], prompt)
+    first = reused(tiny, prefixes, [A], prompt)
+    assert first > 0
+    assert reused(tiny, prefixes, [A], prompt) == first
+
+
+def test_one_cache_may_hold_features_and_prefixes(tiny: zoo.Tiny) -> None:
+    cache = VisionFeatureCache(None, "1 GiB")
+    prompt = conversation(f"{PAD}What is it?")
+    with attach(tiny.model, tiny.processor, cache, prefixes=cache) as attached:
+        attached.prefixes.shortest = 2
+        asked(tiny, [A], prompt)
+        asked(tiny, [A], prompt)
+        assert attached.prefixes.totals().reused > 0
+    kinds = [(entry.meta or {}).get("kind") for entry in cache.entries()]
+    assert kinds.count("prefix") >= 2
+    assert None in kinds
+    shown = [entry for entry in cache.entries() if (entry.meta or {}).get("kind") == "prefix"]
+    features = [entry.key.text for entry in cache.entries() if entry not in shown]
+    assert any(entry.meta["images"] == features for entry in shown)
+
+
+def test_accounted_bytes_are_held_bytes(tiny: zoo.Tiny) -> None:
+    prefixes = kept(tiny, shortest=16)
+    prompt = conversation(f"{PAD}What is it? " + "word " * 500)
+    reused(tiny, prefixes, [A], prompt)
+    mx.clear_cache()
+    before, accounted = mx.get_active_memory(), prefixes.cache.nbytes
+    prefixes.cache.clear()
+    mx.clear_cache()
+    assert before - mx.get_active_memory() == pytest.approx(accounted, rel=0.02)
+
+
+def test_a_restarted_kernel_finds_prefixes_on_disk(tiny: zoo.Tiny, tmp_path: Path) -> None:
+    prompt = conversation(f"{PAD}What is it?", "A cat.", "Which colour?")
+    with closing(VisionFeatureCache(None, store=tmp_path)) as cache:
+        prefixes = kept(tiny, cache)
+        with attach(tiny.model, tiny.processor, VisionFeatureCache(), prefixes=prefixes):
+            cold = asked(tiny, [A], prompt)
+        assert cache.flush(10)
+    again = zoo.build("qwen2_5_vl")
+    with closing(VisionFeatureCache(None, store=tmp_path)) as cache:
+        prefixes = kept(again, cache)
+        with attach(again.model, again.processor, VisionFeatureCache(), prefixes=prefixes):
+            warm = asked(again, [A], prompt)
+        assert prefixes.totals().reused > 0
+    assert same(warm, cold)
+
+
+def test_other_weights_of_the_language_model_are_another_scope(tiny: zoo.Tiny) -> None:
+    other = zoo.build("qwen2_5_vl")
+    prefixes = kept(other)
+    prompt = conversation(f"{PAD}What is it?")
+    reused(other, prefixes, [A], prompt)
+    assert reused(other, prefixes, [A], prompt) > 0
+    layer = other.model.language_model.model.layers[0].self_attn.q_proj
+    layer.weight = layer.weight + 0.01
+    assert reused(other, prefixes, [A], prompt) == 0
+    assert reused(other, prefixes, [A], prompt) > 0
+
+
+def test_quantised_keys_and_values_are_kept_apart_and_exact(demo: tuple[Any, Any]) -> None:
+    prompt = templated(demo, "What is it, and what else is there to be seen?")
+    prefixes = Prefixes(VisionFeatureCache(None), demo[0])
+
+    def answered(kept: Prefixes, **options: Any) -> tuple[list[Any], int]:
+        before = kept.totals()
+        with attach(*demo, VisionFeatureCache(), prefixes=kept):
+            results = mlx_vlm.stream_generate(
+                *demo, prompt, image=[PHOTO], max_tokens=4, temperature=0.0, **options
+            )
+            return [(r.token, r.logprobs) for r in results], kept.totals().since(before).reused
+
+    for options in ({}, {"kv_bits": 8, "kv_group_size": 32, "quantized_kv_start": 8}):
+        cold, _ = answered(Prefixes(VisionFeatureCache(None), demo[0]), **options)
+        first, none = answered(prefixes, **options)
+        again, some = answered(prefixes, **options)
+        assert same(first, cold)
+        assert same(again, cold)
+        assert (none, some > 0) == (0, True)
+
+
+def test_a_prompt_cache_that_holds_something_wins(demo: tuple[Any, Any]) -> None:
+    state = PromptCacheState()
+    options = {"max_tokens": 3, "temperature": 0.0, "prompt_cache_state": state}
+    first = templated(demo, "What is it?")
+    with attach(*demo, VisionFeatureCache(), prefixes="1 GiB") as attached:
+        list(mlx_vlm.stream_generate(*demo, first, image=[PHOTO], **options))
+        *_, last = mlx_vlm.stream_generate(*demo, first + " It is", image=[PHOTO], **options)
+        assert last.cached_tokens > 0
+        assert attached.prefixes.refused == "a prompt cache is given that holds something"
+
+
+def test_a_model_that_trains_or_is_bypassed_keeps_nothing(tiny: zoo.Tiny) -> None:
+    prefixes, prompt = kept(tiny), conversation(f"{PAD}What is it?")
+    with attach(tiny.model, tiny.processor, VisionFeatureCache(), prefixes=prefixes) as attached:
+        with attached.bypass():
+            asked(tiny, [A], prompt)
+        tiny.model.train()
+        try:
+            asked(tiny, [A], prompt)
+        finally:
+            tiny.model.eval()
+    assert prefixes.totals().prompts == 0
+    assert len(prefixes.cache) == 0
+
+
+def test_an_interrupt_in_the_middle_leaves_only_whole_segments(tiny: zoo.Tiny) -> None:
+    prefixes, prompt = kept(tiny), conversation(f"{PAD}What is it?", "A cat.", "Which colour?")
+    with attach(tiny.model, tiny.processor, VisionFeatureCache(), prefixes=kept(tiny)):
+        cold = asked(tiny, [A], prompt)
+    calls = []
+
+    def strike(event: Any) -> None:
+        if event.kind == "put":
+            calls.append(event)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+
+    stop = prefixes.cache.subscribe(strike)
+    with attach(tiny.model, tiny.processor, VisionFeatureCache(), prefixes=prefixes):
+        with pytest.raises(KeyboardInterrupt):
+            asked(tiny, [A], prompt)
+        stop()
+        assert not any(entry.pinned for entry in prefixes.cache.entries())
+        assert same(asked(tiny, [A], prompt), cold)
+        assert prefixes.totals().reused > 0
+
+
+def test_two_threads_that_ask_at_once_prefill_once_and_get_the_same() -> None:
+    tiny = zoo.build("llava")  # which notes nothing in the model while it generates, as others do
+    prefixes, prompt = kept(tiny), tiny.prompt(1) + "<eos>A:"
+    with attach(tiny.model, tiny.processor, VisionFeatureCache(), prefixes=kept(tiny)):
+        cold = asked(tiny, [A], prompt)
+    answers: list[Any] = []
+    lock = threading.Barrier(2)
+
+    def ask() -> None:
+        lock.wait()
+        answers.append(asked(tiny, [A], prompt))
+
+    with attach(tiny.model, tiny.processor, VisionFeatureCache(), prefixes=prefixes):
+        threads = [threading.Thread(target=ask) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [[token for token, _ in answer] for answer in answers] == [[token for token, _ in cold]] * 2
+    assert prefixes.totals().kept == sum(entry.meta["tokens"] for entry in prefixes.cache.entries())
+
+
+def test_several_prompts_at_once_are_left_alone(demo: tuple[Any, Any]) -> None:
+    prefixes = Prefixes(VisionFeatureCache(None), demo[0])
+    options = {"images": [PHOTO, PHOTO], "prompts": ["What is it?", "Where is it?"], "max_tokens": 4}
+    plain = mlx_vlm.batch_generate(*demo, **options)
+    with attach(*demo, VisionFeatureCache(), prefixes=prefixes):
+        assert mlx_vlm.batch_generate(*demo, **options).texts == plain.texts
+    assert prefixes.totals().prompts == 0
+
+
+def test_a_stored_segment_of_another_shape_is_dropped_and_computed_again(tiny: zoo.Tiny) -> None:
+    prefixes, prompt = kept(tiny), conversation(f"{PAD}What is it?")
+    reused(tiny, prefixes, [A], prompt)
+    first = next(entry for entry in prefixes.cache.entries() if entry.meta["begin"] == 0)
+    value = prefixes.cache.peek(first.key)
+    prefixes.cache.put(first.key, [next(leaves(value))[:, :, :, :-1]], meta=dict(first.meta))
+    behind = reused(tiny, prefixes, [A], prompt)
+    assert reused(tiny, prefixes, [A], prompt) == behind + first.meta["tokens"]
+
+
+def test_the_caches_are_what_mlx_vlm_makes(tiny: zoo.Tiny) -> None:
+    prefixes, prompt = kept(tiny), conversation(f"{PAD}What is it?", "A cat.")
+    reused(tiny, prefixes, [A], prompt)
+    caches = make_prompt_cache(tiny.model.language_model)
+    reused(tiny, prefixes, [A], prompt, prompt_cache=caches)
+    assert all(cache.offset == tokens_of(tiny, [A], prompt) + 3 for cache in caches)

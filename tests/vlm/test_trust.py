@@ -1,0 +1,221 @@
+"""A family is believed with the sources it was proven with; with others it is compared first."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+import zoo
+from harness import embedded, prepared, same
+
+from visioncache import VisionFeatureCache
+from visioncache.vlm import FAMILIES, attach
+from visioncache.vlm.families import proven, trust
+from visioncache.vlm.families.table import KIN
+from visioncache.vlm.patching import mlx_vlm as hooks
+from visioncache.vlm.patching.missing import MissingNameError
+from visioncache.vlm.scope.code import version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NAMES = sorted({*FAMILIES, *KIN})
+A, B, C = zoo.photos()
+
+
+@pytest.fixture
+def unproven(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing was ever proven."""
+    monkeypatch.setattr(proven, "proven", dict)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def calls_of(monkeypatch: pytest.MonkeyPatch, tiny: zoo.Tiny) -> list[int]:
+    """Grows by one whenever the vision tower runs."""
+    calls: list[int] = []
+    kind = type(tiny.model.vision_tower)
+    original = kind.__call__
+
+    def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(kind, "__call__", counted)
+    return calls
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_family_is_proven_with_the_mlx_vlm_that_is_installed(name: str) -> None:
+    assert proven.is_proven(name, version("mlx-vlm"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.usefixtures("unproven")
+def test_a_family_taken_for_unproven_is_confirmed(name: str) -> None:
+    tiny = zoo.build(name)
+    requests = [[A]] if tiny.max_images == 1 else [[A], [A, B], [B, A]]
+    plain = [embedded(tiny, prepared(tiny, images)) for images in requests]
+    with attach(tiny.model, tiny.processor, VisionFeatureCache(200)) as attached:
+        assert not attached.trust.proven
+        for _ in range(2):
+            for images, expected in zip(requests, plain, strict=True):
+                given = embedded(tiny, prepared(tiny, images))
+                assert set(given) == set(expected)
+        assert attached.cache.info().hits > 0
+
+
+def test_a_proven_family_costs_no_encode_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = zoo.build("llava")
+    calls = calls_of(monkeypatch, tiny)
+    with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attached:
+        assert attached.trust.note == ""
+        embedded(tiny, prepared(tiny, [A, B]))
+        assert len(calls) == 2
+        embedded(tiny, prepared(tiny, [B, A]))
+        assert len(calls) == 2
+
+
+def test_an_unproven_family_says_so_and_costs_one_answer_of_its_own_a_kind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tiny = zoo.build("llava")
+    calls = calls_of(monkeypatch, tiny)
+    monkeypatch.setattr(trust, "version", lambda _: "0.7.99")
+    with pytest.warns(
+        UserWarning, match=r"^llava of mlx-vlm 0\.7\.99 is not what visioncache was proven with"
+    ):
+        attached = attach(tiny.model, tiny.processor, VisionFeatureCache())
+    with attached:
+        embedded(tiny, prepared(tiny, [A]))
+        assert len(calls) == 2  # alone, and its own
+        embedded(tiny, prepared(tiny, [A, B]))
+        assert len(calls) == 2 + 2 + 1  # both anew, and both at once
+        embedded(tiny, prepared(tiny, [B, C]))
+        assert len(calls) == 6  # C
+        embedded(tiny, prepared(tiny, [C]))
+        assert len(calls) == 6
+
+
+def test_another_source_is_no_proven_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = zoo.build("llava")
+    monkeypatch.setattr(proven, "source_digest", lambda _: "0" * 16)
+    with pytest.warns(UserWarning, match="another source than it was proven with"):
+        attach(tiny.model, tiny.processor, VisionFeatureCache()).detach()
+
+
+@pytest.mark.usefixtures("unproven")
+def test_what_was_compared_is_remembered_in_the_stores_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = zoo.build("llava")
+    calls = calls_of(monkeypatch, tiny)
+
+    def asked(weights: float = 1.0) -> int:
+        calls.clear()
+        projector = tiny.model.multi_modal_projector
+        projector.linear_1.weight = projector.linear_1.weight * weights
+        with (
+            closing(VisionFeatureCache(store=tmp_path)) as cache,
+            attach(tiny.model, tiny.processor, cache),
+        ):
+            embedded(tiny, prepared(tiny, [C]))
+        return len(calls)
+
+    assert asked() == 2
+    assert asked() == 0  # neither encoded nor compared
+    assert asked(weights=1.5) == 2  # another model
+    (tmp_path / trust.FILE).write_text("{ torn")
+    assert asked() == 1  # its features are known, and compared again
+    assert json.loads((tmp_path / trust.FILE).read_text())
+
+
+@pytest.mark.usefixtures("unproven")
+def test_what_differs_is_refused_and_nothing_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = zoo.build("llava")
+    original = type(tiny.model)._merge_input_ids_with_image_features
+    cache = VisionFeatureCache()
+    with attach(tiny.model, tiny.processor, cache):
+        monkeypatch.setattr(
+            type(tiny.model),
+            "_merge_input_ids_with_image_features",
+            lambda self, features, *rest: original(self, features * mx.random.normal(()), *rest),
+        )
+        for images, kind in (([A], "an image"), ([A, B], "several images")):
+            for _ in range(2):
+                with pytest.raises(
+                    ValueError, match=f"language model is given of {kind} .* differs with a cache; nothing"
+                ):
+                    embedded(tiny, prepared(tiny, images))
+    assert len(cache) == 0
+
+
+@pytest.mark.usefixtures("unproven")
+def test_an_error_of_the_model_itself_stays_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = zoo.build("llava")
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError("in the tower")
+
+    monkeypatch.setattr(type(tiny.model.vision_tower), "__call__", fail)
+    with (
+        attach(tiny.model, tiny.processor, VisionFeatureCache()),
+        pytest.raises(ZeroDivisionError),
+    ):
+        embedded(tiny, prepared(tiny, [A]))
+
+
+@pytest.mark.usefixtures("unproven")
+def test_two_caches_of_one_family_compare_alone_and_prepared() -> None:
+    tiny = zoo.build("gemma3")
+    inputs = prepared(tiny, [A, B])
+    plain = embedded(tiny, dict(inputs))
+    with attach(tiny.model, None, VisionFeatureCache()) as attached:
+        for _ in range(2):
+            assert same(embedded(tiny, dict(inputs)), plain)
+        assert attached.stages.totals().counts["tower"] == 2
+        assert attached.trust.knows("several images")
+        assert not attached.trust.knows("an image")
+
+
+def test_a_missing_part_is_one_line() -> None:
+    tiny = zoo.build("llava")
+    tiny.model.bridge = tiny.model.multi_modal_projector
+    del tiny.model["multi_modal_projector"]
+    with pytest.raises(MissingNameError) as told:
+        attach(tiny.model, tiny.processor, VisionFeatureCache())
+    assert "has no `multi_modal_projector` in this Model" in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_a_missing_function_is_one_line_and_leaves_nothing_attached(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = zoo.build("llava")
+    classes = type(tiny.model), type(tiny.processor)
+    monkeypatch.delattr(hooks.dispatch, "generate_step")
+    with pytest.raises(MissingNameError, match="has no `generate_step` in mlx_vlm.generate.dispatch"):
+        attach(tiny.model, tiny.processor, VisionFeatureCache())
+    assert (type(tiny.model), type(tiny.processor)) == classes
+    assert not hooks.current()
+
+
+def test_sources_are_digested_with_all_that_they_import() -> None:
+    assert len({proven.source_digest(name) for name in NAMES}) == len(NAMES)
+    reached = proven._reached("mlx_vlm.models.qwen2_5_vl")
+    assert "mlx_vlm.models.qwen3_vl.processing_qwen3_vl" in reached  # its processor's images
+    assert {"mlx_vlm.utils", "mlx_vlm.models.base"} <= reached
+    assert not any(name.startswith("mlx_vlm.models.llava") for name in reached)
+
+
+def test_nans_of_pixels_keep_their_shape_and_type() -> None:
+    pixels = [mx.ones((2, 3)), np.ones((4,), np.float32), mx.ones((3,), mx.int32)]
+    told = trust.unreadable(pixels)
+    assert [array.shape for array in told] == [(2, 3), (4,), (3,)]
+    assert [str(array.dtype) for array in told] == ["mlx.core.float32", "float32", "mlx.core.int32"]
+    assert all(np.isnan(np.array(array)).all() for array in told[:2])

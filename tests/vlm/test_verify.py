@@ -1,0 +1,289 @@
+"""verify: it says that nothing changes where nothing does, and finds each way of breaking that."""
+
+from __future__ import annotations
+
+import json
+import math
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import pytest
+from mlx.utils import tree_map
+from PIL import Image
+
+from visioncache import VisionFeatureCache
+from visioncache.cli import main
+from visioncache.data import data_path
+from visioncache.stores import DiskStore, decode, encode
+from visioncache.study.benchmark.demo import load_model
+from visioncache.vlm import attach
+from visioncache.vlm.patching.instances import is_patched
+from visioncache.vlm.verify.compare import Difference, Verdict, difference, judge
+from visioncache.vlm.verify.requests import next_turn, single_requests
+from visioncache.vlm.verify.watch import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from visioncache.vlm import Attached
+    from visioncache.vlm.verify import Verification
+
+
+@pytest.fixture(scope="module")
+def demo() -> tuple[Any, Any]:
+    return load_model()
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Image.Image]:
+    names = ("cat.png", "coins.png", "rocket.jpg")
+    return [
+        Image.open(data_path("images", name)).convert("RGB").resize(size)
+        for name, size in zip(names, ((84, 56), (56, 84), (84, 84)), strict=True)
+    ]
+
+
+@pytest.fixture
+def attached(demo: tuple[Any, Any]) -> Iterator[Attached]:
+    with attach(*demo, VisionFeatureCache()) as attachment:
+        yield attachment
+
+
+def verified(attached: Attached, images: list[Any], **options: Any) -> Verification:
+    return attached.verify(images, max_tokens=2, **options)
+
+
+def test_nothing_changes_with_the_demo_model(attached: Attached, pictures: list[Image.Image]) -> None:
+    found = verified(attached, pictures)
+    assert [row.request for row in found.rows] == [
+        "one image",
+        "two images",
+        "the two reversed",
+        "one image twice",
+        "three images",
+        "chat, turn 1",
+        "chat, turn 2",
+        "chat, turn 3",
+    ]
+    assert [row.images for row in found.rows] == [1, 2, 2, 2, 3, 1, 2, 3]
+    assert found.verdict is Verdict.IDENTICAL
+    assert not any(apart for row in found.rows for apart in row.apart.values())
+    assert found.reused
+    assert (found.status, bool(found)) == (0, True)
+    assert "identical: the cache changes nothing" in str(found)
+    assert all(set(row.ttft) == {"plain", "miss", "hit"} for row in found.rows)
+
+
+def test_cache_model_and_processor_are_as_they_were(
+    attached: Attached, pictures: list[Image.Image], tmp_path: Path
+) -> None:
+    model, processor, cache = attached.model, attached.processor, attached.cache
+    classes = type(model), type(processor), type(model.language_model)
+    cache.put("mine", mx.ones(3))
+    before = cache.info(), cache.keys(), len(cache.events), cache.entries()
+    counted = attached.stages.totals()
+    verified(attached, pictures)
+    assert (cache.info(), cache.keys(), len(cache.events), cache.entries()) == before
+    assert attached.stages.totals() == counted
+    assert attached.is_attached
+    assert (type(model).__name__, type(processor).__name__, type(model.language_model)) == (
+        classes[0].__name__,
+        classes[1].__name__,
+        classes[2],
+    )
+    attached.detach()
+    assert not any(map(is_patched, (model, processor, model.language_model)))
+    assert verified(attached, pictures[:1])
+    assert not attached.is_attached
+
+
+def test_the_json_has_versions_and_no_names_of_files(attached: Attached, tmp_path: Path) -> None:
+    path = tmp_path / "a-private-name.png"
+    Image.new("RGB", (56, 56), "teal").save(path)
+    found = verified(attached, [path])
+    text = found.to_json()
+    whole = json.loads(text)
+    assert {"chip", "mlx", "mlx_vlm", "visioncache"} <= set(whole["machine"])
+    assert whole["family"] == "qwen2_5_vl"
+    assert whole["status"] == 0
+    assert len(whole["rows"]) == 5  # one, one twice, three turns
+    assert "a-private-name" not in text
+    assert str(tmp_path) not in text
+
+
+def test_a_corrupted_entry_in_memory_is_found(attached: Attached, pictures: list[Image.Image]) -> None:
+    hold(attached, pictures)
+    assert verified(attached, pictures).status == 0
+    cache = attached.cache
+    key = cache.keys()[0]
+    entry = cache.entry(key)
+    assert entry is not None
+    value = cache.peek(key)
+    cache.put(key, tree_map(lambda array: array * 1.5, value), meta=entry.meta)
+    found = verified(attached, pictures)
+    assert (found.verdict, found.status) == (Verdict.DIFFERENT, 1)
+    held = {row.request: row.verdicts["held"] for row in found.rows if "held" in row.verdicts}
+    assert Verdict.DIFFERENT in held.values()
+    assert all(row.verdicts["hit"] is Verdict.IDENTICAL for row in found.rows)
+    assert "from what was held" in str(found)
+
+
+@pytest.mark.parametrize("damage", ["other numbers", "torn"])
+def test_a_corrupted_entry_in_the_store_is_found(
+    demo: tuple[Any, Any], pictures: list[Image.Image], tmp_path: Path, damage: str
+) -> None:
+    with closing(VisionFeatureCache(store=tmp_path)) as cache, attach(*demo, cache) as attached:
+        hold(attached, pictures)
+        keys = cache.keys()
+    store = DiskStore(tmp_path)
+    data = bytes(store.get(keys[0]))
+    if damage == "torn":
+        store.put(keys[0], data[:-1] + bytes([data[-1] ^ 1]))
+    else:
+        stored = decode(data)
+        value = tree_map(lambda array: array + 1, stored.value)
+        store.put(keys[0], encode(value, key=stored.key, meta=stored.meta))
+    store.close()
+    with closing(VisionFeatureCache(store=tmp_path)) as cache, attach(*demo, cache) as attached:
+        found = verified(attached, pictures)
+        assert found.status == 1
+        assert cache.info().misses == 0
+    expected = Verdict.REFUSED if damage == "torn" else Verdict.DIFFERENT
+    assert found.verdict is expected
+    assert bytes(DiskStore(tmp_path).get(keys[0]))  # it lies where it lay
+
+
+def test_a_setting_that_the_processor_hides_is_found(
+    demo: tuple[Any, Any], pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = type(demo[1].image_processor)
+    original, hidden = kind.__call__, {"gain": 1.0}
+
+    def processed(self: Any, images: Any, *args: Any, **kwargs: Any) -> Any:
+        outputs = original(self, images, *args, **kwargs)
+        outputs["pixel_values"] = outputs["pixel_values"] * hidden["gain"]
+        return outputs
+
+    monkeypatch.setattr(kind, "__call__", processed)
+    with attach(*demo, VisionFeatureCache()) as attached:
+        hold(attached, pictures)
+        assert verified(attached, pictures).status == 0
+        hidden["gain"] = 3.0
+        found = verified(attached, pictures)
+    assert (found.verdict, found.status) == (Verdict.DIFFERENT, 1)
+
+
+def test_a_hit_that_works_again_is_no_hit(
+    attached: Attached, pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(VisionFeatureCache, "get_with_meta", lambda self, key: None)
+    found = verified(attached, pictures[:1])
+    assert found.verdict is Verdict.IDENTICAL
+    assert (found.reused, found.status) == (False, 1)
+    assert "hits decode, preprocess or encode images again" in str(found)
+
+
+def test_what_the_cache_refuses_is_told_in_one_line(
+    attached: Attached, pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise ValueError("this model\nis not supported")
+
+    monkeypatch.setattr(VisionFeatureCache, "fill", refuse)
+    found = verified(attached, pictures[:1])
+    assert (found.verdict, found.status) == (Verdict.REFUSED, 1)
+    assert "ValueError: this model is not supported" in str(found).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"images": []}, "give a list of paths, URLs or PIL images"),
+        ({"images": "a.png"}, "give a list of paths"),
+        ({"images": ["/no/such.png"]}, "/no/such.png: No such file"),
+        ({"prompts": []}, "at least one question"),
+        ({"prompts": [3]}, "at least one question"),
+    ],
+)
+def test_bad_input_is_one_line(attached: Attached, arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        attached.verify(**arguments)
+
+
+def test_a_model_alone_or_in_training_is_told_so(demo: tuple[Any, Any], attached: Attached) -> None:
+    demo[0].train()
+    with pytest.raises(ValueError, match="model.eval"):
+        attached.verify()
+    demo[0].eval()
+    attached.detach()
+    with attach(demo[0], None, VisionFeatureCache()) as alone, pytest.raises(ValueError, match="processor"):
+        alone.verify()
+
+
+def hold(attached: Attached, pictures: list[Image.Image]) -> None:
+    """Have each picture encoded and kept."""
+    from visioncache.vlm import Chat
+
+    with Chat(attached.model, attached.processor, attached.cache, max_tokens=1) as chat:
+        chat.ask("What is it?", pictures)
+    assert attached.cache.flush()
+
+
+def run_of(given: list[Any], logits: list[float], tokens: tuple[int, ...] = (1,)) -> Run:
+    return Run(given=given, logits=mx.array(logits), tokens=list(tokens))
+
+
+def test_a_difference_is_measured_to_the_bit() -> None:
+    one = run_of([mx.array([0.0, 4.0])], [1.0, -1.0])
+    assert not difference(one, run_of([mx.array([0.0, 4.0])], [1.0, -1.0]))
+    assert difference(one, run_of([mx.array([-0.0, 4.0])], [1.0, -1.0])).given > 0  # zero has two forms
+    assert difference(one, run_of([mx.array([1.0, 4.0])], [1.0, -2.0])) == Difference(0.25, 1.0, False, False)
+    assert difference(one, run_of([mx.array([0.0])], [1.0, -1.0])).given == math.inf
+    assert difference(one, run_of([mx.array([mx.nan, 4.0])], [1.0, -1.0])).given == math.inf
+    assert difference(one, run_of([], [1.0, -1.0])).given == math.inf
+    assert difference(run_of([mx.array([1])], [1.0]), run_of([mx.array([2])], [1.0])).given == math.inf
+
+
+@pytest.mark.parametrize(
+    ("found", "noise", "verdict"),
+    [
+        (Difference(), Difference(), Verdict.IDENTICAL),
+        (Difference(1e-5, 0.02), Difference(), Verdict.LAST_BITS),
+        (Difference(1e-5, 0.02, tokens=True), Difference(), Verdict.DIFFERENT),
+        (Difference(0.5, 0.02, slight=False), Difference(), Verdict.DIFFERENT),
+        (Difference(1e-5, 0.5), Difference(), Verdict.DIFFERENT),
+        # Given the same, it answers otherwise: its own doing only where it does so without a cache too.
+        (Difference(0.0, 0.5, tokens=True), Difference(), Verdict.DIFFERENT),
+        (Difference(0.0, 0.02, tokens=True), Difference(0.0, 0.02, tokens=True), Verdict.IDENTICAL),
+    ],
+)
+def test_what_a_difference_amounts_to(found: Difference, noise: Difference, verdict: Verdict) -> None:
+    assert judge(found, noise) is verdict
+
+
+def test_with_fewer_images_fewer_sets_are_asked_about() -> None:
+    assert [r.name for r in single_requests(["a"], ["?"])] == ["one image", "one image twice"]
+    turn = next_turn(None, "", ["a"], ["first", "second"])
+    following = next_turn(turn, "yes", ["a"], ["first", "second"])
+    assert following.images == ("a",)
+    assert [message["role"] for message in following.messages] == ["user", "assistant", "user"]
+    assert following.messages[-1]["content"] == [{"type": "text", "text": "second"}]
+
+
+def test_the_command_prints_the_table_and_its_status(
+    tmp_path: Path, pictures: list[Image.Image], capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = []
+    for number, picture in enumerate(pictures[:2]):
+        paths.append(str(tmp_path / f"{number}.png"))
+        picture.save(paths[-1])
+    folder = str(data_path("models", "demo-vlm"))
+    assert main(["verify", folder, *paths, "--max-tokens", "2"]) == 0
+    assert "identical: the cache changes nothing" in capsys.readouterr().out
+    assert main(["verify", folder, paths[0], "--max-tokens", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "identical"
+    for arguments in (["/no/such/model"], [folder, "/no/such.png"], [folder, "--max-tokens", "0"]):
+        assert main(["verify", *arguments]) == 2
+        assert capsys.readouterr().err.strip().splitlines()[-1].startswith("visioncache verify: ")

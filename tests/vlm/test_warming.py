@@ -1,0 +1,113 @@
+"""Warming: the first look at an image is a hit, and nothing is lost over what can't be read."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from visioncache import VisionFeatureCache
+from visioncache.study.benchmark.demo import load_model
+from visioncache.study.data import data_path
+from visioncache.vlm import Chat, attach
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PHOTOS = sorted(data_path("images").glob("*.*g"))[:4]
+
+
+@pytest.fixture(scope="module")
+def demo() -> tuple[Any, Any]:
+    return load_model()
+
+
+def test_the_first_look_at_what_was_warmed_is_a_hit(demo: tuple[Any, Any]) -> None:
+    cache = VisionFeatureCache()
+    with attach(*demo, cache) as attached:
+        done = attached.warm(PHOTOS, progress=False)
+        assert sorted(done.encoded) == sorted(map(str, PHOTOS))
+        turn = Chat(*demo, cache, max_tokens=1).ask("What is it?", [PHOTOS[0]])
+        assert (turn.encodes, turn.misses) == (0, 0)
+        again = attached.warm(PHOTOS, progress=False)
+        assert (len(again.held), again.encoded) == (len(PHOTOS), [])
+    assert str(done) == "4 encoded, 0 held already"
+
+
+def test_a_prompt_is_prefilled_too(demo: tuple[Any, Any]) -> None:
+    cache = VisionFeatureCache()
+    with attach(*demo, cache, prefixes="1 GiB") as attached:
+        assert attached.warm([PHOTOS[0]], "What is it?", progress=False).prefilled > 0
+        assert Chat(*demo, cache, max_tokens=1).ask("Where is it?", [PHOTOS[0]]).reused_tokens > 0
+
+
+def test_the_newest_are_held_when_there_is_no_room_for_all(demo: tuple[Any, Any], tmp_path: Path) -> None:
+    files = []
+    for age, photo in enumerate(PHOTOS):
+        file = tmp_path / photo.name
+        file.write_bytes(photo.read_bytes())
+        os.utime(file, (1_000_000 - age, 1_000_000 - age))
+        files.append(file)
+    cache = VisionFeatureCache(2)
+    with attach(*demo, cache) as attached:
+        done = attached.warm(files[::-1], progress=False)
+    assert done.encoded == list(map(str, files[:2]))
+    assert done.refused == list(map(str, files[2:]))
+    assert [entry.label for entry in cache.entries()] == [str(files[1]), str(files[0])]
+
+
+def test_a_store_keeps_what_memory_has_no_room_for(demo: tuple[Any, Any], tmp_path: Path) -> None:
+    with closing(VisionFeatureCache(1, store=tmp_path)) as cache, attach(*demo, cache) as attached:
+        assert len(attached.warm(PHOTOS, progress=False).encoded) == len(PHOTOS)
+        assert cache.flush(10)
+        assert len(attached.warm(PHOTOS, progress=False).held) == len(PHOTOS)
+
+
+def test_what_can_not_be_read_is_said_in_a_line_and_loses_nothing(
+    demo: tuple[Any, Any], tmp_path: Path
+) -> None:
+    broken, missing = tmp_path / "broken.jpg", tmp_path / "missing.jpg"
+    broken.write_bytes(b"not a picture")
+    with attach(*demo, VisionFeatureCache()) as attached:
+        done = attached.warm([PHOTOS[0], broken, missing, PHOTOS[1]], progress=False)
+    assert len(done.encoded) == 2
+    assert done.unreadable.keys() == {str(broken), str(missing)}
+    assert len(str(done).splitlines()) == 3
+
+
+def test_an_interrupt_keeps_what_was_done(demo: tuple[Any, Any]) -> None:
+    cache = VisionFeatureCache()
+
+    def strike(event: Any) -> None:
+        if event.kind == "miss" and len(cache) == 2:
+            raise KeyboardInterrupt
+
+    with attach(*demo, cache) as attached:
+        stop = cache.subscribe(strike)
+        done = attached.warm(PHOTOS, progress=False)
+        stop()
+    assert done.interrupted
+    assert len(done.encoded) == len(cache) == 2
+
+
+def test_a_chat_shows_images_while_the_question_is_typed(demo: tuple[Any, Any]) -> None:
+    cache = VisionFeatureCache()
+    plain = Chat(*demo, max_tokens=4).ask("What is it?", [PHOTOS[0]])
+    with attach(*demo, cache, prefixes="1 GiB"):
+        chat = Chat(*demo, cache, max_tokens=4)
+        done = chat.show([PHOTOS[0]])
+        assert (len(done.encoded), done.prefilled > 0) == (1, True)
+        turn = chat.ask("What is it?")
+        assert (turn.images, turn.encodes, turn.tokens) == (1, 0, plain.tokens)
+        assert turn.reused_tokens == done.prefilled
+        assert chat.ask("Where is it?").images == 1
+
+
+def test_without_a_processor_there_is_nothing_to_warm(demo: tuple[Any, Any]) -> None:
+    with (
+        attach(demo[0], None, VisionFeatureCache()) as attached,
+        pytest.raises(ValueError, match=r"warm\(\) needs the processor"),
+    ):
+        attached.warm(PHOTOS)

@@ -1,0 +1,144 @@
+"""Pages of the docs that are not written by hand: commands, families, notebooks, the repository's own files."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mkdocs.plugins import event_priority
+from mkdocs.structure.files import File
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+
+ROOT = Path(__file__).resolve().parents[1]
+FROM_ROOT = {
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
+}
+"""Files that people look for at the top of a repository, and their pages."""
+
+COMING = {
+    "develop/speedups.md",
+    "develop/versions.md",
+    "explanation/compared.md",
+    "explanation/libcachesim.md",
+    "explanation/prefixes.md",
+}
+"""Pages that have their place in the navigation, and are shown there once they are written."""
+
+NOTEBOOK = """\
+# Notebook commands
+
+`%load_ext visioncache` brings `%vcache`, which sees a cache and works it, and `%%vcache`, which runs a cell and says what the
+cell did to the cache. Each command returns the object that its Python function returns; `-o NAME` binds it to a variable,
+`-q` shows nothing. ENTRY is a label, a file name, a key, or a variable that holds the image.
+
+`%config VisionCacheMagics` shows and sets what new caches are bounded by.
+"""
+
+FAMILIES = """\
+# Families
+
+The models of mlx-vlm that `attach` takes, by the name of their package. `visioncache families` prints this table, and
+`--json` prints a list of objects. *Entry* is what one entry holds. *Proven exact* is what the tests compare with the model
+without a cache, on a tiny model of the real class. A model that is not in the table, but is laid out as many in it are, is
+taken with a warning, and compared with its own answer before anything is stored.
+[What exact means](../explanation/exact.md) says more; [Add a family](../develop/add-a-family.md) is how a row comes into
+the table.
+
+"""
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Leave out of the navigation what is not written yet."""
+    missing = {page for page in COMING if not (ROOT / "docs" / page).is_file()}
+    for section in config.nav or []:
+        for name, pages in section.items():
+            if isinstance(pages, list):
+                section[name] = [
+                    page
+                    for page in pages
+                    if not missing & {target for target in page.values() if isinstance(target, str)}
+                ]
+    return config
+
+
+@event_priority(100)  # before mkdocs-jupyter looks for notebooks
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that come from elsewhere."""
+    pages = {
+        "reference/cli.md": command_line(),
+        "reference/magics.md": notebook_commands(),
+        "reference/families.md": families(),
+        "reference/traces.md": (ROOT / "data/sessions/README.md").read_text(encoding="utf-8"),
+        **{page: moved((ROOT / name).read_text(encoding="utf-8")) for name, page in FROM_ROOT.items()},
+    }
+    for name, text in pages.items():
+        files.append(File.generated(config, name, content=text))
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        name = str(path.relative_to(ROOT))
+        files.append(File(name, str(ROOT), config.site_dir, config.use_directory_urls))
+    return files
+
+
+def moved(text: str) -> str:
+    """Turn a top file's links into the site's: pages keep theirs, other files become their names."""
+    for name, page in FROM_ROOT.items():
+        text = text.replace(f"]({name})", f"]({page})")
+    text = text.replace("](docs/", "](")
+    return re.sub(r"\[([^]]+)\]\((?!https?:|#|[\w/-]+\.md)[^)]+\)", r"\1", text)
+
+
+def command_line() -> str:
+    """Write down `visioncache --help` and the help of every command."""
+    top = help_of()
+    names = re.findall(r"^    (\w+)  ", top, re.MULTILINE)
+    lines = ["# Command line", "", *block(top)]
+    for name in names:
+        lines += [f"## visioncache {name}", "", *block(help_of(name))]
+    return "\n".join(lines)
+
+
+def help_of(*command: str) -> str:
+    """Return what a command of the command line prints when it is asked for help."""
+    from visioncache.cli import main
+
+    os.environ |= {"COLUMNS": "90", "NO_COLOR": "1"}
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+        main([*command, "--help"])
+    return printed.getvalue()
+
+
+def notebook_commands() -> str:
+    """Write down what `%vcache?` and the help of each subcommand show."""
+    from visioncache.jupyter import magics  # noqa: F401  # with which every command registers itself
+    from visioncache.jupyter.command import COMMANDS
+
+    lines = [NOTEBOOK]
+    for name, function in COMMANDS.items():
+        usage = function.parser.format_help().removeprefix("::\n\n").strip()
+        lines += [f"## %vcache {name}", "", function.summary, "", *block(usage)]
+    return "\n".join(lines)
+
+
+def families() -> str:
+    """Write down the table of families, as `visioncache families` prints it."""
+    from visioncache.cli import main
+
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        main(["families"])
+    return FAMILIES + printed.getvalue()
+
+
+def block(text: str) -> list[str]:
+    """Fence text as it was printed."""
+    return ["```text", text.rstrip(), "```", ""]

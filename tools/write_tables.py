@@ -1,0 +1,131 @@
+"""Write measured figures into the README and the docs, between marks: python tools/write_tables.py.
+
+A page names a table by `<!-- NAME -->` and `<!-- /NAME -->`. The figures come from data/results; a test holds the pages to them.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+from published import published_bits, published_first_looks, published_results
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pandas as pd
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NAMES = {
+    "qwen2.5-vl-3b": "Qwen2.5-VL-3B",
+    "qwen2.5-vl-7b": "Qwen2.5-VL-7B",
+    "qwen3-vl-4b": "Qwen3-VL-4B",
+    "smolvlm2-2.2b": "SmolVLM2 2.2B",
+    "gemma-3-4b": "Gemma 3 4B",
+    "llava-1.5-7b": "LLaVA-1.5-7B",
+    "demo-vlm": "the demo model",
+}
+IN_README = ["Qwen2.5-VL-3B", "Qwen2.5-VL-7B", "Qwen3-VL-4B", "Gemma 3 4B"]
+CHIP = "NVIDIA H100"
+
+
+def album() -> pd.DataFrame:
+    """Select the published runs of the album on the README's chip, an index of model, size and arm."""
+    results = published_results()
+    runs = results[(results["session"] == "album") & ~results["prompt_cache"]]
+    runs = runs[runs["chip"].str.startswith(CHIP)]
+    return runs.assign(model=runs["model"].map(NAMES)).set_index(["model", "size", "arm"])
+
+
+def few_sessions() -> str:
+    """Write the README's table: one size, a few models, three arms."""
+    runs = album()["ttft_s"]
+    rows = []
+    for model in IN_README:
+        none, theirs, ours = (runs[model, "1280x960", arm] for arm in ("none", "mlx-vlm", "visioncache"))
+        rows.append(
+            [model, f"{none:.1f} s", f"{theirs:.1f} s", f"**{ours:.1f} s**", f"{none / ours:.1f} times"]
+        )
+    head = ["", "no cache", "mlx-vlm's cache", "visioncache", "as fast as no cache"]
+    return table(head, rows)
+
+
+def sessions() -> str:
+    """Write every published run of the album."""
+    runs = album()
+    rows = []
+    for model, size in dict.fromkeys((name, size) for name, size, _ in runs.index):
+        seconds = [runs.loc[(model, size, arm), "ttft_s"] for arm in ("none", "mlx-vlm", "visioncache")]
+        ours = runs.loc[(model, size, "visioncache")]
+        rows.append(
+            [f"{model}, {size}"]
+            + [f"{value:.1f} s" for value in seconds]
+            + [f"{1 / ours['of_mlx_vlm']:.1f} times", f"{ours['hits_of_bound']:.2f}"]
+        )
+    head = ["model, photographs", "no cache", "mlx-vlm's cache", "visioncache", "as fast as mlx-vlm's"]
+    return table([*head, "turns of hits, over the language model's own"], rows)
+
+
+def misses() -> str:
+    """Write what a first look costs, by model and size."""
+    rows = [
+        [NAMES[row.model], row.size, row.chip, f"{1000 * row.none_s:.0f} ms", f"{row.ratio:.2f}"]
+        for row in published_first_looks().itertuples()
+    ]
+    return table(["model", "photographs", "chip", "without a cache", "with an empty one"], rows)
+
+
+def bits() -> str:
+    """Write in how many turns bits are the same, by model and way of attention."""
+    ways = {"same": "masked", "any": "as MLX picks it"}
+    rows = [
+        [
+            NAMES[row.model],
+            ways[row.attention],
+            f"{row.given_as_none} of {row.turns}",
+            f"{row.logits_repeat} of {row.turns}",
+            f"{row.logits_apart:.3f}" if row.logits_apart else "0",
+        ]
+        for row in published_bits().sort_values(["attention", "model"], ascending=[False, True]).itertuples()
+    ]
+    head = [
+        "model",
+        "attention of single queries",
+        "given as without a cache",
+        "logits repeat",
+        "logits apart",
+    ]
+    return table(head, rows)
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Write a table in Markdown."""
+    lines = [list(head), ["---"] * len(list(head)), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+TABLES = {"few-sessions": few_sessions, "sessions": sessions, "misses": misses, "bits": bits}
+
+
+def updated(text: str) -> str:
+    """Return a page's text with its tables as the results have them now."""
+    for name, make in TABLES.items():
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+        if re.search(pattern, text, re.DOTALL):
+            written = make()
+            text = re.sub(
+                pattern,
+                lambda marks, written=written: f"{marks[1]}{written}\n{marks[2]}",
+                text,
+                flags=re.DOTALL,
+            )
+    return text
+
+
+if __name__ == "__main__":
+    for page in PAGES:
+        page.write_text(updated(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,19 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Declare `--model` and `--max-tokens`."""
+    parser.add_argument(
+        "--model",
+        default=os.environ.get("MODEL") or None,
+        help="a model that mlx_vlm.load finds (default: $MODEL, else the demo model)",
+    )
+    parser.add_argument("--max-tokens", type=int, default=16, help="the longest answer (default 16)")

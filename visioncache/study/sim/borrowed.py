@@ -1,0 +1,109 @@
+"""Policies that libraries bring, with the extra `sim`: cachetools (MIT) and libCacheSim (GPL-3.0)."""
+
+from __future__ import annotations
+
+import random
+from operator import index
+from typing import Any
+
+import numpy as np
+
+from visioncache.study.sim.outcome import Asked, CapacityError, Outcome
+
+LIBCACHESIM: dict[str, list[str]] = {
+    "Sieve": [],
+    "S3FIFO": ["small_size_ratio", "ghost_size_ratio", "move_to_main_threshold"],
+    "WTinyLFU": ["main_cache", "window_size"],
+    "ARC": [],
+    "GDSF": [],
+    "LHD": [],
+    "LRB": ["objective"],
+    "ThreeLCache": ["objective"],
+}
+"""Its classes that are used, and the options that each takes."""
+
+_QUEUES = {"S3FIFO": ("small_size_ratio", 0.1, 4), "WTinyLFU": ("window_size", 0.01, 8)}
+"""What divides its capacity: the option for the small queue's share, that share as published, and
+how many of the largest value the whole must hold (W-TinyLFU's main part is four segments)."""
+
+
+class MissingExtraError(ImportError):
+    """A policy that an extra brings, which is not installed."""
+
+
+def by_cachetools(name: str, asked: Asked, capacity: int) -> Outcome:
+    """Run one of cachetools' caches: FIFO, LFU, LRU, or RR with a seeded choice.
+
+    Raises:
+        MissingExtraError: cachetools is not installed.
+    """
+    try:
+        import cachetools
+    except ImportError:
+        raise MissingExtraError(f"{name} is cachetools': pip install visioncache[sim]") from None
+    options = {"choice": random.Random(0).choice} if name == "RRCache" else {}  # noqa: S311  # no secret
+    cache = getattr(cachetools, name)(capacity, getsizeof=index, **options)
+    hits = np.zeros(len(asked.keys), np.bool_)
+    stored = 0
+    for i, (key, size) in enumerate(zip(asked.keys.tolist(), asked.sizes.tolist(), strict=True)):
+        if key in cache:
+            cache[key]  # a look-up, which the policy counts
+            hits[i] = True
+        elif size <= capacity:
+            cache[key] = size
+            stored += 1
+    return Outcome(hits, stored - len(cache))
+
+
+def by_libcachesim(name: str, asked: Asked, capacity: int, **options: Any) -> Outcome:
+    """Run one of libCacheSim's caches (GPL-3.0-or-later, so never a dependency).
+
+    W-TinyLFU sizes its sketch, and the period after which it forgets, by capacity: it is given capacity
+    and sizes in units of the mean value, sizes rounded up. A small queue that could not hold the largest
+    value is made larger than published, for such values would never be admitted. `Outcome.note` says so.
+
+    Raises:
+        MissingExtraError: libcachesim is not installed, or was built without that policy.
+        CapacityError: the capacity is smaller than the policy can divide into its queues.
+    """
+    try:
+        import libcachesim
+    except ImportError:
+        raise MissingExtraError(f"{name} is libcachesim's: pip install visioncache[sim]") from None
+    sizes, notes = np.maximum(asked.sizes, 1), []
+    if name == "WTinyLFU" and (unit := _mean_size(asked)) > 1:
+        # Rounded up, so that what it holds never has more bytes than the capacity.
+        sizes, capacity = -(-sizes // unit), max(capacity // unit, 1)
+        notes.append("counts in units of the mean value, rounded up")
+    largest = int(sizes[sizes <= capacity].max(initial=1))
+    if name in _QUEUES:
+        option, share, least = _QUEUES[name]
+        if capacity < least * largest:
+            # Not only useless: the library would end the process.
+            raise CapacityError(f"{name} needs a capacity of {least} times its largest value, {largest}")
+        wished = options.setdefault(option, share)
+        needed = (largest + 1.01) / capacity
+        if wished < needed:
+            notes.append(f"{option} is {needed:.2g}, not {wished}, to hold the largest value")
+            options[option] = needed
+    # Its hash table has 2^hashpower places.
+    power = max(int(asked.keys.max()).bit_length(), 10)
+    try:
+        cache = getattr(libcachesim, name)(capacity, hashpower=power, **options)
+    except ImportError:
+        raise MissingExtraError(f"this build of libcachesim has no {name}") from None
+    hits = np.zeros(len(asked.keys), np.bool_)
+    misses = 0
+    request = libcachesim.Request(obj_id=0, obj_size=1, op=libcachesim.ReqOp.OP_GET)
+    for i, (key, size) in enumerate(zip(asked.keys.tolist(), sizes.tolist(), strict=True)):
+        if size > capacity:
+            continue
+        request.obj_id, request.obj_size = key, size  # making a new one takes longer than the look-up
+        hits[i] = hit = cache.get(request)
+        misses += not hit
+    return Outcome(hits, misses - cache.get_n_obj(), "; ".join(notes))
+
+
+def _mean_size(asked: Asked) -> int:
+    _, first = np.unique(asked.keys, return_index=True)
+    return max(round(float(asked.sizes[first].mean())), 1)

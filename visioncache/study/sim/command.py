@@ -1,0 +1,154 @@
+"""`visioncache simulate`: a recorded trace under policies and capacities, as table, CSV and plot."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from visioncache.plots.curves import picture_format, plot_replay, save_plot
+from visioncache.sizes import format_size
+from visioncache.study.sim.borrowed import MissingExtraError
+from visioncache.study.sim.policies import POLICIES
+from visioncache.study.sim.simulate import policy_names, replay, working_set_shares
+from visioncache.study.sim.sizing import recommend
+from visioncache.study.trace.lookups import requests
+from visioncache.study.trace.provenance import comment
+from visioncache.study.trace.traces import TraceError, read_trace
+
+if TYPE_CHECKING:
+    import argparse
+
+    from visioncache.study.sim.mrc import By
+    from visioncache.study.trace.traces import BadLine
+
+SHOWN_BAD_LINES = 10
+WORTH_WORKERS = 100_000
+"""Look-ups from which several processes are worth their start."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `visioncache simulate` takes."""
+    parser.add_argument("trace", nargs="+", help="JSON lines, as `cache.events.to_jsonl` writes them")
+    parser.add_argument(
+        "--policies",
+        metavar="A,B",
+        help=f"of: {', '.join(POLICIES)}; options as in lrfu:decay=0.9; default: the usual ones",
+    )
+    parser.add_argument(
+        "--capacities", metavar="A,B", help='"1.5GiB", or "20%%" of the working set; default: 2%% to 110%%'
+    )
+    parser.add_argument("--by", choices=["bytes", "entries"], default="bytes", help="what capacities count")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table")
+    parser.add_argument("--png", type=Path, metavar="FILE", help="write a plot (.png, .svg or .pdf)")
+    parser.add_argument(
+        "--value",
+        choices=["hit_ratio", "byte_hit_ratio", "seconds_saved"],
+        default="hit_ratio",
+        help="what the plot and the table's columns show",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=os.cpu_count() or 1,
+        help="processes (default: one a core)",
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+
+
+def run_simulate(args: argparse.Namespace) -> int:
+    """Simulate; the exit status is 0, or 2 with one line on stderr when it can't be done."""
+    try:
+        policy_names(args.policies)  # every slip is told before the work
+        for path in filter(None, (args.csv, args.png)):
+            check_writable(path)
+        if args.png is not None:
+            picture_format(args.png)
+        trace, bad = read_trace(args.trace)
+        _report(bad)
+        asked = requests(trace)
+        capacities = _capacities(args, asked)
+        workers = args.workers if len(asked) >= WORTH_WORKERS else 1
+        table = replay(asked, args.policies, capacities, args.by, progress=not args.quiet, workers=workers)
+    except (TraceError, MissingExtraError, ValueError) as error:
+        return _failed(str(error))
+    except OSError as error:
+        return _failed(f"{error.filename}: {error.strerror}")
+    _tell(asked)
+    sys.stdout.write(f"{args.value}\n{_wide(table, args.value, args.by)}\n")
+    noted = table.loc[table["note"].ne(""), ["policy", "note"]].drop_duplicates("policy")
+    for name, note in noted.to_numpy():
+        sys.stdout.write(f"* {name}: {note}\n")
+    sys.stdout.flush()
+    try:
+        if args.csv is not None:
+            args.csv.write_text(f"# {comment(table.attrs)}\n{table.to_csv(index=False)}", encoding="utf-8")
+        if args.png is not None:
+            save_plot(plot_replay(table, args.value, by=args.by), args.png, comment(table.attrs))
+    except OSError as error:
+        return _failed(f"{error.filename}: {error.strerror}")
+    sys.stdout.write(f"\n{recommend(asked)}\n")
+    return 0
+
+
+def check_writable(path: Path) -> None:
+    """Raise an OSError now, rather than when everything is computed, for a file that can't be written."""
+    new = not path.exists()
+    path.open("ab").close()
+    if new:
+        path.unlink()
+
+
+def _tell(asked: pd.DataFrame) -> None:
+    unsized, backwards = asked.attrs["unsized"], asked.attrs["backwards"]
+    left_out = f"; {unsized} left out, their bytes are not told" if unsized else ""
+    working_set = format_size(int(asked.drop_duplicates("key")["nbytes"].sum()))
+    sys.stdout.write(f"{len(asked)} look-ups of {asked['key'].nunique()} images, {working_set}{left_out}\n")
+    if backwards:
+        sys.stdout.write(f"{backwards} are earlier than the one before; the order of lines counts\n")
+    sys.stdout.write("\n")
+
+
+def _capacities(args: argparse.Namespace, asked: pd.DataFrame) -> list[int | str] | None:
+    """What was asked for, shares of the working set among it worked out."""
+    if args.capacities is None:
+        return None
+    found: list[int | str] = []
+    for text in args.capacities.split(","):
+        share = text.strip().removesuffix("%")
+        if share != text.strip():
+            found.extend(working_set_shares(asked, args.by, [_number(share, text) / 100]))
+        else:
+            found.append(text.strip() if args.by == "bytes" else int(_number(share, text)))
+    return found
+
+
+def _number(text: str, whole: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"capacity {whole!r}: a size, a number of entries, or a share like 20%") from None
+
+
+def _wide(table: pd.DataFrame, value: str, by: By) -> str:
+    wide = table.pivot_table(index="policy", columns="capacity", values=value, sort=False, dropna=False)
+    names = [format_size(int(c)) if by == "bytes" else str(c) for c in wide.columns]
+    wide = wide.set_axis(names, axis="columns")
+    noted = set(table.loc[table["note"].ne(""), "policy"])
+    wide.index = pd.Index([f"{name} *" if name in noted else name for name in wide.index], name="policy")
+    return wide.to_string(float_format=lambda x: f"{x:.3f}", na_rep="-")
+
+
+def _report(bad: list[BadLine]) -> None:
+    for line in bad[:SHOWN_BAD_LINES]:
+        sys.stderr.write(f"{line}\n")
+    if bad:
+        sys.stderr.write(f"{len(bad)} bad line{'s' * (len(bad) > 1)} left out\n")
+
+
+def _failed(reason: str) -> int:
+    sys.stderr.write(f"visioncache simulate: {reason}\n")
+    return 2

@@ -1,0 +1,116 @@
+"""An entry an image, or an entry a request: what that choice alone does to the encodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from visioncache.study.sim.outcome import Asked
+from visioncache.study.sim.policies import run_policy
+from visioncache.study.sim.simulate import capacities_in, working_set_shares
+from visioncache.study.trace.lookups import requests
+from visioncache.study.trace.traces import TraceError, TraceLike
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from visioncache.study.sim.mrc import By
+
+
+def by_request(trace: TraceLike) -> pd.DataFrame:
+    """The same trace as a cache sees it that keeps one entry for all images of a request.
+
+    Its key is the images in their order, so a chat that adds an image asks for something new. Besides a
+    trace's columns, `images` is how many it encodes when it misses. See `request_of`.
+
+    Raises:
+        TraceError: the trace has neither requests, nor sessions and turns, to tell them apart.
+    """
+    asked = requests(trace)
+    which = request_of(asked)
+    grouped = asked.groupby(which, sort=False)
+    return pd.DataFrame(
+        {
+            "time": grouped["time"].first(),
+            "session": grouped["session"].first(),
+            "turn": grouped["turn"].first(),
+            "key": grouped["key"].agg("+".join),
+            "nbytes": grouped["nbytes"].sum(),
+            "tokens": grouped["tokens"].sum(),
+            "seconds": grouped["seconds"].sum(),
+            "outcome": None,
+            "images": grouped.size(),
+        }
+    ).reset_index(drop=True)
+
+
+def request_of(asked: pd.DataFrame) -> NDArray[np.int64]:
+    """Number the requests of look-ups, from 0 in order of appearance: which one each is part of.
+
+    Look-ups of one request carry its number (`cache.tag(request=...)`, which `Chat` sets). Where they
+    don't, a request is what one session asks at one turn, and in made-up traces at one time.
+
+    Raises:
+        TraceError: the trace has neither requests, nor sessions and turns, to tell them apart.
+    """
+    named = asked["request"].notna()
+    if (asked.loc[~named, ["session", "turn"]].isna()).any(axis=None):
+        raise TraceError(
+            "requests are told apart by 'request', or by 'session' and 'turn'; some look-ups have neither"
+        )
+    turns = asked.groupby("session", sort=False, dropna=False)
+    new = turns["turn"].transform(lambda turn: turn.ne(turn.shift()))
+    if asked["outcome"].isna().all():  # made, not recorded: one moment a request
+        new |= turns["time"].transform(lambda time: time.astype(float).diff().fillna(0).ne(0)).astype(bool)
+    runs = new.astype(int).groupby(asked["session"], dropna=False).cumsum().astype(str)
+    told = "r" + asked["request"].astype(str)
+    which = told.where(named, "s" + asked["session"].astype(str) + "," + runs)
+    numbers: NDArray[np.int64] = pd.factorize(which)[0].astype(np.int64)
+    return numbers
+
+
+def compare_granularity(
+    trace: TraceLike,
+    capacities: Sequence[int | str] | None = None,
+    by: By = "bytes",
+    *,
+    policy: str = "visioncache",
+) -> pd.DataFrame:
+    """What a policy encodes with an entry an image and with an entry a request, at the same capacities.
+
+    Columns: `granularity` ("image" or "request"), `capacity`, `encodes` (images through the vision
+    tower), `encode_seconds`, `hit_ratio` (of images: those that were not encoded), `evictions`.
+
+    Args:
+        trace: a trace whose look-ups carry session and turn.
+        capacities: in bytes, or in entries of either kind; by default shares of the images' working set.
+        by: whether capacity is in bytes or in entries.
+        policy: who is evicted.
+    """
+    images = requests(trace).assign(images=1)
+    whole = by_request(images)
+    bounds = working_set_shares(images, by) if capacities is None else capacities_in(capacities, by)
+    rows = []
+    for granularity, asked in (("image", images), ("request", whole)):
+        sizes = asked["nbytes"].to_numpy(np.int64) if by == "bytes" else np.ones(len(asked), np.int64)
+        run = Asked(
+            pd.factorize(asked["key"])[0].astype(np.int64), sizes, asked["seconds"].to_numpy(np.float64)
+        )
+        for capacity in bounds:
+            hits, evictions, _ = run_policy(policy, run, capacity)
+            encodes = int(asked["images"][~hits].sum())
+            rows.append(
+                {
+                    "granularity": granularity,
+                    "capacity": capacity,
+                    "encodes": encodes,
+                    "encode_seconds": float(run.seconds[~hits].sum()),
+                    "hit_ratio": 1 - encodes / len(images),
+                    "evictions": evictions,
+                }
+            )
+    return pd.DataFrame(rows)

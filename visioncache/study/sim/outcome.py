@@ -1,0 +1,34 @@
+"""Asked and Outcome: what a policy is given, and what it returns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Asked(NamedTuple):
+    """Look-ups in order, an element each."""
+
+    keys: NDArray[np.int64]
+    """As small integers."""
+    sizes: NDArray[np.int64]
+    """Capacity that each value takes: its bytes, or 1 each."""
+    seconds: NDArray[np.float64]
+    """Cost of computing each value."""
+
+
+class Outcome(NamedTuple):
+    """Hits and evictions of a policy on a trace."""
+
+    hits: NDArray[np.bool_]
+    """For every look-up."""
+    evictions: int
+    note: str = ""
+    """How the run differs from the policy as published."""
+
+
+class CapacityError(ValueError):
+    """A capacity too small for a policy to divide into its parts."""

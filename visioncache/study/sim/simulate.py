@@ -1,0 +1,206 @@
+"""Replaying a trace under many policies and capacities, beside what no policy can beat."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from visioncache.sizes import parse_size
+from visioncache.study.sim.mrc import By, arrays_of, as_arrays
+from visioncache.study.sim.optimum import belady, most_saved, reusable
+from visioncache.study.sim.outcome import Asked, CapacityError
+from visioncache.study.sim.policies import available, named
+from visioncache.study.trace.lookups import requests
+from visioncache.study.trace.provenance import about
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from visioncache.study.trace.traces import TraceLike
+
+SHARES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9, 1.1)
+"""Capacities of a replay for which none are named, as shares of the working set."""
+
+REFERENCES = ("belady", "bound", "floor")
+"""Belady's MIN (by entries), the bound on what any policy can save, and a cache without bounds."""
+
+
+class Task(NamedTuple):
+    """One cell of a replay."""
+
+    policy: str
+    capacity: int
+
+
+class Work(NamedTuple):
+    """What all cells of a replay share."""
+
+    asked: Asked
+    worth: dict[str, NDArray[np.float64]]
+    """By column: what hitting each look-up is worth."""
+
+
+def replay(
+    trace: TraceLike,
+    policies: str | Sequence[str] | None = None,
+    capacities: int | str | Sequence[int | str] | None = None,
+    by: By = "bytes",
+    *,
+    references: bool = True,
+    progress: bool = False,
+    workers: int = 1,
+) -> pd.DataFrame:
+    """Replay a trace under each policy at each capacity; a row a policy and capacity.
+
+    Columns: `policy`, `capacity`, `hit_ratio` (of look-ups), `byte_hit_ratio` (of bytes asked for),
+    `seconds_saved` (each hit's own, see `requests`), `evictions`, `note` (how the run differs from the
+    policy as published), `encodes` (misses). The references are rows too: "belady" only by entries, where
+    it is the best that can be done; "bound" is above what any policy reaches in that column, each column
+    on its own; "floor" is a cache that never evicts, so 1 - its hit ratio is the compulsory misses. A
+    policy that a capacity is too small for has NaN there. `.attrs` say where the table comes from.
+
+    Args:
+        trace: a trace; at least `key` and `nbytes`.
+        policies: one or more names from `POLICIES`, with options or without ("lrfu:decay=0.9"), as a list
+            or separated by commas; by default all usual ones that can run here.
+        capacities: in entries, or in bytes (numbers or "1.5 GiB"); by default from 2 % to 110 % of the
+            working set.
+        by: whether capacity is in entries or in bytes.
+        references: whether to add their rows.
+        progress: show a bar on stderr.
+        workers: processes that share the work; in a script, only under `if __name__ == "__main__":`.
+
+    Raises:
+        TraceError: the trace can't be read or has no requests.
+        ValueError: an unknown policy or option, or a capacity that is none.
+        MissingExtraError: a policy was named that needs an extra.
+    """
+    names = policy_names(policies)
+    asked = requests(trace)
+    keys, sizes = arrays_of(asked, by)
+    if isinstance(capacities, (int, str)):
+        capacities = [capacities]
+    bounds = working_set_shares(asked, by) if capacities is None else capacities_in(capacities, by)
+    extra = [name for name in REFERENCES if name != "belady" or by == "entries"] if references else []
+    seconds = asked["seconds"].to_numpy(np.float64)
+    worth = {
+        "hit_ratio": np.full(len(keys), 1.0 / len(keys)),
+        "byte_hit_ratio": asked["nbytes"].to_numpy(np.float64) / max(int(asked["nbytes"].sum()), 1),
+        "seconds_saved": seconds,
+    }
+    work = Work(Asked(keys, sizes, seconds), worth)
+    tasks = [Task(name, capacity) for name in [*names, *extra] for capacity in bounds]
+    with (
+        _runner(work, workers) as run,
+        tqdm(total=len(tasks), file=sys.stderr, disable=not progress, desc="replay") as bar,
+    ):
+        rows = []
+        for task, row in zip(tasks, run(tasks), strict=True):
+            rows.append({**task._asdict(), **row})
+            bar.update()
+    table = pd.DataFrame(rows)
+    table["encodes"] = ((1.0 - table["hit_ratio"]) * len(keys)).round()
+    table.attrs.update(about(asked, by=by, policies=names, capacities=bounds))
+    return table
+
+
+def policy_names(policies: str | Sequence[str] | None) -> list[str]:
+    """List policies by name; ValueError for one that there isn't."""
+    if policies is None:
+        return available()
+    given = policies.split(",") if isinstance(policies, str) else policies
+    names = [name.strip() for name in given]
+    for name in names:
+        named(name)
+    return names
+
+
+def working_set_shares(trace: TraceLike, by: By = "bytes", shares: Sequence[float] = SHARES) -> list[int]:
+    """Give capacities that are shares of all that a trace asks for, at least 1; ValueError for no share."""
+    if wrong := [share for share in shares if not 0 < share < np.inf]:
+        raise ValueError(f"{wrong[0]:.0%} of the working set: a share is above 0")
+    keys, sizes = as_arrays(trace, by)
+    _, first = np.unique(keys, return_index=True)
+    whole = int(sizes[first].sum())
+    return sorted({max(round(whole * share), 1) for share in shares})
+
+
+def capacities_in(capacities: Sequence[int | str], by: By) -> list[int]:
+    """Give capacities as sorted integers; ValueError for one that is none."""
+    sizes = [parse_size(c) if by == "bytes" else int(c) for c in capacities]
+    if not sizes or min(sizes) < 1:
+        raise ValueError(f"capacities={list(capacities)!r}: each is at least 1, and there is at least one")
+    return sorted(set(sizes))
+
+
+_work: list[Work] = []
+"""In a worker process: what was handed over when it began."""
+
+
+@contextmanager
+def _runner(work: Work, workers: int) -> Iterator[Callable[[list[Task]], Iterator[dict[str, Any]]]]:
+    """Give a function from tasks to their rows, in order, in this process or in several."""
+    if workers <= 1:
+        yield lambda tasks: map(partial(_row, work), tasks)
+        return
+    # Threads of a BLAS or of MLX don't survive a fork, so workers start afresh.
+    with ProcessPoolExecutor(workers, get_context("spawn"), _begin, (work,)) as pool:
+
+        def run(tasks: list[Task]) -> Iterator[dict[str, Any]]:
+            # The policies of this process alone, such as a notebook's, can't be run elsewhere.
+            futures = [
+                pool.submit(_row_of_worker, task) if _is_shipped(task.policy) else None for task in tasks
+            ]
+            for task, future in zip(tasks, futures, strict=True):
+                yield _row(work, task) if future is None else future.result()
+
+        yield run
+
+
+def _is_shipped(policy: str) -> bool:
+    run: Any = REFERENCES if policy in REFERENCES else named(policy)[0].run
+    return getattr(getattr(run, "func", run), "__module__", "visioncache").startswith("visioncache")
+
+
+def _begin(work: Work) -> None:
+    _work.append(work)
+
+
+def _row_of_worker(task: Task) -> dict[str, Any]:
+    return _row(_work[0], task)
+
+
+def _row(work: Work, task: Task) -> dict[str, Any]:
+    """Replay one policy at one capacity."""
+    name, capacity = task
+    asked, worth = work
+    if name == "bound":
+        bounds: dict[str, Any] = {
+            column: most_saved(asked.keys, asked.sizes, value, capacity) for column, value in worth.items()
+        }
+        return bounds | {"evictions": np.nan, "note": ""}
+    note = ""
+    if name == "floor":
+        hits, evictions = reusable(asked.keys), 0
+    elif name == "belady":
+        hits, evictions, note = belady(asked.keys, capacity)
+    else:
+        found, options = named(name)
+        try:
+            hits, evictions, note = found.run(asked, capacity, **options)
+        except CapacityError as error:
+            return dict.fromkeys([*worth, "evictions"], np.nan) | {"note": str(error)}
+    return {column: float(value[hits].sum()) for column, value in worth.items()} | {
+        "evictions": evictions,
+        "note": note,
+    }

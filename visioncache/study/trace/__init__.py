@@ -1,0 +1,1 @@
+"""Traces: read, written, recorded live, run again, made up. Needs pandas alone."""

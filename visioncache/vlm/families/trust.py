@@ -1,0 +1,235 @@
+"""Trust: what of a family is believed, and what is first compared with the model's own answer.
+
+A family of the table is believed with the sources of mlx-vlm that it was proven with. With others, the first
+encode of each kind of request is compared before anything is stored: with one image to the last bit, with
+several as far as images that are encoded one by one may differ from a batch of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import numpy as np
+from blake3 import blake3
+from mlx.utils import tree_flatten, tree_map
+
+import visioncache
+from visioncache.vlm.families.proven import is_proven, source_digest, versions_with
+from visioncache.vlm.request.tickets import stand_in
+from visioncache.vlm.scope.code import version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from visioncache.cache import VisionFeatureCache
+    from visioncache.vlm.families.family import Family
+
+SLIGHT = {"float32": 1e-4, "float16": 2.0**-8, "bfloat16": 2.0**-5}
+"""How far several images, encoded one by one, may lie from a batch of them, over the largest number."""
+FILE = "compared.json"
+"""In a store's folder: which kinds of requests were compared, by model and sources."""
+
+
+class Trust:
+    """Which kinds of requests of a model may be answered from a cache without being compared first.
+
+    Args:
+        model: the model.
+        family: its family.
+        cache: the cache; what was compared is remembered in the folder of its store, if it has one.
+        scope: gives the model's scope, as keys hold it.
+        processor: the processor, or None.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        family: Family,
+        cache: VisionFeatureCache,
+        scope: Callable[[], str],
+        processor: Any,
+    ) -> None:
+        self.package = package_of(model)
+        self.version = version("mlx-vlm")
+        # One that is only recognised is compared whenever it encodes; see recognise.py.
+        self.proven = bool(family.recognised) or is_proven(self.package, self.version)
+        self._scope = scope
+        self._processor = "none" if processor is None else type(processor).__qualname__
+        self._path = None if self.proven else _folder_of(cache)
+        self._compared: set[str] = set()
+        if self._path is not None:
+            self._compared |= set(_read(self._path).get(self._name, ()))
+
+    @property
+    def note(self) -> str:
+        """One line about a family that is not proven as installed; nothing about others."""
+        if self.proven:
+            return ""
+        known = versions_with(self.package)
+        with_ = (
+            f"with {known[0]} to {known[-1]}" if len(known) > 1 else f"with {known[0]}" if known else "never"
+        )
+        other = "another source than it was proven with" if self.version in known else f"proven {with_}"
+        return (
+            f"{self.package} of mlx-vlm {self.version} is not what visioncache was proven with ({other}); "
+            "the first encode of each kind of request is compared with the model's own answer"
+        )
+
+    def knows(self, kind: str) -> bool:
+        """Tell whether a kind of request needs no comparing: of a proven family, or compared before."""
+        return self.proven or kind in self._compared
+
+    def compare(self, kind: str, plain: Any, given: Any) -> None:
+        """Compare what a model itself gives its language model with what it gives with a cache.
+
+        Args:
+            kind: what `kind_of` said of the request.
+            plain: what the model's own code returned.
+            given: what it returned when it was handed features, and NaN for pixels.
+
+        Raises:
+            ValueError: they differ; the kind stays unknown, and nothing is to be stored.
+        """
+        differing = _differing(plain, given, exact=kind == kind_of(1))
+        if differing:
+            raise self.refusal(
+                f"what its language model is given of {kind} ({differing}) differs with a cache"
+            )
+        self._compared.add(kind)
+        if self._path is not None:
+            _remember(self._path, self._name, self._compared)
+
+    def compare_ids(self, kind: str, own: Any, handed: Any) -> None:
+        """Compare the tokens that a processor makes of a prompt with those that it made with a cache.
+
+        Raises:
+            ValueError: they differ: images take more places together than one by one, or fewer.
+        """
+        if own is not None and not np.array_equal(np.asarray(own), np.asarray(handed)):
+            raise self.refusal(f"what its processor makes of {kind} (input_ids) differs with a cache")
+
+    @contextmanager
+    def refusing(self, kind: str) -> Iterator[None]:
+        """Make a refusal of whatever is raised in the block, after the model itself has raised nothing."""
+        try:
+            yield
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+            raise self.refusal(f"{kind} can't be encoded one by one ({why})") from error
+
+    def refusal(self, what: str) -> ValueError:
+        """Make the error of something that is not as it was proven."""
+        known = [one for one in versions_with(self.package) if one != self.version]
+        way = f"; pip install 'mlx-vlm=={known[-1]}' is proven" if known else ""
+        return ValueError(
+            f"{self.package} of mlx-vlm {self.version}: {what}; nothing is stored, "
+            f"detach() goes on without a cache{way}"
+        )
+
+    @property
+    def _name(self) -> str:
+        """The model, the sources and the processor that a comparison is about."""
+        about = f"{self._scope()}/{source_digest(self.package)}/{self._processor}/{visioncache.__version__}"
+        return blake3(about.encode()).hexdigest(length=16)
+
+
+def package_of(model: Any) -> str:
+    """Return the package of `mlx_vlm.models` that a model's class is from."""
+    package = type(model).__module__.split(".")
+    return package[-2] if len(package) > 1 else ""
+
+
+def kind_of(images: int, videos: int = 0) -> str:
+    """Name a kind of request by how many images and videos it has."""
+    named = (("an image", "several images", images), ("a video", "several videos", videos))
+    return " and ".join(one if number == 1 else several for one, several, number in named if number)
+
+
+def unreadable(pixels: Any) -> Any:
+    """Return NaNs of the shape and type of pixels, an array or a tree of them."""
+
+    def told(array: Any) -> Any:
+        if isinstance(array, mx.array):
+            return stand_in(array.shape, str(array.dtype).removeprefix("mlx.core."), bytes(16).hex())
+        if isinstance(array, np.ndarray) and array.dtype.kind == "f":
+            return np.full_like(array, np.nan)
+        return array
+
+    return tree_map(told, pixels)
+
+
+def _differing(plain: Any, given: Any, *, exact: bool) -> str:
+    """Name something in which two embeddings of a prompt differ; nothing where they agree."""
+    expected, found = (
+        dict(tree_flatten({n: v for n, v in _fields(features).items() if v is not None}))
+        for features in (plain, given)
+    )
+    close = _equal if exact else _near
+    return next((n for n in expected.keys() | found.keys() if not close(expected.get(n), found.get(n))), "")
+
+
+def _fields(features: Any) -> dict[str, Any]:
+    if hasattr(features, "to_dict"):
+        fields: dict[str, Any] = features.to_dict()
+        return fields
+    return dict(vars(features)) if hasattr(features, "__dict__") else {"output": features}
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, mx.array) and isinstance(other, mx.array):
+        return (
+            one.shape == other.shape and one.dtype == other.dtype and bool(mx.array_equal(one, other).item())
+        )
+    if any(isinstance(value, (list, tuple)) for value in (one, other)):  # of arrays; of the other, the rows
+        sized = hasattr(one, "__len__") and hasattr(other, "__len__")
+        return sized and len(one) == len(other) and all(map(_equal, one, other))
+    if hasattr(one, "shape") or hasattr(other, "shape"):
+        return bool(np.array_equal(np.asarray(one), np.asarray(other)))
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict) or hasattr(one, "__dict__"):
+        first, second = (value if isinstance(value, dict) else vars(value) for value in (one, other))
+        return first.keys() == second.keys() and all(_equal(first[name], second[name]) for name in first)
+    return bool(one == other)
+
+
+def _near(one: Any, other: Any) -> bool:
+    if not (
+        isinstance(one, mx.array) and isinstance(other, mx.array) and mx.issubdtype(one.dtype, mx.floating)
+    ):
+        return _equal(one, other)
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    most = SLIGHT.get(str(one.dtype).removeprefix("mlx.core."), 0.0)
+    wide, of = one.astype(mx.float32), other.astype(mx.float32)
+    apart, scale = mx.abs(wide - of).max(), mx.abs(wide).max()
+    return bool((apart <= most * scale).item())  # NaN is near nothing
+
+
+def _folder_of(cache: VisionFeatureCache) -> Path | None:
+    """Return the file in a cache's folder where it is remembered what was compared."""
+    store = getattr(getattr(cache, "_tier", None), "store", None)
+    path = getattr(store, "path", None)
+    return path / FILE if isinstance(path, Path) else None
+
+
+def _read(path: Path) -> dict[str, Sequence[str]]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and all(isinstance(v, list) for v in found.values()) else {}
+
+
+def _remember(path: Path, name: str, kinds: set[str]) -> None:
+    """Write a file anew, beside and renamed; without it, the next kernel compares again."""
+    whole = {**_read(path), name: sorted(kinds)}
+    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+    with suppress(OSError):
+        unfinished.write_text(json.dumps(whole, indent=1), encoding="utf-8")
+        unfinished.replace(path)

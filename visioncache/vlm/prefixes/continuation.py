@@ -1,0 +1,291 @@
+"""Continuation: mlx-vlm's own prefill of a prompt, with the stretches that are known left out.
+
+mlx-vlm's `generate_step` embeds the whole prompt, then calls the language model stretch by stretch. It is
+given the model in a wrapper: the whole prompt is embedded as ever, it is told where to pause, and the
+language model is not called for what is known; its keys and values are put into the caches instead. So
+whatever goes with the rest (positions, masks, DeepStack, inputs of each layer) is what would go with it
+there, for it is the same call.
+"""
+
+from __future__ import annotations
+
+import inspect
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+from mlx_vlm.generate import common
+from mlx_vlm.models.base import LanguageModelOutput
+
+from visioncache.vlm.families.exceptions import ONLY_EMBEDDED
+from visioncache.vlm.prefixes.boundaries import boundaries
+from visioncache.vlm.prefixes.reading import Prompt
+from visioncache.vlm.prefixes.segments import described, fits, is_fresh, put, refusal
+from visioncache.vlm.prefixes.wrappers import WrappedLanguageModel, WrappedModel, notes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    from visioncache.vlm.attach import Attached
+    from visioncache.vlm.prefixes.lookup import Prefixes, Segment
+
+_WHOLE = 1 << 30
+"""More tokens than a prompt has: what pauses prefill then is only what it is told."""
+_QUANTISED = ("kv_bits", "kv_key_bits", "kv_value_bits", "kv_key_scheme", "kv_value_scheme",
+              "kv_group_size", "kv_quant_scheme", "quantized_kv_start")  # fmt: skip
+_LATER = ("draft_model", "prompt_cache_checkpoint", "inputs_embeds", "decoder_input_ids")
+"""Options of prefill that go their own way."""
+
+
+def continued(
+    attached: Attached,
+    prefixes: Prefixes,
+    original: Callable[..., Any],
+    input_ids: Any,
+    model: Any,
+    pixel_values: Any,
+    mask: Any = None,
+    **options: Any,
+) -> Iterator[Any]:
+    """Do what `original`, mlx-vlm's `generate_step`, does with an attached model, but for what is known."""
+    tokenizer = getattr(attached.processor, "tokenizer", attached.processor)
+    told = (getattr(model.config, "eos_token_id", None), getattr(tokenizer, "eos_token_id", None))
+    ends = {token for ids in told for token in (ids if isinstance(ids, list) else [ids]) if token is not None}
+    prefill = Continuation(
+        prefixes,
+        model,
+        images=attached.family.layout.names,
+        ends=ends,
+        specials={*(getattr(tokenizer, "added_tokens_decoder", None) or {})},
+    )
+    return prefill.steps(original, input_ids, pixel_values, mask, **options)
+
+
+class UnkeptError(Exception):
+    """What a stretch did to the model is more than what its caches hold."""
+
+
+class Continuation:
+    """The prefill of one prompt.
+
+    Args:
+        prefixes: where segments are found and kept.
+        model: the model.
+        images: the names of inputs that only say how images lie in a prompt.
+        ends: the tokens that end a turn.
+        specials: the tokens that are no text.
+    """
+
+    def __init__(
+        self,
+        prefixes: Prefixes,
+        model: Any,
+        *,
+        images: Collection[str],
+        ends: Collection[int],
+        specials: Collection[int],
+    ) -> None:
+        self._prefixes = prefixes
+        self._model = model
+        self._names = {*images, *ONLY_EMBEDDED}
+        self._ends = ends
+        self._specials = specials
+        self._pauses: list[int] = []
+        self._coming: list[Segment] = []
+        self._known: list[Segment] = []
+        self._held: list[Segment] = []
+        self._at = self._begin = 0
+        self._positions: Any = None
+        self._tokens = 0
+        self.refused = ""
+
+    def steps(
+        self, original: Callable[..., Any], input_ids: Any, pixel_values: Any, mask: Any, **options: Any
+    ) -> Iterator[Any]:
+        """Do what `original`, mlx-vlm's `generate_step`, does with the model."""
+        self.refused = self._refusal(original, input_ids, options)
+        if self.refused:
+            self._prefixes.refused = self.refused
+            yield from original(input_ids, self._model, pixel_values, mask, **options)
+            return
+        self._step = options.pop("prefill_step_size", common.DEFAULT_PREFILL_STEP_SIZE)
+        self._options = options
+        language_model = WrappedLanguageModel(self._model.language_model, self._prefill)
+        model = WrappedModel(self._model, self._embed, language_model)
+        own = {
+            "prefill_step_size": _WHOLE,
+            "prompt_cache_checkpoint": lambda *_: None,
+            "prompt_cache_checkpoint_len": None,
+            "prompt_cache_checkpoint_lengths": self._pauses,  # filled before it is read
+        }
+        try:
+            yield from original(input_ids, model, pixel_values, mask, **{**options, **own})
+        finally:
+            self._finish()
+
+    def _refusal(self, original: Callable[..., Any], input_ids: Any, options: dict[str, Any]) -> str:
+        if "prompt_cache_checkpoint_lengths" not in _parameters(original):
+            return "this mlx-vlm can't be told where to pause"
+        if input_ids is None or input_ids.ndim != 2 or input_ids.shape[0] != 1:  # noqa: PLR2004
+            return "several prompts at once"
+        if found := next((name for name in _LATER if options.get(name) is not None), ""):
+            return f"{found} is given"
+        if options.get("prefill_step_size", 1) is None:
+            return "prefill_step_size=None: all in one piece"
+        caches = options.get("prompt_cache")
+        if caches is not None and not all(map(is_fresh, caches)):
+            return "a prompt cache is given that holds something"
+        return refusal(caches or []) or self._prefixes.refusal
+
+    # The prompt is embedded -----------------------------------------------------------------------
+
+    def _embed(self, input_ids: Any, pixel_values: Any = None, *, mask: Any = None, **inputs: Any) -> Any:
+        with self._prefixes.embedding() as shown:
+            embedded = self._model.get_input_embeddings(input_ids, pixel_values, mask=mask, **inputs)
+        given = {name: value for name, value in embedded.to_dict().items() if value is not None}
+        whole = {**inputs, **given}
+        tokens = embedded.inputs_embeds.shape[1]
+        self._prefixes.count(prompts=1, tokens=tokens)
+        chunked = common._chunked_prefill_enabled(  # noqa: SLF001
+            self._model,
+            input_ids=input_ids,
+            inputs_embeds=embedded.inputs_embeds,
+            prompt_cache=self._options.get("prompt_cache"),
+            prefill_kwargs={n: v for n, v in whole.items() if n != "inputs_embeds"},
+        )
+        if not chunked:
+            self.refused = "mlx-vlm prefills such a prompt in one piece"
+        elif given.keys() & {"cross_attention_states", "decoder_inputs_embeds"}:
+            self.refused = "what it sees of images lies beside the prompt, not in it"
+        else:
+            pixels = {"pixel_values": pixel_values, **inputs}
+            self._plan(Prompt(self._model, input_ids[0].tolist(), shown, given, pixels, mask))
+        if self.refused and chunked:
+            self._pauses[:] = range(self._step, tokens, self._step)
+        self._prefixes.refused = self.refused
+        return embedded
+
+    def _plan(self, prompt: Prompt) -> None:
+        try:
+            spelling = prompt.spelled(self._names, self._specials)
+        except ValueError as error:
+            self.refused = str(error)
+            return
+        if self._prefixes.pauses == "content":
+            self._positions = prompt.positions()
+        else:
+            spelling.later = prompt.noted()
+        pauses = boundaries(
+            spelling.ids,
+            spelling.spans,
+            self._ends,
+            step=self._step,
+            pauses=self._prefixes.pauses,
+            shortest=self._prefixes.shortest,
+        )
+        self._tokens = len(spelling.ids)
+        self._coming = self._prefixes.segments(spelling, pauses, self._settings())
+        self._known = self._prefixes.find(self._coming)
+        self._held = self._known.copy()
+        self._pauses[:] = pauses
+        if self._known and self._options.get("kv_bits") is None:
+            # In one go; where caches are quantised on the way, stretch by stretch, as they were.
+            self._pauses[: len(self._known)] = [self._known[-1].end]
+
+    def _settings(self) -> str:
+        """Say what, of how caches are kept, decides what is in them."""
+        caches = self._options.get("prompt_cache")
+        quantised = {n: self._options[n] for n in _QUANTISED if self._options.get(n) is not None}
+        if self._options.get("kv_bits") is None:
+            quantised = {}
+        return repr((described(caches or []), self._options.get("max_kv_size"), sorted(quantised.items())))
+
+    # The language model is called -----------------------------------------------------------------
+
+    def _prefill(self, call: Callable[..., Any], *args: Any, cache: Any = None, **inputs: Any) -> Any:
+        embeddings = inputs.get("inputs_embeds")
+        begin, self._begin = self._begin, self._begin + (0 if embeddings is None else embeddings.shape[1])
+        if self._positions is not None and self._begin > begin:
+            axis = self._positions.shape.index(self._tokens)
+            inputs["position_ids"] = mx.take(self._positions, mx.arange(begin, self._begin), axis=axis)
+        if not self._coming:
+            return call(*args, cache=cache, **inputs)
+        if self._at == 0 and (reason := self._unfit(cache)):
+            self._give_up(reason)
+            return call(*args, cache=cache, **inputs)
+        end = self._at + (0 if embeddings is None else embeddings.shape[1])
+        known = [one for one in self._known if self._at <= one.begin and one.end <= end]
+        self._at = end
+        if known and known[-1].end == end:
+            return self._put(known, call, args, cache, inputs)
+        following = self._coming[len(self._known)] if len(self._known) < len(self._coming) else None
+        if known or following is None or following.end != end:
+            self._give_up("" if end > self._coming[-1].end else "prefill paused elsewhere")
+            return call(*args, cache=cache, **inputs)
+        return self._keep(following, call, args, cache, inputs)
+
+    def _put(
+        self, known: list[Segment], call: Callable[..., Any], args: Any, caches: Any, inputs: dict[str, Any]
+    ) -> Any:
+        if not all(fits(caches, one.specs) for one in known):
+            self._give_up("what is kept is for other caches")
+            return call(*args, cache=caches, **inputs)
+        room = self._tokens - known[-1].end if known == self._known else 0
+        put(caches, [(one.value or [], one.specs) for one in known], room)
+        self._prefixes.count(reused=sum(one.tokens for one in known))
+        return LanguageModelOutput(logits=None)
+
+    def _keep(
+        self, segment: Segment, call: Callable[..., Any], args: Any, caches: Any, inputs: dict[str, Any]
+    ) -> Any:
+        outputs: list[Any] = []
+
+        def prefill() -> Any:
+            before = notes(call)
+            outputs.append(call(*args, cache=caches, **inputs))
+            given = {id(value) for value in inputs.values()}  # noted again with every stretch
+            if any(
+                before.get(name) is not note and id(note) not in given for name, note in notes(call).items()
+            ):
+                raise UnkeptError("the language model notes something of what it reads, beside its caches")
+            return caches
+
+        try:
+            held = self._prefixes.fill(segment, prefill)
+        except UnkeptError as error:
+            if not outputs:  # another thread's
+                outputs.append(call(*args, cache=caches, **inputs))
+            self._give_up(str(error))
+            return outputs[0]
+        if held:
+            self._held.append(segment)
+        if outputs:
+            self._known.append(segment)
+            if not held:
+                self._give_up("")  # what comes behind it would lead nowhere
+            return outputs[0]
+        if not held:  # another thread computed it, and it is gone again
+            self._give_up("")
+            return call(*args, cache=caches, **inputs)
+        self._known.append(segment)
+        return self._put([segment], call, args, caches, inputs)
+
+    def _unfit(self, caches: Any) -> str:
+        if caches is None or not all(map(is_fresh, caches)):
+            return "a prompt cache is given that holds something"
+        return refusal(caches)
+
+    def _give_up(self, reason: str) -> None:
+        """Keep nothing more of this prompt, and leave nothing more out."""
+        if reason:
+            self._prefixes.refused = reason
+        self._finish()
+
+    def _finish(self) -> None:
+        held, self._held, self._coming = self._held, [], []
+        self._prefixes.release(held)
+
+
+@cache
+def _parameters(function: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)

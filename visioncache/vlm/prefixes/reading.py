@@ -1,0 +1,105 @@
+"""Reading: what mlx-vlm is about to prefill, as a spelling and the positions of its tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+from mlx_vlm.generate import dispatch
+
+from visioncache.keys import Key
+from visioncache.vlm.families.exceptions import MEDIA
+from visioncache.vlm.prefixes.spelling import Shown, Spelling
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+_PLACEHOLDERS = (
+    "image_token_id", "image_token_index", "video_token_id", "video_token_index",
+    "media_placeholder_token_id", "image_patch_token_id",
+)  # fmt: skip
+
+
+@dataclass
+class Prompt:
+    """One prompt, embedded."""
+
+    model: Any
+    ids: list[int]
+    shown: list[Shown]
+    given: dict[str, Any]
+    """All that the model made of it for its language model, `inputs_embeds` among it."""
+    inputs: dict[str, Any]
+    """All that it was embedded from, beside the tokens."""
+    mask: Any
+
+    def spelled(self, only_embedded: Collection[str], specials: Collection[int]) -> Spelling:
+        """Spell it.
+
+        Args:
+            only_embedded: the inputs that say how images lie in it, which no language model reads.
+            specials: the tokens that are no text.
+
+        Raises:
+            ValueError: it has other embeddings than tokens, and nothing says which are whose.
+        """
+        along = {n: v for n, v in self.inputs.items() if n not in only_embedded and self._runs_along(v)}
+        others = {n: v for n, v in self.inputs.items() if n not in {*only_embedded, *along} and v is not None}
+        settings = {n: v for n, v in others.items() if isinstance(v, (bool, int, float, str))}
+        unseen = any(self.inputs.get(name) is not None for name in MEDIA) and not self.shown
+        positions = getattr(self.model.language_model, "_position_ids", None)
+        beside = {**along, "_position_ids": positions, **self.given}
+        spelling = Spelling.of(
+            self.ids,
+            self.shown,
+            self._placeholders(),
+            {name: value for name, value in beside.items() if value is not None},
+            specials=specials,
+            foreign=unseen or others.keys() != settings.keys(),
+        )
+        if self.mask is not None and not bool(mx.all(self.mask != 0).item()):
+            spelling.whole.append(Key.from_array(self.mask).text)
+        spelling.whole.extend(f"{name}={_said(others[name])}" for name in sorted(others))
+        return spelling
+
+    def positions(self) -> Any:
+        """Find the positions of all its tokens where the language model works them out by itself, or None.
+
+        In later stretches of a prompt it would count on from the images of all, or from those of the first.
+        """
+        language_model = self.model.language_model
+        if "position_ids" in {*self.given, *self.inputs} or not hasattr(language_model, "_rope_deltas"):
+            return None
+        positions = getattr(language_model, "_position_ids", None)
+        primed = dict(self.inputs)
+        prime = dispatch._prime_cached_prefix_rope_state  # noqa: SLF001
+        if positions is None and prime(self.model, mx.array([self.ids]), self.mask, primed):
+            positions = primed.get("position_ids")
+        return positions
+
+    def noted(self) -> str:
+        """Write down what the language model noted of all images, from where it counts on by itself."""
+        if "position_ids" in {*self.given, *self.inputs}:
+            return ""
+        note = getattr(self.model.language_model, "_rope_deltas", None)
+        return "" if getattr(self.model.language_model, "_position_ids", None) is None else _said(note)
+
+    def _placeholders(self) -> list[int]:
+        """List the tokens that may stand for images, as the configuration or the processor names them."""
+        config = self.model.config
+        configs = [config, getattr(config, "thinker_config", None)]
+        named = [getattr(one, name, None) for one in configs for name in _PLACEHOLDERS]
+        named += [self.inputs.get(name) for name in _PLACEHOLDERS]
+        return list(dict.fromkeys(token for token in named if isinstance(token, int)))
+
+    def _runs_along(self, value: Any) -> bool:
+        """Tell if an input says something of each token."""
+        return isinstance(value, mx.array) and value.shape == (1, len(self.ids))
+
+
+def _said(value: Any) -> str:
+    """Write an input down: arrays by their content."""
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_said, value))}]"
+    return Key.from_array(value).text if hasattr(value, "dtype") else repr(value)

@@ -1,0 +1,75 @@
+"""Scope: what keys and values depend on besides the prompt, which is all of the model."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import weakref
+from typing import Any, ClassVar
+
+import mlx.core as mx
+
+from visioncache.vlm.fingerprint import Fingerprint, versions
+from visioncache.vlm.scope.anatomy import Anatomy
+from visioncache.vlm.training import TrainingMode
+
+_SMALL = 1 << 16
+"""Bytes that are hashed faster than they are worth telling apart."""
+
+
+class Scope:
+    """The identity of a whole model: code, settings, weights and adapters, and what computes with them.
+
+    Taken anew when anything there is another object than before.
+
+    Args:
+        model: the model.
+        lasting: name weights by their content, as a store wants that outlives this process; else by which
+            arrays they are, so that nothing large is hashed.
+    """
+
+    def __init__(self, model: Any, *, lasting: bool) -> None:
+        self._model = model
+        self._fingerprint = Fingerprint(model, whole=True, anatomy=Anatomy if lasting else _OfThisProcess)
+        self._training = TrainingMode(self._fingerprint)
+
+    @property
+    def text(self) -> str:
+        """128 bits over the model as it is now, the versions, and the kind of device."""
+        device = "cpu" if mx.default_device().type == mx.DeviceType.cpu else _gpu()
+        return f"{self._fingerprint.digest}/{versions()}/{device}"
+
+    @property
+    def refusal(self) -> str:
+        """Why nothing of the model may be kept now; empty where it may."""
+        if self._model.training or self._training.is_on():
+            return "the model is in training mode, which model.eval() ends"
+        return self._fingerprint.opaque
+
+
+def _gpu() -> str:
+    return str(mx.device_info().get("architecture", "gpu"))
+
+
+class _OfThisProcess(Anatomy):
+    """An anatomy that tells arrays apart by which they are."""
+
+    _nonce: ClassVar[str] = secrets.token_hex(8)
+    _numbers: ClassVar[itertools.count[int]] = itertools.count()
+    _known_arrays: ClassVar[dict[int, tuple[Any, int]]] = {}
+
+    def content(self, array: Any) -> str:
+        if array.nbytes <= _SMALL:  # some models make these anew with every call, and of the same content
+            return super().content(array)
+        known, number = self._known_arrays.get(id(array), (None, 0))
+        if known is None or known() is not array:
+            number = next(self._numbers)
+            name = id(array)
+            gone = weakref.ref(array, lambda ref: self._forget(name, ref))
+            self._known_arrays[name] = gone, number
+        return f"{self._nonce} {number}"
+
+    @classmethod
+    def _forget(cls, name: int, ref: Any) -> None:
+        if name in cls._known_arrays and cls._known_arrays[name][0] is ref:
+            del cls._known_arrays[name]

@@ -1,0 +1,206 @@
+"""Embedding: one prompt, with each image's value from the cache or encoded alone."""
+
+from __future__ import annotations
+
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+from visioncache.keys import Key
+from visioncache.vlm.families.recognise import confirm
+from visioncache.vlm.families.trust import kind_of, unreadable
+from visioncache.vlm.prefixes.spelling import Shown
+from visioncache.vlm.request.arrays import content, holds_nan, is_data, leaves_of
+from visioncache.vlm.request.recall import encoded, find
+from visioncache.vlm.request.tickets import Item, is_stand_in
+from visioncache.vlm.trees import owned, token_count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from visioncache.vlm.attach import Attached
+    from visioncache.vlm.families.family import Family
+    from visioncache.vlm.request.seam import Seam
+    from visioncache.vlm.request.tickets import Request
+
+_TEXT = ("input_ids", "mask", "attention_mask")
+_MLX_VLMS_CACHE = ("vision_cache", "_image_key", "cached_image_features")
+
+VIDEO = {"pixel_values": "pixel_values_videos", "image_grid_thw": "video_grid_thw"}
+AUDIO = "input_features"
+
+
+def anchors(family: Family) -> tuple[str, ...]:
+    """Name the inputs that identify images, and videos."""
+    anchor = family.layout.pixels[0]
+    return (anchor, VIDEO[anchor]) if family.video else (anchor,)
+
+
+class Embedding:
+    """One prompt on its way to the language model.
+
+    Args:
+        attached: the attachment.
+        seam: where the model's features pass.
+        original: the model's own way to embed a prompt.
+        inputs: what it was called with, by name.
+        requests: of the inputs that are tickets, what they stand for.
+    """
+
+    def __init__(
+        self,
+        attached: Attached,
+        seam: Seam,
+        original: Callable[..., Any],
+        inputs: dict[str, Any],
+        requests: dict[str, Request],
+    ) -> None:
+        self._attached = attached
+        self._family: Family = attached.family
+        self._seam = seam
+        self._original = original
+        self._requests = requests
+        self._whole = inputs
+        self._passed = {name: value for name, value in inputs.items() if name not in _MLX_VLMS_CACHE}
+        self._inputs = self._family.layout.completed(self._passed)
+
+    def features(self) -> Any:
+        """Return what the model embeds, as it would without a cache.
+
+        Raises:
+            ValueError: the model is another one than when its inputs were prepared, or reads pixels
+                elsewhere than at the seam.
+        """
+        if not any(self._items.values()):
+            return self._original(**self._whole)
+        ahead = self._compared()
+
+        def encode(item: Item) -> Any:
+            return ahead[id(item)] if id(item) in ahead else self._encoded(item)
+
+        values = self._values(lambda item: encoded(self._attached.cache, item, encode))
+        if self._attached.prefixes is not None:
+            for items in self._items.values():
+                self._attached.prefixes.show([Shown(item.key, token_count(item.features)) for item in items])
+        features = self._given(values, self._inputs)
+        if self._requests and holds_nan(features) and not any(map(is_stand_in, leaves_of(values))):
+            raise ValueError(
+                f"{self._family.name}: the model reads pixels beside {self._family.seam!r}; this version of "
+                "mlx-vlm is laid out differently, so detach() to use it"
+            )
+        return features
+
+    @cached_property
+    def _items(self) -> dict[str, list[Item]]:
+        """The images and the videos, by the input that identifies them."""
+        names_of = {name: VIDEO if name == VIDEO["pixel_values"] else {} for name in anchors(self._family)}
+        return {
+            anchor: self._items_of(names, self._requests.get(anchor))
+            for anchor, names in names_of.items()
+            if self._whole.get(anchor) is not None
+        }
+
+    def _items_of(self, names: dict[str, str], request: Request | None) -> list[Item]:
+        """Return the images (or, by the names in `names`, the videos) of a request."""
+        layout = self._family.layout
+        if request is not None:
+            if not self._is_current(request.items):
+                raise ValueError(
+                    f"the model is another one than when {layout.pixels[0]} was prepared for it; "
+                    "prepare it again"
+                )
+            return request.items
+        theirs = {names.get(n, n): n for n in layout.names}
+        ours = {n: self._whole[t] for t, n in theirs.items() if self._whole.get(t) is not None}
+        if self._family.recognised:  # nothing says which inputs decide with the pixels: all may
+            ours.update({n: v for n, v in self._whole.items() if n not in _TEXT and is_data(v)})
+        together = self._family.granularity == "request"
+        return [self._prepared(image, names) for image in ([ours] if together else layout.images(ours))]
+
+    def _is_current(self, items: list[Item]) -> bool:
+        """Tell whether the model still is what it was when these were looked up."""
+        scope = f"{self._attached.scope}/"
+        return all((item.key.scope or "").startswith(scope) for item in items)
+
+    def _prepared(self, image: dict[str, Any], names: dict[str, str]) -> Item:
+        """Return an item of inputs that somebody else prepared; their content is its identity."""
+        with self._attached.stages.measure("key"):
+            key = Key.of([content(image[name]) for name in sorted(image)])
+        kind = "video" if names else "pixels"
+        item = Item(key.scoped(f"{self._attached.scope}/{kind}"), kind)
+        item.inputs = {names.get(name, name): value for name, value in image.items()}
+        find(self._attached.cache, item)
+        return item
+
+    def _values(self, value_of: Callable[[Item], Any]) -> list[Any]:
+        """Return the values that the model is handed of images, and of videos."""
+        values: list[Any] = []
+        for items in self._items.values():
+            own = [value_of(item) for item in items]
+            if self._family.kept:
+                own = [value["features"] for value in own]
+            values += self._family.values(self._attached.model, own, self._inputs)
+        return values
+
+    def _given(self, values: list[Any], inputs: dict[str, Any]) -> Any:
+        """Embed the prompt with the values given at the seam, or as mlx-vlm's own argument."""
+        if self._family.inject == "kwarg":
+            return self._original(**inputs, cached_image_features=values[0])
+        return self._seam.given(values, partial(self._original, **inputs))
+
+    # One image ----------------------------------------------------------------------------------
+
+    def _encoded(self, item: Item) -> Any:
+        """Encode one image alone; its value owns its memory."""
+        with self._attached.stages.measure("tower"):
+            family, alone = self._family, self._alone(item)
+            encode = partial(family.encode, self._attached.model, self._original, alone)
+            features = family.layout.given(family.keep(self._seam.caught(encode)), item.inputs)
+            if family.recognised:  # nothing is stored unless it is confirmed
+                confirm(self._original(**alone), self._inputs, lambda told: self._given([features], told))
+            kept = {name: item.inputs[name] for name in family.kept}
+            value = owned({"features": features, **kept} if kept else features)
+            if not self._is_current([item]):
+                raise RuntimeError("the model was changed while it encoded an image; ask again")
+            return value
+
+    def _alone(self, item: Item) -> dict[str, Any]:
+        """Return the inputs with one image's in the place of all images'."""
+        # What belongs to the request's other images must not reach this one; sound would be encoded too.
+        theirs = {*self._family.layout.names, *VIDEO, *VIDEO.values(), AUDIO}
+        others = {name: value for name, value in self._inputs.items() if name not in theirs}
+        return self._family.layout.completed({**others, **item.inputs})
+
+    # A family that is not proven as installed ------------------------------------------------------
+
+    def _compared(self) -> dict[int, Any]:
+        """Compare a kind of request that is not known to be exact with the model's own answer.
+
+        Returns:
+            The values that were encoded for it, none of which is stored yet, by the item's `id`.
+
+        Raises:
+            ValueError: they differ.
+        """
+        trust, family = self._attached.trust, self._family
+        counts = (sum(item.images for item in self._items.get(name, ())) for name in anchors(family))
+        kind = kind_of(*counts)
+        if trust.knows(kind):
+            return {}
+        if self._passed.get("cache") is not None:  # each run would add to it
+            raise trust.refusal(
+                f"{kind} can't be compared while keys and values are given; ask without first"
+            )
+        whole = self._passed
+        for request in self._requests.values():
+            real = request.owner.real(request, whole=True)
+            trust.compare_ids(kind, real.pop("input_ids", None), request.ids)
+            whole = {**whole, **real}
+        plain = self._original(**whole)
+        read = [name for name in anchors(family) if self._items.get(name) and name not in family.kept]
+        told = {**self._inputs, **{name: unreadable(self._inputs[name]) for name in read}}
+        with trust.refusing(kind):
+            new = (item for items in self._items.values() for item in items if item.features is None)
+            ahead = {id(item): self._encoded(item) for item in new}
+            given = self._given(self._values(lambda item: ahead.get(id(item), item.features)), told)
+        trust.compare(kind, plain, given)
+        return ahead

@@ -1,0 +1,52 @@
+"""Identity: the keys of images in the lists in which an image processor is handed them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from visioncache.keys import Key
+from visioncache.vlm.request.image import SourceImage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def is_image(source: Any) -> bool:
+    """Tell whether an image has an identity: not lists of numbers, masked arrays or arrays of objects."""
+    if hasattr(source, "dtype"):
+        return str(source.dtype) != "object" and not isinstance(source, np.ma.MaskedArray)
+    return isinstance(source, (Image.Image, bytes))
+
+
+def sources_of(group: Any) -> list[SourceImage]:
+    return [image for image in flat(group) if isinstance(image, SourceImage)]
+
+
+def identity(group: Any, scope: str) -> tuple[Key, str]:
+    """Return the key and the label of one image in a list, or of lists of images; their order counts."""
+    if isinstance(group, list) and (len(group) != 1 or isinstance(group[0], list)):
+        key = Key.of(each(lambda image: identity_of_one(image, "")[0], group))
+        return key.scoped(scope), ", ".join(identity_of_one(image, "")[1] for image in flat(group))
+    return identity_of_one(group[0] if isinstance(group, list) else group, scope)
+
+
+def identity_of_one(source: Any, scope: str) -> tuple[Key, str]:
+    if isinstance(source, SourceImage):
+        return source.key.scoped(f"{scope}/{source.variant}"), source.label
+    return Key.of(source).scoped(scope), type(source).__name__
+
+
+def each(change: Callable[[Any], Any], images: Any) -> Any:
+    """Return the same lists of images, each image changed."""
+    if isinstance(images, (list, tuple)):
+        return [each(change, image) for image in images]
+    return change(images)
+
+
+def flat(images: Any) -> list[Any]:
+    if isinstance(images, (list, tuple)):
+        return [image for group in images for image in flat(group)]
+    return [images]

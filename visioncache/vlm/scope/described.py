@@ -1,0 +1,57 @@
+"""Described: a digest over objects, taken anew when anything of them is another object than before."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from visioncache.vlm.scope.anatomy import Anatomy
+
+
+class Described:
+    """A digest that is taken anew when anything is another object than before."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._anatomy = self._sure(self._taken(None))
+
+    @property
+    def digest(self) -> str:
+        """128 bits over everything as it is now."""
+        return self._now().digest
+
+    @property
+    def opaque(self) -> str:
+        """The first thing that couldn't be described when the digest was last asked for, or ""."""
+        return next(iter(self._anatomy.opaque), "")
+
+    def changed(self) -> bool:
+        """Whether anything is another object now than when the digest was last asked for."""
+        return self._anatomy.changed()
+
+    def _now(self) -> Anatomy:
+        anatomy = self._anatomy
+        if anatomy.changed():
+            with self._lock:
+                if self._anatomy.changed():
+                    self._anatomy = self._sure(self._taken(self._anatomy))
+                anatomy = self._anatomy
+        return anatomy
+
+    def _sure(self, anatomy: Anatomy) -> Anatomy:
+        for place in anatomy.opaque:
+            warn_once(place)
+        anatomy.changed()  # which makes it ready to be asked
+        return anatomy
+
+    def _taken(self, before: Anatomy | None) -> Anatomy:
+        raise NotImplementedError
+
+
+@cache
+def warn_once(place: str) -> None:
+    """Warn that nothing is cached because of something that can't be described."""
+    warnings.warn(f"nothing is cached: {place}; replace it by a value or a function", stacklevel=4)

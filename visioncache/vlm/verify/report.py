@@ -1,0 +1,196 @@
+"""Verification: a table that says whether the cache changes anything, and a JSON for an issue report."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from visioncache.vlm.verify.compare import Difference, Verdict, said
+
+if TYPE_CHECKING:
+    from visioncache.vlm.speedups.report import Speedups
+
+FORMAT = 1
+_RANK = list(Verdict)
+_HEADINGS = {"miss": "first look", "hit": "from the cache", "held": "from what was held"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One request: each way of answering it beside the one without a cache."""
+
+    request: str
+    images: int
+    verdicts: dict[str, Verdict]
+    """By way: `miss`, `hit`, and `held` where the attached cache or its store had an image of it."""
+    apart: dict[str, Difference]
+    errors: dict[str, str]
+    work: dict[str, int]
+    """How often the hit decoded, preprocessed and encoded an image."""
+    ttft: dict[str, float]
+    """Seconds until the first token: `plain`, `miss`, `hit`."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of its ways."""
+        return max(self.verdicts.values(), key=_RANK.index)
+
+    def said(self, way: str) -> str:
+        """Say in a few words how a way compares."""
+        verdict = self.verdicts.get(way)
+        return "-" if verdict is None else said(verdict, self.apart[way])
+
+    @property
+    def worked(self) -> str:
+        """What the hit did of the work that it should have saved."""
+        done = [f"{count} {stage}" for stage, count in self.work.items() if count]
+        return ", ".join(done) or "none"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `Attached.verify` found; `str` is the table, `status` the command's exit status."""
+
+    family: str
+    machine: dict[str, Any]
+    rows: tuple[Row, ...]
+    noise: Difference
+    """The largest difference between two runs without a cache."""
+    skipped: tuple[tuple[str, str], ...] = ()
+    """Requests that the model refuses without a cache too, with what it says."""
+    speedups: Speedups | tuple[()] = field(default=())
+    seconds: float = 0.0
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of its rows."""
+        return max((row.verdict for row in self.rows), key=_RANK.index)
+
+    @property
+    def reused(self) -> bool:
+        """Whether no hit decoded, preprocessed or encoded anything."""
+        return not any(row.worked != "none" for row in self.rows)
+
+    @property
+    def status(self) -> int:
+        """0 where the cache changes nothing (but for last bits) and hits do no work, else 1."""
+        return 0 if self.reused and self.verdict in (Verdict.IDENTICAL, Verdict.LAST_BITS) else 1
+
+    def __bool__(self) -> bool:
+        return self.status == 0
+
+    @property
+    def summary(self) -> str:
+        """The whole in one sentence."""
+        if not self:
+            bad = [row.request for row in self.rows if row.verdict in (Verdict.DIFFERENT, Verdict.REFUSED)]
+            if bad:
+                return f"{self.verdict}: with the cache this model answers otherwise: {', '.join(bad)}"
+            return "what is answered is the same, but hits decode, preprocess or encode images again"
+        if self.verdict is Verdict.LAST_BITS:
+            return "the same tokens; last bits differ, as images are encoded one by one"
+        return "identical: the cache changes nothing"
+
+    def records(self) -> list[dict[str, Any]]:
+        """The table, a dict a row."""
+        held = any("held" in row.verdicts for row in self.rows)
+        ways = [way for way in _HEADINGS if way != "held" or held]
+        return [
+            {
+                "request": row.request,
+                **{_HEADINGS[way]: row.said(way) for way in ways},
+                "work of a hit": row.worked,
+                "TTFT without (ms)": _milliseconds(row.ttft.get("plain")),
+                "first look (ms)": _milliseconds(row.ttft.get("miss")),
+                "hit (ms)": _milliseconds(row.ttft.get("hit")),
+            }
+            for row in self.rows
+        ]
+
+    def notes(self) -> list[str]:
+        """What is to be said below the table."""
+        lines = [
+            "twice without a cache: "
+            + (f"the model itself moves by {self._noise}" if self.noise else "every bit is the same")
+        ]
+        lines += dict.fromkeys(error for row in self.rows for error in row.errors.values())
+        lines += [
+            f"{name}: not asked, as the model refuses it without a cache too" for name, _ in self.skipped
+        ]
+        lines += map(str, self.speedups)
+        return lines
+
+    @property
+    def _noise(self) -> str:
+        tokens = ", and its tokens change" if self.noise.tokens else ""
+        return f"{self.noise.logits:.2g} of its logits' deviation{tokens}; that is not the cache's"
+
+    def __str__(self) -> str:
+        told = self.machine
+        head = (
+            f"{self.family} on {told['chip']} ({told['backend']}), {told['system']}; mlx {told['mlx']}, "
+            f"mlx-vlm {told['mlx_vlm']}, visioncache {told['visioncache']}"
+        )
+        return "\n".join(
+            [
+                head,
+                "",
+                _table(self.records()),
+                "",
+                *self.notes(),
+                "",
+                f"{self.summary} ({self.seconds:.0f} s)",
+            ]
+        )
+
+    def to_json(self) -> str:
+        """Everything, as an issue report can attach it: no file names, no pictures, no text."""
+        rows = [
+            {
+                **asdict(row),
+                "verdict": row.verdict,
+                "apart": {way: _plain(apart) for way, apart in row.apart.items()},
+            }
+            for row in self.rows
+        ]
+        whole = {
+            "format": FORMAT,
+            "family": self.family,
+            "machine": self.machine,
+            "verdict": self.verdict,
+            "status": self.status,
+            "summary": self.summary,
+            "noise": _plain(self.noise),
+            "rows": rows,
+            "skipped": [{"request": name, "says": says} for name, says in self.skipped],
+            "speedups": [asdict(one) for one in self.speedups],
+            "seconds": self.seconds,
+        }
+        return json.dumps(whole, indent=1)
+
+
+def _plain(apart: Difference) -> dict[str, Any]:
+    """A difference as JSON, which has no infinity."""
+    fields = asdict(apart).items()
+    return {name: None if isinstance(v, float) and math.isinf(v) else v for name, v in fields}
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1000:,.0f}"
+
+
+def _table(records: list[dict[str, Any]]) -> str:
+    """Lay records out in columns, numbers to the right."""
+    names = list(records[0])
+    widths = {name: max(len(name), *(len(str(record[name])) for record in records)) for name in names}
+
+    def line(record: dict[str, Any]) -> str:
+        cells = (
+            str(record[name]).rjust(widths[name]) if "(ms)" in name else str(record[name]).ljust(widths[name])
+            for name in names
+        )
+        return "  ".join(cells).rstrip()
+
+    return "\n".join([line(dict(zip(names, names, strict=True))), *map(line, records)])
