@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo lab widget fast test test-library check docs drift build clean
+.PHONY: install demo lab widget fast test test-library equality check docs drift build clean
 
 install: $(STAMP)
 
@@ -32,6 +32,9 @@ test: $(STAMP)
 
 test-library: $(STAMP)  ## what needs neither browser nor server
 	$(BIN)/python -m pytest tests/core tests/vlm tests/study
+
+equality: $(STAMP)  ## simulations against brute force, exact optima and libCacheSim: all that `test` samples
+	VISIONCACHE_WHOLE=1 $(BIN)/python -m pytest --timeout 7200 tests/study/sim tests/study/trace
 
 drift: $(STAMP)  ## simulated next versions of mlx-vlm, then the newest mlx-vlm and mlx, pinned or not
 	VISIONCACHE_DRIFT=1 $(BIN)/python -m pytest tests/vlm/test_drift.py

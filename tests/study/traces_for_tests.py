@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from functools import cache
 from importlib.util import find_spec
@@ -14,6 +15,15 @@ from hypothesis import strategies as st
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+WHOLE = bool(os.environ.get("VISIONCACHE_WHOLE"))
+"""Whether comparisons with slow truths run as a whole (`make equality`) and not as a sample of it."""
+
+
+def examples(sample: int) -> int:
+    """Give how many made-up traces a comparison is of."""
+    return 40 * sample if WHOLE else sample
 
 
 HAS_LIBCACHESIM = find_spec("libcachesim") is not None

@@ -161,10 +161,10 @@ def differs(step: Step, twin: Side, ours: Side, counts: Counter[str]) -> str:
 
 def fine(step: Step, got: Any, want: Any) -> bool:
     """Whether an answer is the twin's, or an error where the twin's is one or that is allowed."""
-    if isinstance(want, Exception):  # mlx-vlm takes no BytesIO in many families: we may
-        return isinstance(got, Exception) or not has_nan(got)
     if step.kind.refusable and (refused(got) or (has_nan(got) and "detached" in str(step))):
         return True
+    if isinstance(want, Exception):  # mlx-vlm takes no BytesIO in many families: we may
+        return isinstance(got, Exception) or not has_nan(got)
     together = len(step.given.get("images", ())) > 1
     return right(got, want) or (together and near(got, want))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import numpy as np
 import pytest
+import zoo
 from mlx_vlm.generate import generate_step
 from mlx_vlm.utils import prepare_inputs
 
@@ -16,8 +17,6 @@ from visioncache.vlm import attach
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import zoo
 
     from visioncache import VisionFeatureCache
     from visioncache.vlm import Attached
@@ -79,6 +78,27 @@ def but_for_pixels(inputs: Any, attachment: Attached) -> dict[str, Any]:
         name: [array.shape for array in leaves(value)] if name in tickets else value
         for name, value in dict(inputs).items()
     }
+
+
+def film_and_picture(tiny: zoo.Tiny, *, renamed: str = "pixel_values_videos") -> tuple[Any, Any]:
+    """A film of one still, and the same behind a picture, as mlx-vlm's models take them."""
+    picture, still, _ = zoo.photos()
+    config = getattr(tiny.model.config, "thinker_config", tiny.model.config)
+    of_picture, of_film = prepared(tiny, [picture]), prepared(tiny, [still])
+    ids = of_film["input_ids"]
+    film = {
+        **of_film,
+        "input_ids": mx.where(ids == config.image_token_id, config.video_token_id, ids),
+        renamed: of_film.pop("pixel_values"),
+        "video_grid_thw": of_film.pop("image_grid_thw"),
+    }
+    film.pop("pixel_values", None)
+    film.pop("image_grid_thw", None)
+    joined = {
+        name: mx.concatenate([of_picture[name], film[name]], axis=1)
+        for name in film.keys() & {"input_ids", "attention_mask", "mm_token_type_ids"}
+    }
+    return film, {**of_picture, **film, **joined}
 
 
 def answers(tiny: zoo.Tiny) -> None:

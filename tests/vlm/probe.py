@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import zoo
 from harness import embedded, greedy, prepared, same
+from mlx_vlm.tokenizer_utils import NaiveStreamingDetokenizer
+from mlx_vlm.utils import StoppingCriteria
 
 import visioncache
 from visioncache import VisionFeatureCache
 from visioncache.vlm import attach
+from visioncache.vlm.patching.missing import MissingNameError
+from visioncache.vlm.verify.requests import Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +39,8 @@ class Probed:
     """What mlx-vlm itself raised, without any cache."""
     slow: bool = False
     """Whether a hit did the work of a miss."""
+    status: int | None = None
+    """The exit status of `visioncache verify`, where it was asked for."""
 
     @property
     def ending(self) -> str:
@@ -51,6 +57,25 @@ class Probed:
     @property
     def _said(self) -> str:
         return self.plain or "; ".join(dict.fromkeys(self.wrong or self.refused))
+
+
+def verify(family: str) -> int:
+    """Give the exit status of `visioncache verify` for a family's tiny model, which has no chat template."""
+    tiny = zoo.build(family)
+    tokenizer = tiny.processor.tokenizer
+    tiny.processor.detokenizer = NaiveStreamingDetokenizer(tokenizer)
+    tokenizer.stopping_criteria = StoppingCriteria([tokenizer.eos_token_id], tokenizer)
+    prompt = Request.prompt
+    Request.prompt = lambda request, *_: tiny.prompt(len(request.images))  # type: ignore[method-assign]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attached:
+                return attached.verify(zoo.photos()[: tiny.max_images], max_tokens=2).status
+    except MissingNameError:
+        return 1  # as the command
+    finally:
+        Request.prompt = prompt  # type: ignore[method-assign]
 
 
 def probe(family: str) -> Probed:

@@ -380,11 +380,12 @@ def probe_change(change: Change, folder: Path) -> list[dict[str, Any]]:
     sys.meta_path.insert(0, finder)  # type: ignore[arg-type]
     sys.path.insert(0, str(folder))
     try:
-        from probe import probe
+        from probe import probe, verify
 
         rows = []
         for family in change.families:
             found = probe(family)
+            found.status = verify(family)
             rows.append({"change": change.name, **asdict(found), "ending": found.ending, "line": found.line})
         return rows
     finally:
@@ -407,7 +408,11 @@ def main(names: Sequence[str]) -> int:
             if names and change.name not in names:
                 continue
             for row in probe_change(change, Path(folder)):
-                row["right"] = row["ending"] in change.ends and bool(change.seen or not change.edits)
+                row["right"] = (
+                    row["ending"] in change.ends
+                    and row["status"] == (row["ending"] != EXACT)  # what `visioncache verify` exits with
+                    and bool(change.seen or not change.edits)
+                )
                 bad += not row["right"]
                 sys.stdout.write(json.dumps(row) + "\n")
                 sys.stdout.flush()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mlx import nn
 from mlx.utils import tree_flatten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from mlx import nn
 
     from visioncache.vlm.fingerprint import Fingerprint
 
@@ -41,7 +40,10 @@ class TrainingMode:
 def _was_set(module: nn.Module) -> bool:
     """Tell whether `train()` was called on a module that nobody saw in another mode."""
     inner = [child for name, child in tree_flatten(module.children(), is_leaf=_is_module) if name]
-    return all(child.training for child in inner) if inner else any(_reads_mode(type(module)))
+    if inner:
+        return all(child.training for child in inner)
+    is_quantised = isinstance(module, (nn.QuantizedLinear, nn.QuantizedEmbedding))
+    return any(_reads_mode(type(module))) or (bool(module.parameters()) and not is_quantised)
 
 
 def _is_module(value: object) -> bool:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from traces_for_tests import as_ints, frame, needs_libcachesim, slow_lru, traces
+from traces_for_tests import as_ints, examples, frame, needs_libcachesim, slow_lru, traces
 
 from visioncache.study import miss_ratio_curve, recommend, replay, save_trace, workload
 from visioncache.study.sim import sizing
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @given(traces(), st.sampled_from(["entries", "bytes"]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_the_exact_curve_is_lru_step_by_step_at_every_capacity(trace: pd.DataFrame, by: str) -> None:
     keys, sizes = as_ints(trace)
     if by == "entries":
@@ -56,7 +56,7 @@ def test_distances_count_the_different_images_since(trace: pd.DataFrame) -> None
 
 
 @given(traces(keys=12, length=80))
-@settings(deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_the_compiled_pass_and_the_one_of_numpy_are_one(trace: pd.DataFrame) -> None:
     keys, sizes = as_ints(trace)
     compiled = _compiled()
@@ -65,7 +65,7 @@ def test_the_compiled_pass_and_the_one_of_numpy_are_one(trace: pd.DataFrame) -> 
 
 
 @given(traces(keys=20, length=200), st.sampled_from(["entries", "bytes"]))
-@settings(deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_lru_never_misses_more_with_more(trace: pd.DataFrame, by: str) -> None:
     curve = miss_ratio_curve(trace, by)
     assert (curve["miss_ratio"].diff().dropna() <= 1e-12).all()
@@ -178,7 +178,7 @@ def test_bad_requests_for_a_curve_are_told() -> None:
 
 
 @given(traces(), st.sampled_from([0.1, 0.5, 0.9, 1.0]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_the_recommendation_is_the_smallest_cache_that_would_have_done(
     trace: pd.DataFrame, target: float
 ) -> None:

@@ -15,11 +15,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from traces_for_tests import as_ints, best_possible, frame, needs_libcachesim, slow_lru, traces
+from traces_for_tests import (
+    WHOLE,
+    as_ints,
+    best_possible,
+    examples,
+    frame,
+    needs_libcachesim,
+    slow_lru,
+    traces,
+)
 
 import visioncache
 from visioncache.study import compare_granularity, recommend, replay, save_trace, workload
-from visioncache.study.sim.borrowed import by_cachetools
+from visioncache.study.sim.borrowed import by_cachetools, by_libcachesim
 from visioncache.study.sim.command import add_arguments, run_simulate
 from visioncache.study.sim.granularity import by_request
 from visioncache.study.sim.greedy import lrfu
@@ -45,7 +54,7 @@ def test_every_policy_runs_here() -> None:
 
 
 @given(traces(keys=5, length=14), st.integers(1, 4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_belady_is_the_best_that_can_be_done(trace: pd.DataFrame, capacity: int) -> None:
     keys, sizes = as_ints(trace)
     ones = np.ones_like(sizes)
@@ -54,7 +63,7 @@ def test_belady_is_the_best_that_can_be_done(trace: pd.DataFrame, capacity: int)
 
 
 @given(traces(keys=5, length=14, size=4), st.integers(1, 12), st.sampled_from(["count", "bytes", "seconds"]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_the_bound_is_above_the_best_that_can_be_done(
     trace: pd.DataFrame, capacity: int, worth_of: str
 ) -> None:
@@ -106,13 +115,40 @@ def test_the_dual_brings_the_bound_near_what_is_possible() -> None:
 
 
 @given(traces(), st.integers(1, 30))
-@settings(deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_our_cache_libcachesims_and_cachetools_lru_are_one(trace: pd.DataFrame, capacity: int) -> None:
     keys, sizes = as_ints(trace)
     slow = slow_lru(keys.tolist(), sizes.tolist(), capacity)
     table = replay(trace, ["visioncache", "lru"], [capacity], references=False)
     assert table["hit_ratio"].tolist() == pytest.approx([np.mean(slow)] * 2)
     assert table["evictions"][0] == table["evictions"][1]
+
+
+@needs_libcachesim
+@given(traces(keys=12, length=120), st.integers(1, 40), st.sampled_from(["LRU", "FIFO"]))
+@settings(max_examples=examples(60), deadline=None)
+def test_libcachesim_hits_where_we_do(trace: pd.DataFrame, capacity: int, name: str) -> None:
+    asked = Asked(*as_ints(trace), np.zeros(len(trace)))
+    ours = lru(asked, capacity) if name == "LRU" else by_cachetools("FIFOCache", asked, capacity)
+    theirs = by_libcachesim(name, asked, capacity)
+    assert ours.hits.tolist() == theirs.hits.tolist()
+    assert ours.evictions == theirs.evictions
+
+
+@needs_libcachesim
+@pytest.mark.parametrize("by", ["entries", "bytes"])
+def test_libcachesim_hits_where_we_do_in_a_long_trace(by: str) -> None:
+    trace = workload("catalogue", seed=4, requests=200_000 if WHOLE else 10_000, items=5000)
+    keys, nbytes = as_ints(trace)
+    asked = Asked(keys, nbytes if by == "bytes" else np.ones_like(nbytes), np.zeros(len(keys)))
+    for capacity in working_set_shares(trace, by, [0.02, 0.2, 0.7]):
+        for ours, theirs in (
+            (lru(asked, capacity), "LRU"),
+            (by_cachetools("FIFOCache", asked, capacity), "FIFO"),
+        ):
+            found = by_libcachesim(theirs, asked, capacity)
+            assert (ours.hits == found.hits).all()
+            assert ours.evictions == found.evictions
 
 
 def test_a_loop_one_larger_than_the_cache_never_hits_under_lru() -> None:
@@ -200,7 +236,7 @@ def test_a_policy_of_ones_own_is_replayed_beside_the_others() -> None:
 
 
 @given(traces(), st.integers(1, 30))
-@settings(deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_lrfu_is_lru_where_uses_fade_at_once_and_lfu_where_they_never_do(
     trace: pd.DataFrame, capacity: int
 ) -> None:
@@ -226,7 +262,7 @@ def test_several_processes_give_the_same_table() -> None:
 
 
 @given(traces(), st.integers(1, 40))
-@settings(deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_lru_by_distance_is_cachetools_lru_evictions_and_all(trace: pd.DataFrame, capacity: int) -> None:
     asked = Asked(*as_ints(trace), np.zeros(len(trace)))
     quick, slow = lru(asked, capacity), by_cachetools("LRUCache", asked, capacity)

@@ -16,6 +16,7 @@ import pytest
 from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from traces_for_tests import examples
 
 from visioncache import Event, Key, VisionFeatureCache
 from visioncache.events import Kind, new_request
@@ -72,7 +73,7 @@ def live(steps: list[Operation], max_size: int | None, max_bytes: int | None) ->
 
 
 @given(operations, st.one_of(st.none(), st.integers(1, 8)), st.one_of(st.none(), st.integers(20, 200)))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_a_recorded_run_again_is_the_same_event_for_event(
     steps: list[Operation], max_size: int | None, max_bytes: int | None
 ) -> None:
@@ -87,7 +88,7 @@ def test_a_recorded_run_again_is_the_same_event_for_event(
 
 
 @given(operations, st.integers(1, 8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_under_other_bounds_a_run_again_is_what_that_cache_would_have_done(
     steps: list[Operation], size: int
 ) -> None:
@@ -136,7 +137,7 @@ def test_lines_out_of_order_are_put_in_the_order_of_their_numbers(tmp_path: Path
 
 
 @given(operations, st.integers(1, 8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_a_replay_of_a_recording_saves_the_seconds_that_the_recording_saved(
     steps: list[Operation], size: int
 ) -> None:
@@ -204,7 +205,7 @@ def test_a_trace_names_nobody_and_nothing(tmp_path: Path) -> None:
 
 
 @given(operations)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_every_line_keeps_the_schema(steps: list[Operation]) -> None:
     validator = jsonschema.Draft202012Validator(SCHEMA)
     for event in live(steps, 3, 100):

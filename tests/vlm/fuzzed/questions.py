@@ -50,9 +50,7 @@ def ask_tokens(side: Side, images: tuple[Shown, ...]) -> Any:
 
 def ask_threads(side: Side, each: tuple[Shown, ...]) -> Any:
     """One question a thread; the twin asks them one after the other."""
-    if side.cache is None:
-        return [ask(side, (shown,)) for shown in each]
-    with ThreadPoolExecutor(len(each)) as pool:
+    with ThreadPoolExecutor(len(each) if side.cache is not None else 1) as pool:
         asked = [pool.submit(ask, side, (shown,)) for shown in each]
         return [future.result(THREAD_SECONDS) for future in asked]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import pickle
 import sys
 from typing import TYPE_CHECKING, Any
@@ -493,14 +492,3 @@ def test_mlx_vlms_prefix_cache_hits_as_it_does_without_us(family: str) -> None:
 
     answers = assert_alike(family, play)
     assert not isinstance(answers[0], Exception), answers[0]
-
-
-def test_bytes_that_hold_an_image_are_taken_at_every_door() -> None:
-    """BytesIO, and a file opened in binary mode where mlx-vlm takes one."""
-    data = io.BytesIO()
-    A.save(data, "PNG")
-
-    def play(scene: Scene) -> list[Any]:
-        return [scene.ask(io.BytesIO(data.getvalue())) for _ in range(2)] + [scene.ask(data.getvalue())]
-
-    assert_alike("qwen2_5_vl", play)

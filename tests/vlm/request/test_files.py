@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pillow_heif
 import pytest
 import zoo
 from harness import asked, embedded, prepared, same
@@ -368,7 +369,7 @@ def test_the_same_bytes_are_one_entry_one_encode_and_one_decode_by_every_door(
     tmp_path: Path, suffix: str
 ) -> None:
     if suffix == "heic":
-        pytest.importorskip("pillow_heif").register_heif_opener()
+        pillow_heif.register_heif_opener()
     path, tiny, cache = tmp_path / f"photo.{suffix}", zoo.build("qwen2_5_vl"), VisionFeatureCache()
     A.save(path)
     with attach(tiny.model, tiny.processor, cache) as attached:
@@ -381,7 +382,7 @@ def test_the_same_bytes_are_one_entry_one_encode_and_one_decode_by_every_door(
 @pytest.mark.parametrize("suffix", ["webp", "avif", "heic"])
 def test_an_opened_file_is_not_decoded_on_a_hit(tmp_path: Path, suffix: str) -> None:
     if suffix == "heic":
-        pytest.importorskip("pillow_heif").register_heif_opener()
+        pillow_heif.register_heif_opener()
     path, tiny, cache = tmp_path / f"photo.{suffix}", zoo.build("qwen2_5_vl"), VisionFeatureCache()
     A.save(path)
     assert asked(tiny, cache, Image.open(path)) == (0, 1)
@@ -421,6 +422,21 @@ def test_a_displayed_picture_is_known_by_its_file_in_another_process(
     image = Image.open(path)
     image.load()
     assert asked(tiny, cache, image) == (1, 0)
+
+
+def test_a_displayed_picture_is_known_by_its_own_file_among_those_of_equal_pixels(tmp_path: Path) -> None:
+    cache, tiny = VisionFeatureCache(), zoo.build("qwen2_5_vl")
+    for name in ("a.png", "a.bmp"):
+        A.save(tmp_path / name)
+        assert asked(tiny, cache, Image.open(tmp_path / name)) == (0, 1)
+    for name in ("a.png", "a.bmp"):
+        image = Image.open(tmp_path / name)
+        image.load()
+        assert asked(tiny, cache, image) == (1, 0)
+        (tmp_path / name).unlink()
+    assert cache.keys()[-1] != cache.keys()[0]
+    assert cache.info().hits == 2
+    assert {entry.hits for entry in cache.entries()} == {1}
 
 
 def test_equal_pixels_of_other_bytes_are_another_image(tmp_path: Path) -> None:

@@ -57,18 +57,21 @@ def request_of(asked: pd.DataFrame) -> NDArray[np.int64]:
     Raises:
         TraceError: the trace has neither requests, nor sessions and turns, to tell them apart.
     """
-    named = asked["request"].notna()
-    if (asked.loc[~named, ["session", "turn"]].isna()).any(axis=None):
+    named = asked["request"].notna().to_numpy()
+    if asked.loc[~named, ["session", "turn"]].isna().any(axis=None):
         raise TraceError(
             "requests are told apart by 'request', or by 'session' and 'turn'; some look-ups have neither"
         )
-    turns = asked.groupby("session", sort=False, dropna=False)
-    new = turns["turn"].transform(lambda turn: turn.ne(turn.shift()))
+    told, session, turn = (pd.factorize(asked[name])[0] for name in ("request", "session", "turn"))
+    by_session = np.argsort(session, kind="stable")
+    marks = [session, turn]
     if asked["outcome"].isna().all():  # made, not recorded: one moment a request
-        new |= turns["time"].transform(lambda time: time.astype(float).diff().fillna(0).ne(0)).astype(bool)
-    runs = new.astype(int).groupby(asked["session"], dropna=False).cumsum().astype(str)
-    told = "r" + asked["request"].astype(str)
-    which = told.where(named, "s" + asked["session"].astype(str) + "," + runs)
+        marks.append(pd.factorize(asked["time"])[0])
+    new = np.ones(len(asked), np.bool_)
+    new[1:] = np.any([np.diff(mark[by_session]) != 0 for mark in marks], axis=0)
+    run = np.empty(len(asked), np.int64)
+    run[by_session] = np.cumsum(new)
+    which = np.where(named, told, len(asked) + run)
     numbers: NDArray[np.int64] = pd.factorize(which)[0].astype(np.int64)
     return numbers
 

@@ -15,6 +15,12 @@ NO_PREFIX: dict[str, str] = {
 }
 """By family, what is said when a prompt of it with images is prefilled."""
 
+UNPROVEN: dict[str, str] = {
+    "muse_spark": "a language model of Metal kernels, where nobody has compared warm with cold yet",
+    "zaya1_vl": "mlx-vlm names an argument that its language model does not have, so that it can't pause",
+}
+"""Families of which no prefix is kept because it was never seen to be exact."""
+
 NO_STEPS: dict[str, str] = {
     "ernie4_5_moe_vl": "the language model notes something of what it reads, beside its caches",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from visioncache.vlm.families.exceptions import NO_PREFIX, UNPROVEN
 from visioncache.vlm.families.table import FAMILIES
 
 if TYPE_CHECKING:
@@ -11,10 +12,11 @@ if TYPE_CHECKING:
 
 
 def family_records() -> list[dict[str, Any]]:
-    """One object a family: family, kin, supported, granularity, entry, skips, side_outputs, exact, reason.
+    """One object a family: its names, what an entry is, what a hit skips, what is proven, and reasons.
 
     Granularity is `image` or `request`; an entry may hold less than an image, a `tile` of it. `reason`
-    is why a family is not supported; every family of this mlx-vlm is.
+    is why a family is not supported; every family of this mlx-vlm is. `no_prefix` is why no keys and values
+    of its prompts are kept.
     """
     records = [_record(family) for family in FAMILIES.values()]
     return sorted(records, key=lambda record: str(record["family"]))
@@ -23,12 +25,13 @@ def family_records() -> list[dict[str, Any]]:
 def markdown_table() -> str:
     """The same as a table in Markdown."""
     lines = [
-        "| family | entry | a hit skips | kept beside features | proven exact |",
-        "| --- | --- | --- | --- | --- |",
+        "| family | entry | a hit skips | kept beside features | proven exact | prefixes |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for record in family_records():
         kept, exact = record["side_outputs"] or "-", ", ".join(record["exact"])
-        cells = [f"per {record['entry']}", ", ".join(record["skips"]), kept, exact]
+        prefix = f"no prefix: {record['no_prefix']}" if record["no_prefix"] else "yes"
+        cells = [f"per {record['entry']}", ", ".join(record["skips"]), kept, exact, prefix]
         names = ", ".join(f"`{name}`" for name in (record["family"], *record["kin"]))
         lines.append(f"| {names} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -48,4 +51,5 @@ def _record(family: Family) -> dict[str, Any]:
         "side_outputs": family.side_outputs,
         "exact": list(family.proven),
         "reason": "",
+        "no_prefix": NO_PREFIX.get(family.name) or UNPROVEN.get(family.name, ""),
     }

@@ -159,6 +159,8 @@ def _copying(original: type) -> dict[str, Any]:
         if not isinstance(reduced, tuple):
             return reduced
         make, args, *rest = reduced
+        if getattr(make, "__name__", "") == "__newobj__":  # which insists on the object's own class
+            return original.__new__, (original, *args[1:]), *rest
         own = tuple(original if arg is type(self) else arg for arg in args)
         return (original if make is type(self) else make), own, *rest
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import threading
 from functools import partial
+from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlx_vlm.utils
 from mlx_vlm.generate import dispatch
 from mlx_vlm.models.base import BaseImageProcessor
+from PIL import Image
 
 from visioncache.sizes import leaves
 from visioncache.vlm.patching.missing import missing
@@ -77,7 +80,7 @@ def attached_to(cache: Any) -> list[Attached]:
 
 def _identify_image(img: Any, resize_shape: Any, image_processor: Any) -> Any:
     side, own = _owner(image_processor)
-    if side is None or isinstance(img, (list, tuple)) or hasattr(img, "shape"):  # left as they are
+    if side is None or not isinstance(img, (str, Path, BytesIO, Image.Image)):  # left as they are
         return _theirs["process_image"](img, resize_shape, own)
     image = side.open(img)
     if resize_shape is None:

@@ -17,7 +17,7 @@ import mlx.core as mx
 from mlx_vlm.generate import common
 from mlx_vlm.models.base import LanguageModelOutput
 
-from visioncache.vlm.families.exceptions import ONLY_EMBEDDED
+from visioncache.vlm.families.exceptions import ONLY_EMBEDDED, UNPROVEN
 from visioncache.vlm.prefixes.boundaries import boundaries
 from visioncache.vlm.prefixes.reading import Prompt
 from visioncache.vlm.prefixes.segments import described, fits, is_fresh, put, refusal
@@ -51,11 +51,13 @@ def continued(
     tokenizer = getattr(attached.processor, "tokenizer", attached.processor)
     told = (getattr(model.config, "eos_token_id", None), getattr(tokenizer, "eos_token_id", None))
     ends = {token for ids in told for token in (ids if isinstance(ids, list) else [ids]) if token is not None}
+    family = attached.family
     prefill = Continuation(
         prefixes,
         model,
-        images=attached.family.layout.names,
+        images=family.layout.names,
         ends=ends,
+        unproven=UNPROVEN.get(family.name, "a family that is not in the table" if family.recognised else ""),
         specials={*(getattr(tokenizer, "added_tokens_decoder", None) or {})},
     )
     return prefill.steps(original, input_ids, pixel_values, mask, **options)
@@ -74,6 +76,7 @@ class Continuation:
         images: the names of inputs that only say how images lie in a prompt.
         ends: the tokens that end a turn.
         specials: the tokens that are no text.
+        unproven: why nobody has seen that warm is cold in this family; empty where it was seen.
     """
 
     def __init__(
@@ -84,12 +87,14 @@ class Continuation:
         images: Collection[str],
         ends: Collection[int],
         specials: Collection[int],
+        unproven: str = "",
     ) -> None:
         self._prefixes = prefixes
         self._model = model
         self._names = {*images, *ONLY_EMBEDDED}
         self._ends = ends
         self._specials = specials
+        self._unproven = unproven
         self._pauses: list[int] = []
         self._coming: list[Segment] = []
         self._known: list[Segment] = []
@@ -124,6 +129,8 @@ class Continuation:
             self._finish()
 
     def _refusal(self, original: Callable[..., Any], input_ids: Any, options: dict[str, Any]) -> str:
+        if self._unproven:
+            return self._unproven
         if "prompt_cache_checkpoint_lengths" not in _parameters(original):
             return "this mlx-vlm can't be told where to pause"
         if input_ids is None or input_ids.ndim != 2 or input_ids.shape[0] != 1:  # noqa: PLR2004

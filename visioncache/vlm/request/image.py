@@ -149,9 +149,15 @@ def _from_url(url: str, *, transpose: bool, trusted: bool) -> SourceImage:
 
 
 def _from_bytes(
-    data: bytes, label: str, *, transpose: bool, by_path: bool = False, as_rgb: bool = True
+    data: bytes,
+    label: str,
+    *,
+    transpose: bool,
+    by_path: bool = False,
+    as_rgb: bool = True,
+    opened: bool = False,
 ) -> SourceImage:
-    """A file's content, which no more changes."""
+    """A file's content, which no more changes; PIL has `opened` it, and may be asked to display it."""
     key = Key.from_bytes(data)
     header = header_of(key, data)
     turned = transpose and header.orientation != 1
@@ -159,7 +165,7 @@ def _from_bytes(
     size = None if header.misread else header.upright if transpose else header.size
 
     def read() -> Decoded:
-        decoded = decode(key, data, label, transpose=turned, by_path=by_path)
+        decoded = decode(key, data, label, transpose=turned, by_path=by_path, remember=opened)
         return key, rgb(decoded) if as_rgb else decoded
 
     image = SourceImage(key, label, once(key, (variant, as_rgb), read), variant, lambda: (key, size))
@@ -174,7 +180,7 @@ def _from_pil(image: Any, *, as_rgb: bool = True) -> SourceImage:
     label = os.fspath(name) if name else f"{image.mode} {image.width}x{image.height}"
     data = _unread(image)
     if data is not None:
-        return _from_bytes(data, label, transpose=False, by_path=bool(name), as_rgb=as_rgb)
+        return _from_bytes(data, label, transpose=False, by_path=bool(name), as_rgb=as_rgb, opened=True)
     pixels = Key.from_image(image)
     key = _file_shown(image, pixels) or pixels
 
@@ -224,14 +230,13 @@ def _file_shown(image: Any, pixels: Key) -> Key | None:
     """The key of the file that a decoded image was opened from, if it still is what that decodes to."""
     if not isinstance(image, ImageFile.ImageFile):
         return None
-    known = file_of(pixels)
     name = getattr(image, "filename", "")
-    if known is None and name:
-        with suppress(OSError):
-            data = read_file(name)
-            key = Key.from_bytes(data)
-            known = key if pixels_of(key, data) == pixels else None
-    return known
+    with suppress(OSError):
+        data = read_file(name) if name else b""
+        key = Key.from_bytes(data)
+        if name and pixels_of(key, data) == pixels:
+            return key
+    return file_of(pixels)  # it was opened from memory, which is gone, or from a file that is another by now
 
 
 # Bytes from text ----------------------------------------------------------------------------------

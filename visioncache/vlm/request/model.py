@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from visioncache.vlm.families.trust import package_of
+from visioncache.vlm.patching.classes import method_taken
 from visioncache.vlm.patching.functions import taken
 from visioncache.vlm.patching.instances import Patch, around, class_of, resolve, shown
 from visioncache.vlm.patching.missing import missing
@@ -73,6 +74,10 @@ class ModelSide:
 
     def install(self, undo: ExitStack) -> None:
         """Take the model's calls, until `undo`; RuntimeError where another attached model shares them."""
+        cls = class_of(self._embedder)
+        for name in self._family.entrances:
+            signature = inspect.signature(getattr(cls, name))
+            undo.enter_context(method_taken(cls, name, partial(_untaken_tickets, signature)))
         for patch in self._patches:
             patch.install(undo)
         for module in slow_scatters(self._embedder):
@@ -146,7 +151,7 @@ class ModelSide:
             return None
         arrays = list(leaves_of([pixels]))
         if is_traced(arrays):
-            if any(map(self._attached.tickets.may_hold, arrays)):
+            if any(map(self._attached.tickets.may_hold, arrays)) or any(map(_is_known_stand_in, arrays)):
                 raise ValueError(
                     f"{anchor} of the attached processor stand for an image and can't be differentiated or "
                     "compiled with; prepare them inside of attached.bypass()"
@@ -175,6 +180,29 @@ class ModelSide:
         """Embed a prompt with the caller's own features; pixels are made again only if they are read."""
         features = original(**inputs)
         return original(**self._real(inputs, requests)) if requests and holds_nan(features) else features
+
+
+def _untaken_tickets(
+    signature: inspect.Signature, original: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
+    """Embed a prompt with a model that is not attached, such as a copy of one: tickets are pixels to it."""
+    from visioncache.vlm.patching import mlx_vlm
+
+    inputs = _arguments(signature, None, args, kwargs)
+    real: dict[str, Any] = {}
+    for attached in mlx_vlm.current():
+        for name in anchors(attached.family):
+            held = None if inputs.get(name) is None else attached.tickets.find(inputs[name])
+            if held is not None:
+                real |= held.request.owner.real(held.request)
+    return original(**{**inputs, **real}) if real else original(*args, **kwargs)
+
+
+def _is_known_stand_in(array: Any) -> bool:
+    try:
+        return is_stand_in(array)
+    except ValueError:  # inside of `compile` and `vmap` there are no numbers to look at
+        return False
 
 
 def _arguments(

@@ -6,6 +6,7 @@ image processor alone, so that its inputs are its own. Either way the processor 
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,7 +83,7 @@ class ProcessorSide:
         if self._preprocessor.is_bare and kwargs.get("images") is not None:
             token = getattr(self._attached.model.config, "image_token_index", None)
             original = partial(self._preprocessor.prepare, token)
-        if not self._attached.active:
+        if not self._attached.active or _is_for_training():
             return original(*args, **kwargs)
         request = Request(self, partial(original, *args, **kwargs))
         with request.current():
@@ -251,7 +252,7 @@ class ProcessorSide:
     def _stacked(self, outputs: dict[str, Any]) -> dict[str, Any]:
         """Make one array where an image processor gives a list of an image's views."""
         for name in self._layout.pixels:
-            views = outputs[name]
+            views = outputs.get(name)
             if isinstance(views, (list, tuple)) and not isinstance(views[0], (list, tuple)):
                 outputs[name] = np.stack(views)
         return outputs
@@ -268,6 +269,16 @@ class ProcessorSide:
         """Return the model's scope, with every setting that decides how pixels are made."""
         call = settings_digest(args, kwargs)
         return f"{self._attached.scope}/{self.settings.digest}/{call}"
+
+
+def _is_for_training() -> bool:
+    """Tell whether mlx-vlm's trainer calls: it stacks pixels of several rows, so tickets are of no use."""
+    frame: Any = sys._getframe(1)  # noqa: SLF001
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith("mlx_vlm.trainer."):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _to_mlx(value: Any) -> Any:

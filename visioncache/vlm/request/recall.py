@@ -50,7 +50,7 @@ def encoded(cache: VisionFeatureCache, item: Item, encode: Callable[[Item], Any]
 def describe(outputs: dict[str, Any], pixels: tuple[str, ...]) -> dict[str, Any]:
     """Describe an image processor's outputs for `recall`; only the vision side reads `pixels`."""
     return {
-        "pixels": {name: _shapes(outputs[name], name == pixels[0]) for name in pixels},
+        "pixels": {name: _shapes(outputs[name], name == pixels[0]) for name in pixels if name in outputs},
         "inputs": {name: _plain(value) for name, value in outputs.items() if name not in pixels},
     }
 

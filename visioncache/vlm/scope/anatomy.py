@@ -146,11 +146,11 @@ class Anatomy:
         self._met[id(value)] = (len(self._met), value)
         if len(self._met) > _ENOUGH:
             return self.refuse(path, "more than can be described")
-        for kinds, describe in _DESCRIBED:
-            if isinstance(value, kinds):
-                described: list[Child] = describe(self, path, value)
-                return described
         try:
+            for kinds, describe in _DESCRIBED:
+                if isinstance(value, kinds):
+                    described: list[Child] = describe(self, path, value)
+                    return described
             return objects.other(self, path, value)
         except Exception:  # noqa: BLE001  # whatever an object raises that is only asked what it is
             return self.refuse(path, f"a {kind.__qualname__}, which can't be described")

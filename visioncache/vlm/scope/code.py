@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import os
 import sys
 import sysconfig
 from dataclasses import dataclass
@@ -225,7 +226,7 @@ version = cache(metadata.version)  # which reads a file anew each time
 @cache
 def library(root: str) -> str:
     """Name a library and its version, or "" for code that is described as it is."""
-    if root in sys.stdlib_module_names or root in ("builtins", "nanobind", "visioncache"):
+    if root in sys.stdlib_module_names or root in ("builtins", "visioncache"):
         return root
     if root in (_BY_CODE, "__main__") or not _is_installed(root):
         return ""
@@ -242,14 +243,18 @@ def _is_installed(root: str) -> bool:
         paths = [spec.origin or "", *(spec.submodule_search_locations or ())] if spec else []
     else:
         paths = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", ())]
-    known = ("site-packages", "dist-packages")
-    return any(folder in path for path in paths for folder in known) or any(map(_is_target, paths))
+    return any(map(_holds_packages, paths))
 
 
-def _is_target(path: str) -> bool:
-    """Tell whether packages were installed where a package lies (`pip install --target`)."""
-    beside = Path(path).parent
-    return any(next(folder.glob("*.dist-info"), None) for folder in (beside, beside.parent))
+@cache
+def _holds_packages(path: str) -> bool:
+    """Tell whether a file or folder lies where packages were installed, `pip install --target` too."""
+    if "-packages" in path:
+        return True
+    above = os.path.dirname(path)  # noqa: PTH120  # of many files, so that it should be quick
+    if not path or above == path:
+        return False
+    return any(Path(above).glob("*.dist-info")) or _holds_packages(above)
 
 
 def library_of(value: Any) -> str:
@@ -289,9 +294,9 @@ def is_genuine(code: CodeType, root: str) -> bool:
         return "ipython" not in file and "stdin" not in file
     if root in sys.stdlib_module_names:
         return file.startswith(_STDLIB)
-    return root in file.replace("\\", "/").split("/") and "-packages" in file
+    return root in file.replace("\\", "/").split("/") and _holds_packages(file)
 
 
 def is_installed(code: CodeType) -> bool:
     """Whether code lies in the files of any library."""
-    return code.co_filename.startswith((*_STDLIB, "<frozen")) or "-packages" in code.co_filename
+    return code.co_filename.startswith((*_STDLIB, "<frozen")) or _holds_packages(code.co_filename)

@@ -188,10 +188,15 @@ def _own(anatomy: Anatomy, base: type) -> dict[str, Any]:
     for name in filter(_is_said, own):
         codes = [anatomy.watch.code(one) for one, _ in code.functions(own[name])]
         foreign = not all(code.is_genuine(one, root) for one in codes)
-        is_set = not codes and (isinstance(own[name], _SETTINGS) or not code.library_of(type(own[name])))
+        is_set = not codes and (isinstance(own[name], _SETTINGS) or _is_of_a_user(own[name]))
         if not library or foreign or is_set:
             said[name] = own[name]
     return said
+
+
+def _is_of_a_user(value: Any) -> bool:
+    kind = type(value)
+    return code.root_of(kind) not in ("nanobind", "mlx") and not code.library_of(kind)
 
 
 def _is_said(name: str, _: Any = None) -> bool:

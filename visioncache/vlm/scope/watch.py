@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from visioncache.vlm.patching.instances import class_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     Counts = Callable[[Any, Any], bool]
 
@@ -27,8 +27,8 @@ class Watch:
     """
 
     def __init__(self) -> None:
-        self._dicts = _Mappings(dict.values)
-        self._classes = _Mappings(MappingProxyType.values)
+        self._dicts = _Mappings(dict)
+        self._classes = _Mappings(MappingProxyType)
         self._lists: list[tuple[list[Any], list[Any]]] = []
         self._sets: list[tuple[Any, list[Any], frozenset[int]]] = []
         self._kinds: dict[int, tuple[Any, type]] = {}
@@ -142,14 +142,15 @@ class Watch:
 
 
 class _Mappings:
-    """Mappings of a kind, and what each held."""
+    """Mappings of a kind, and what each held; a class of it may show other names than it holds."""
 
-    def __init__(self, values: Callable[[Any], Iterable[Any]]) -> None:
-        self._values = values
+    def __init__(self, kind: type[dict[Any, Any] | MappingProxyType[Any, Any]]) -> None:
+        self._names: Callable[[Any], Collection[Any]] = kind.keys
+        self._values: Callable[[Any], Iterable[Any]] = kind.values
         self._all: list[tuple[Any, Counts | None, dict[Any, Any]]] = []
 
     def add(self, mapping: Any, counts: Counts | None) -> dict[Any, Any]:
-        held = dict(zip(mapping, self._values(mapping), strict=True))
+        held = dict(zip(self._names(mapping), self._values(mapping), strict=True))
         self._all.append((mapping, counts, held))
         return held
 
@@ -159,8 +160,9 @@ class _Mappings:
 
     def _look(self) -> None:
         held = [held for _, _, held in self._all]
-        self._mappings = [mapping for mapping, _, _ in self._all]
-        self._views = [*map(self._values, self._mappings)]
+        mappings = [mapping for mapping, _, _ in self._all]
+        self._shown = [*map(self._names, mappings)]
+        self._views = [*map(self._values, mappings)]
         self._sizes = [*map(len, held)]
         self._keys = [*chain.from_iterable(held)]
         self._held = [*chain.from_iterable(map(dict.values, held))]
@@ -168,13 +170,13 @@ class _Mappings:
     def _hold(self) -> bool:
         """Whether every entry that counts is the same object."""
         if (
-            [*map(len, self._mappings)] == self._sizes
-            and [*chain.from_iterable(self._mappings)] == self._keys
+            [*map(len, self._shown)] == self._sizes
+            and [*chain.from_iterable(self._shown)] == self._keys
             and _same(chain.from_iterable(self._views), self._held)
         ):
             return True
         for row, (mapping, counts, held) in enumerate(self._all):
-            now = dict(zip(mapping, self._values(mapping), strict=True))
+            now = dict(zip(self._names(mapping), self._values(mapping), strict=True))
             if not _is_alike(now, held, counts):
                 return False
             self._all[row] = mapping, counts, now

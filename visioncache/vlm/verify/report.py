@@ -49,7 +49,7 @@ class Row:
         return ", ".join(done) or "none"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verification:
     """What `Attached.verify` found; `str` is the table, `status` the command's exit status."""
 
@@ -144,6 +144,9 @@ class Verification:
                 f"{self.summary} ({self.seconds:.0f} s)",
             ]
         )
+
+    def __repr__(self) -> str:
+        return str(self)  # a notebook shows the table
 
     def to_json(self) -> str:
         """Everything, as an issue report can attach it: no file names, no pictures, no text."""

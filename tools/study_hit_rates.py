@@ -1,0 +1,55 @@
+"""Compute what notebook 05 tells of 20 seeds: data/results/hit_rates/gains.csv and granularity.csv.
+
+python tools/study_hit_rates.py [seeds]; about five minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+import visioncache
+from visioncache.study import workload
+from visioncache.study.data import data_path
+from visioncache.study.sim.gains import granularity_gains, policy_gains
+from visioncache.study.trace.workloads import WORKLOADS
+
+POLICIES = ["gdsf", "random", "sieve", "s3-fifo"]
+SHARES = [0.25, 0.5, 1.0]
+STUDIED: dict[str, dict[str, Any]] = {
+    **{name: {} for name in WORKLOADS},
+    "catalogue": {"requests": 1000, "items": 400},
+    "document, swept": {"order": "question"},
+}
+"""Workloads with their own sizes, and options that differ from the default."""
+
+
+def of_seed(seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both tables of one seed."""
+    traces = {name: [workload(name.split(",")[0], seed, **options)] for name, options in STUDIED.items()}
+    tables = policy_gains(traces, POLICIES), granularity_gains(traces, SHARES)
+    return tuple(table.assign(seed=seed) for table in tables)  # type: ignore[return-value]
+
+
+def main() -> None:
+    """Compute and write them."""
+    seeds = range(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
+    about = {"visioncache": visioncache.__version__, "seeds": len(seeds), "workloads": STUDIED}
+    folder = data_path("results", "hit_rates")
+    folder.mkdir(exist_ok=True)
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        parts = list(tqdm(pool.map(of_seed, seeds), total=len(seeds)))
+    for name, tables in zip(("gains", "granularity"), zip(*parts, strict=True), strict=True):
+        table = pd.concat(tables, ignore_index=True)
+        text = table.to_csv(index=False, float_format="%.5g")
+        (folder / f"{name}.csv").write_text(f"# {json.dumps(about)}\n{text}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

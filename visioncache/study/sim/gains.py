@@ -1,0 +1,87 @@
+"""Gains: how much more one policy saves than another, over seeds and workloads, with intervals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from visioncache.study.sim.granularity import compare_granularity
+from visioncache.study.sim.simulate import SHARES, replay, working_set_shares
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+RESAMPLES = 4000
+
+
+def policy_gains(
+    traces: Mapping[str, Sequence[pd.DataFrame]],
+    policies: Sequence[str],
+    *,
+    against: str = "lru",
+    shares: Sequence[float] = SHARES,
+) -> pd.DataFrame:
+    """Compare policies with one of them, in points of the encode seconds that can be saved.
+
+    Columns: `workload`, `seed`, `policy`, `share` (of the working set), `saved` (encode seconds, of
+    those that a cache without bounds saves), `gain` (`saved` less that of `against`, in points); NaN
+    where a capacity is too small for a policy.
+
+    Args:
+        traces: by workload, a trace a seed.
+        policies: who is compared.
+        against: with whom.
+        shares: capacities, of each trace's working set in bytes.
+    """
+    rows = []
+    for workload, seeded in traces.items():
+        for seed, trace in enumerate(seeded):
+            savable = float(trace["seconds"].sum() - trace.drop_duplicates("key")["seconds"].sum())
+            bounds = working_set_shares(trace, "bytes", shares)
+            table = replay(trace, [against, *policies], bounds, references=False)
+            wide = table.pivot_table(index="capacity", columns="policy", values="seconds_saved", dropna=False)
+            saved = wide / savable
+            for share, (_, at) in zip(sorted(shares), saved.iterrows(), strict=True):
+                rows += [(workload, seed, p, share, at[p], 100 * (at[p] - at[against])) for p in policies]
+    return pd.DataFrame(rows, columns=["workload", "seed", "policy", "share", "saved", "gain"])
+
+
+def granularity_gains(traces: Mapping[str, Sequence[pd.DataFrame]], shares: Sequence[float]) -> pd.DataFrame:
+    """Compare an entry an image with an entry a request, in per cent of the latter's encodes (LRU).
+
+    Columns: `workload`, `seed`, `share` (of the working set), `saved`.
+    """
+    rows = []
+    for workload, seeded in traces.items():
+        for seed, trace in enumerate(seeded):
+            bounds = working_set_shares(trace, "bytes", shares)
+            table = compare_granularity(trace, bounds, policy="lru")
+            wide = table.pivot_table(index="capacity", columns="granularity", values="encodes")
+            saved = 100 * (1 - wide["image"] / wide["request"])
+            rows += [(workload, seed, *pair) for pair in zip(sorted(shares), saved, strict=True)]
+    return pd.DataFrame(rows, columns=["workload", "seed", "share", "saved"])
+
+
+def interval(table: pd.DataFrame, value: str, *, seed: int = 0) -> tuple[float, float, float]:
+    """Give the mean of a value over workloads, each alike, and its 95 % bootstrap interval.
+
+    Workloads are drawn with replacement, and seeds within each: what is told is how far the mean would
+    move had other workloads of this kind been chosen, which moves it more than other seeds do.
+
+    Args:
+        table: `workload`, `seed` and the value; several rows of both are averaged.
+        value: the column.
+        seed: of the resampling.
+    """
+    cells = table.dropna(subset=[value]).groupby(["workload", "seed"])[value].mean()
+    groups = [group.to_numpy(np.float64) for _, group in cells.groupby("workload")]
+    rng = np.random.default_rng(seed)
+    means = np.array(
+        [[rng.choice(group, len(group)).mean() for group in groups] for _ in range(RESAMPLES // 10)]
+    )
+    chosen = rng.integers(0, len(groups), (RESAMPLES, len(groups)))
+    drawn = means[rng.integers(0, len(means), RESAMPLES)[:, None], chosen].mean(axis=1)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return float(np.mean([group.mean() for group in groups])), float(low), float(high)
