@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo lab fast test test-library equality check docs drift build clean
+.PHONY: install demo lab widget fast test test-library equality check docs drift build clean
 
 install: $(STAMP)
 
@@ -18,6 +18,9 @@ demo: $(STAMP)  ## MODEL=mlx-community/... runs a real checkpoint instead
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab notebooks
+
+widget:  ## after a change of visioncache/jupyter/static/src
+	$(PYTHON) tools/build_widget.py
 
 fast: $(STAMP)  ## what a developer runs after every change: no browser, no server, four families
 	$(BIN)/python -m pytest -n 2 -q -m "not slow" tests/core tests/docs tests/packaging \

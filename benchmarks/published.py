@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from visioncache.study.drawing import Picture
+    from visioncache.plots.style import Picture
 
 PANELS_A_ROW = 4
 
@@ -94,7 +94,7 @@ def plot_results(results: pd.DataFrame, session: str = "album") -> Picture:
     Raises:
         ValueError: there are no results of that session.
     """
-    from visioncache.study.drawing import ARMS, TEXT, Picture, greys
+    from visioncache.plots.style import ARMS, TEXT, Picture, greys
 
     runs = results[(results["session"] == session) & ~results["prompt_cache"]]
     panels = list(runs.groupby(["model", "size"], sort=False))

@@ -119,7 +119,8 @@ def help_of(*command: str) -> str:
 
 def notebook_commands() -> str:
     """Write down what `%vcache?` and the help of each subcommand show."""
-    from visioncache.jupyter.commands import COMMANDS
+    from visioncache.jupyter import magics  # noqa: F401  # with which every command registers itself
+    from visioncache.jupyter.command import COMMANDS
 
     lines = [NOTEBOOK]
     for name, function in COMMANDS.items():

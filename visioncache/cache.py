@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import math
-import numbers
-import threading
 import time
-from collections.abc import Mapping
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from visioncache.events import NO_TAGS
+from visioncache.about import check_extras, event_facts, label_of, number_of
 from visioncache.flight import Flights
+from visioncache.inspection import Inspectable
 from visioncache.journal import Journal
 from visioncache.keys import SOURCE_TAG, Key
 from visioncache.limits import positive_bytes, positive_entries, within
 from visioncache.lru import LRU, Slot
-from visioncache.records import CacheInfo, Counters, Delta, Entry
 from visioncache.sizes import format_size, nbytes
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterable, Mapping
 
-    from visioncache.events import Event, EventLog, Kind
+    from visioncache.events import Event, Kind
     from visioncache.stores.base import Store
     from visioncache.stores.tasks import Loaded
     from visioncache.stores.tier import Tier
@@ -38,7 +32,7 @@ _KEEP: Any = object()
 """Stands for a bound that `resize` leaves as it is."""
 
 
-class VisionFeatureCache:
+class VisionFeatureCache(Inspectable):
     """An LRU cache of vision features: bounded in entries and bytes, inspectable, thread-safe.
 
     A drop-in for `mlx_vlm.vision_cache.VisionFeatureCache`. What it takes as an image, `Key.of`
@@ -77,17 +71,12 @@ class VisionFeatureCache:
         clock: Callable[[], float] = time.monotonic,
         sizer: Callable[[Any], int] = nbytes,
     ) -> None:
-        self._lru = LRU(positive_entries(max_size), positive_bytes(max_bytes))
-        self._clock = clock
+        super().__init__(LRU(positive_entries(max_size), positive_bytes(max_bytes)), Journal(log), clock)
         self._sizer = sizer
-        self._lock = threading.RLock()
-        self._totals, self._baseline = Counters(), Counters()
         self._flights = Flights()
         self._removals = 0
         """Counts pops and clears: a value that was being loaded meanwhile is not stored again."""
-        self._journal = Journal(log)
         self._log, self._publish = self._journal.note, self._journal.tell
-        self._tier: Tier | None = None
         if store is not None:
             from visioncache.stores.tier import Tier
 
@@ -123,9 +112,10 @@ class VisionFeatureCache:
             if slot is not None:
                 slot.hits += 1
                 self._totals.hits += 1
-                self._totals.seconds_saved += slot.seconds
+                saved = slot.saved
+                self._totals.seconds_saved += saved
                 self._lru.touch(slot, now)
-                event = self._log(now, "hit", slot.key, slot.label, slot.nbytes, slot.seconds, slot.about)
+                event = self._log(now, "hit", slot.key, slot.label, slot.nbytes, saved, slot.about)
                 found: Found | None = slot.value, slot.meta
             elif self._tier is None:
                 self._totals.misses += 1
@@ -168,9 +158,10 @@ class VisionFeatureCache:
                 victims = self._hold(None, key, value, size, label, seconds, meta, now)
                 self._totals.bytes_added += size
             self._totals.store_hits += 1
-            self._totals.seconds_saved += seconds
+            saved = self._costs.estimate(key, seconds, meta)
+            self._totals.seconds_saved += saved
             events = [self._evicted(victim, now) for victim in victims]
-            events.append(self._log(now, "store-hit", key, label, size, seconds, _about(meta)))
+            events.append(self._log(now, "store-hit", key, label, size, saved, event_facts(meta)))
         self._publish(*events)
         return value, meta
 
@@ -197,7 +188,7 @@ class VisionFeatureCache:
             RuntimeError: `compute` asks, directly or through other threads, for its own image.
         """
         key = Key.of(source)
-        name = _label(source) if label is None else label
+        name = label_of(source) if label is None else label
 
         def lead() -> T:
             found: T | None = self.get(key)
@@ -226,7 +217,7 @@ class VisionFeatureCache:
         `seconds` is what was spent on the value before, and is added to its cost.
         """
         key = Key.of(source)
-        name = _label(source) if label is None else label
+        name = label_of(source) if label is None else label
 
         def lead() -> T:
             found: T | None = self.peek(key)  # stored by another thread since the miss
@@ -250,9 +241,6 @@ class VisionFeatureCache:
 
     def __contains__(self, source: Any) -> bool:
         return Key.of(source).text in self._lru.slots
-
-    def __len__(self) -> int:
-        return len(self._lru.slots)
 
     # Storing and dropping -----------------------------------------------------------------------
 
@@ -279,9 +267,9 @@ class VisionFeatureCache:
         key = Key.of(source)
         if features is None:
             raise TypeError("None can't be stored: it is what a miss returns")
-        _check_extras(label, seconds, meta)
+        check_extras(label, seconds, meta)
         size = self._sizer(features)
-        label = _label(source) if label is None else label
+        label = label_of(source) if label is None else label
         tier = self._tier
         task = None if tier is None else tier.write(key, features, label=label, seconds=seconds, meta=meta)
         now = self._clock()
@@ -293,6 +281,7 @@ class VisionFeatureCache:
                 victims = self._hold(slot, key, features, size, label, seconds, meta, now)
                 if tier is not None and task is not None:
                     tier.submit(task)
+                self._costs.learn(key, seconds, meta)
                 self._totals.puts += 1
                 self._totals.bytes_added += size
                 key = lru.slots[key.text].key
@@ -300,7 +289,7 @@ class VisionFeatureCache:
                 self._totals.rejects += 1
             events = [self._evicted(victim, now) for victim in victims]
             kind: Kind = "put" if stored else "reject"
-            events.append(self._log(now, kind, key, label, size, seconds, _about(meta)))
+            events.append(self._log(now, kind, key, label, size, seconds, event_facts(meta)))
         self._publish(*events)
         return stored
 
@@ -392,32 +381,6 @@ class VisionFeatureCache:
         self._publish(*events)
         return sum(victim.nbytes for victim in victims)
 
-    # The store ----------------------------------------------------------------------------------
-
-    def flush(self, timeout: float | None = None) -> bool:
-        """Wait until everything put is in the store; False when `timeout` seconds were too few."""
-        return self._tier is None or self._tier.flush(timeout)
-
-    def close(self, timeout: float | None = 5.0) -> bool:
-        """Flush and let go of the store; what memory holds stays usable. False as in `flush`."""
-        return self._tier is None or self._tier.close(timeout)
-
-    def _store_failed(self, key: Key | None, message: str) -> None:
-        with self._lock:
-            event = self._log(self._clock(), "store-error", key, message)
-        self._publish(event)
-
-    # Looking at it ------------------------------------------------------------------------------
-
-    @property
-    def events(self) -> EventLog:
-        """The latest events, oldest first."""
-        return self._journal.events
-
-    def now(self) -> float:
-        """Seconds, by the cache's clock: what the times of entries and events are compared with."""
-        return self._clock()
-
     @property
     def max_size(self) -> int | None:
         """Entries held at most; assigning is `resize(max_size=...)`."""
@@ -436,105 +399,22 @@ class VisionFeatureCache:
     def max_bytes(self, size: float | str | None) -> None:
         self.resize(max_bytes=size)
 
-    @property
-    def is_stored(self) -> bool:
-        """Tell if there is a second tier, which may outlive this process."""
-        return self._tier is not None
+    # The store ----------------------------------------------------------------------------------
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes held."""
-        return self._lru.nbytes
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until everything put is in the store; False when `timeout` seconds were too few."""
+        return self._tier is None or self._tier.flush(timeout)
 
-    def keys(self) -> list[Key]:
-        """Keys from least to most recently used."""
+    def close(self, timeout: float | None = 5.0) -> bool:
+        """Flush and let go of the store; what memory holds stays usable. False as in `flush`."""
+        return self._tier is None or self._tier.close(timeout)
+
+    def _store_failed(self, key: Key | None, message: str) -> None:
         with self._lock:
-            return [slot.key for slot in self._lru.by_recency()]
-
-    def entries(self) -> list[Entry]:
-        """What is held, from least to most recently used."""
-        with self._lock:
-            return [Entry.of(slot) for slot in self._lru.by_recency()]
-
-    def entry(self, source: Any) -> Entry | None:
-        """What is held for one image, without refreshing it; None when nothing is."""
-        with self._lock:
-            slot = self._slot(source)
-            return None if slot is None else Entry.of(slot)
-
-    def info(self) -> CacheInfo:
-        """Counters since the last `reset_info`, and what is held now."""
-        with self._lock:
-            counts = self._totals.since(self._baseline)
-            return CacheInfo(
-                counts.hits,
-                counts.misses,
-                counts.puts,
-                counts.evictions,
-                counts.rejects,
-                len(self._lru.slots),
-                self._lru.max_size,
-                self._lru.nbytes,
-                self._lru.max_bytes,
-                counts.hit_rate,
-                counts.seconds_saved,
-                counts.store_hits,
-                None if self._tier is None else self._tier.info(),
-            )
-
-    def reset_info(self) -> None:
-        """Start the counters of `info()` from zero; entries and events stay."""
-        with self._lock:
-            self._baseline = self._totals.copy()
-            if self._tier is not None:
-                self._tier.reset_info()
-
-    @contextmanager
-    def watch(self) -> Iterator[Delta]:
-        """`with cache.watch() as delta:` is what happened inside; complete when the block ends."""
-        with self._lock:
-            before, held, start = self._totals.copy(), self._lru.nbytes, self._clock()
-        delta = Delta()
-        try:
-            yield delta
-        finally:
-            with self._lock:
-                delta.fill(self._totals.since(before), self._lru.nbytes - held, self._clock() - start)
-
-    def subscribe(self, subscriber: Callable[[Event], object]) -> Callable[[], None]:
-        """Call `subscriber(event)` after every event, on the thread that caused it.
-
-        One that raises is reported once, as a warning, and never breaks an operation. Returns the
-        unsubscribe.
-        """
-        return self._journal.subscribe(subscriber)
-
-    def tag(self, **tags: Any) -> AbstractContextManager[None]:
-        """`with cache.tag(session="album", turn=3):` marks this thread's (or task's) events."""
-        return self._journal.tag(tags)
-
-    @property
-    def tags(self) -> Mapping[str, Any]:
-        """What this thread's (or task's) events are marked with now."""
-        return self._journal.tags
-
-    def _repr_html_(self) -> str:
-        from visioncache.jupyter.advice import advice
-        from visioncache.jupyter.table import cache_html
-
-        return cache_html(self, advice(self))
-
-    def __repr__(self) -> str:
-        lru = self._lru
-        of = "" if lru.max_size is None else f" of {lru.max_size}"
-        budget = "" if lru.max_bytes is None else f" of {format_size(lru.max_bytes)}"
-        store = "" if self._tier is None else f", store={self._tier.store!r}"
-        return f"VisionFeatureCache({len(self)}{of} entries, {format_size(lru.nbytes)}{budget}{store})"
+            event = self._log(self._clock(), "store-error", key, message)
+        self._publish(event)
 
     # Inside, with the lock held -----------------------------------------------------------------
-
-    def _slot(self, source: Any) -> Slot | None:
-        return self._lru.slots.get(Key.of(source).text)
 
     def _hold(
         self,
@@ -554,8 +434,9 @@ class VisionFeatureCache:
             victims = lru.make_room(1, size)
             slot = Slot(key)
             lru.insert(slot)
-        slot.value, slot.label, slot.meta, slot.about = value, label, meta, _about(meta)
-        slot.seconds, slot.created = seconds, now
+        slot.value, slot.label, slot.meta, slot.about = value, label, meta, event_facts(meta)
+        slot.seconds, slot.created, slot.tokens = seconds, now, number_of(meta, "tokens")
+        slot.rate = self._costs.rate(key, meta)
         lru.resized(slot, size)
         lru.touch(slot, now)
         return victims
@@ -564,31 +445,3 @@ class VisionFeatureCache:
         self._totals.evictions += 1
         self._totals.bytes_evicted += slot.nbytes
         return self._log(now, "evict", slot.key, slot.label, slot.nbytes, slot.seconds, slot.about)
-
-
-def _check_extras(label: Any, seconds: Any, meta: Any) -> None:
-    """Refuse now what a later hit, table or trace would stumble over."""
-    if label is not None and not isinstance(label, str):
-        raise TypeError(f"label={label!r}: text, or None")
-    if not isinstance(seconds, numbers.Real):
-        raise TypeError(f"seconds={seconds!r}: a number of seconds")
-    if not 0 <= float(seconds) < math.inf:
-        raise ValueError(f"seconds={seconds!r}: 0 or more, and finite")
-    if meta is not None and not isinstance(meta, Mapping):
-        raise TypeError(f"meta={meta!r}: a mapping, or None")
-
-
-def _about(meta: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """What a value's events say of it, beside its size and cost: how many tokens it is."""
-    tokens = None if meta is None else meta.get("tokens")
-    return NO_TAGS if tokens is None else {"tokens": tokens}
-
-
-def _label(source: Any) -> str:
-    """What to call an image whose caller gave no name."""
-    if isinstance(source, Key):
-        return source.unscoped.text
-    if isinstance(source, (list, tuple)):
-        return ", ".join(map(_label, source))
-    name = source if isinstance(source, str) else getattr(source, "filename", "") or ""
-    return name or (str(source) if hasattr(source, "__fspath__") else type(source).__name__)

@@ -55,10 +55,15 @@ class Event(NamedTuple):
     label: str = ""
     nbytes: int = 0
     seconds: float = 0.0
-    """What the value cost to compute: saved by a hit, spent by a put."""
+    """Spent by a put; saved by a hit, which is credited what an encode would have cost by then."""
     tags: Mapping[str, Any] = NO_TAGS
     seq: int = 0
     """Number of the event in its cache, from 1, in the order in which the cache did it; 0 for none."""
+
+    @property
+    def name(self) -> str:
+        """Its label, or else the text of its image's key; "" where it concerns no image."""
+        return self.label or ("" if self.key is None else self.key.unscoped.text)
 
     def record(self) -> dict[str, Any]:
         """The event as a flat dictionary, its tags beside its fields (a field wins)."""

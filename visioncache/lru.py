@@ -12,6 +12,7 @@ from visioncache.limits import within
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from visioncache.costs import Rate
     from visioncache.keys import Key
 
 
@@ -28,7 +29,9 @@ class Slot:
         "meta",
         "nbytes",
         "pinned",
+        "rate",
         "seconds",
+        "tokens",
         "turn",
         "value",
     )
@@ -42,10 +45,16 @@ class Slot:
         self.about: Mapping[str, Any] = {}
         """What its events say of it."""
         self.seconds = self.created = self.last_used = 0.0
-        self.hits = 0
+        self.hits = self.tokens = 0
+        self.rate: Rate | None = None
         self.pinned = False
         self.turn = 0
         """When it was last used, as a serial number."""
+
+    @property
+    def saved(self) -> float:
+        """Seconds that a hit saves: those that encoding it would take now."""
+        return self.seconds if self.rate is None else self.rate.estimate(self.seconds, self.tokens)
 
 
 class LRU:

@@ -5,14 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from visioncache.display import facts_html, format_seconds, lookup_facts
 from visioncache.sizes import count, format_size, leaves
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from visioncache.display import Fact
     from visioncache.keys import Key
     from visioncache.lru import Slot
     from visioncache.stores.tier import StoreInfo
+
+
+ENTRY_COLUMNS = ("image", "bytes", "shape", "dtype", "hits", "idle", "cost", "pinned")
+"""Of `Entry.cells`."""
+ENTRY_NUMBERS = ("bytes", "hits", "idle", "cost")
+"""Those of them that hold numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +38,7 @@ class Entry:
     """Seconds, by the cache's clock; so is `last_used`."""
     last_used: float
     seconds: float
-    """What the value cost to compute."""
+    """What the value cost to compute, this once; a hit is credited what it would cost now."""
     pinned: bool
     meta: Mapping[str, Any] | None = None
 
@@ -50,6 +58,29 @@ class Entry:
             slot.seconds,
             slot.pinned,
             slot.meta,
+        )
+
+    @property
+    def name(self) -> str:
+        """Its label, or else the text of its image's key."""
+        return self.label or self.key.unscoped.text
+
+    @property
+    def shape_text(self) -> str:
+        """Its shape as people write it: `577 x 1024`."""
+        return " \N{MULTIPLICATION SIGN} ".join(map(str, self.shape))
+
+    def cells(self, now: float) -> tuple[str, ...]:
+        """A row of a table, under `ENTRY_COLUMNS`, at a moment of the cache's clock."""
+        return (
+            self.name,
+            format_size(self.nbytes),
+            self.shape_text,
+            self.dtype,
+            f"{self.hits:,}",
+            format_seconds(now - self.last_used),
+            format_seconds(self.seconds),
+            "pinned" if self.pinned else "",
         )
 
 
@@ -74,6 +105,18 @@ class Counters:
         answered = self.hits + self.store_hits
         lookups = answered + self.misses
         return answered / lookups if lookups else 0.0
+
+    def facts(self) -> list[Fact]:
+        """What happened, as `(value, name)` pairs."""
+        known = self.hits or self.store_hits or self.misses
+        facts = [
+            *lookup_facts(self.hits, self.misses, self.store_hits),
+            (f"{self.hit_rate:.0%}" if known else "no", "hit rate"),
+            (format_seconds(self.seconds_saved), "saved"),
+            (format_size(self.bytes_added), "added"),
+            (format_size(self.bytes_evicted), "evicted"),
+        ]
+        return [*facts, (f"{self.rejects:,}", "rejected")] if self.rejects else facts
 
     def copy(self) -> Counters:
         """These counts as they are now."""
@@ -105,6 +148,33 @@ class CacheInfo:
     store: StoreInfo | None = None
     """What the store did, when there is one."""
 
+    @property
+    def fullest(self) -> tuple[str, float]:
+        """The bound that is nearest to being reached, "entries" or "bytes", and how full it is (0 to 1).
+
+        "bytes" and 0.0 where there is no bound.
+        """
+        entries = self.size / self.max_size if self.max_size else 0.0
+        size = self.nbytes / self.max_bytes if self.max_bytes else 0.0
+        return ("entries", entries) if entries > size else ("bytes", size)
+
+    def facts(self) -> list[Fact]:
+        """The counters and what is held, as `(value, name)` pairs."""
+        entries = f"{self.size:,}" + ("" if self.max_size is None else f" of {self.max_size:,}")
+        held = format_size(self.nbytes)
+        held += "" if self.max_bytes is None else f" of {format_size(self.max_bytes)}"
+        bound, share = self.fullest
+        full = f" ({share:.0%} full)" if share else ""
+        facts = [
+            (entries, f"entries{full if bound == 'entries' else ''}"),
+            (held, f"held{full if bound == 'bytes' else ''}"),
+            *lookup_facts(self.hits, self.misses, self.store_hits),
+            (f"{self.hit_rate:.0%}", "hit rate"),
+            (f"{self.evictions:,}", "evicted"),
+            (format_seconds(self.seconds_saved), "saved"),
+        ]
+        return [*facts, (f"{self.rejects:,}", "rejected")] if self.rejects else facts
+
     def __str__(self) -> str:
         budget = "" if self.max_bytes is None else f" of {format_size(self.max_bytes)}"
         entries = f"{self.size}" if self.max_size is None else f"{self.size} of {self.max_size}"
@@ -115,9 +185,7 @@ class CacheInfo:
         )
 
     def _repr_html_(self) -> str:
-        from visioncache.jupyter.table import info_html
-
-        return info_html(self)
+        return facts_html("CacheInfo", self.facts())
 
 
 @dataclass(slots=True)
@@ -142,9 +210,7 @@ class Delta(Counters):
         )
 
     def _repr_html_(self) -> str:
-        from visioncache.jupyter.table import delta_html
-
-        return delta_html(self)
+        return facts_html("Delta", [*self.facts(), (format_seconds(self.elapsed), "elapsed")])
 
 
 def _lookups(counts: Counters | CacheInfo) -> str:

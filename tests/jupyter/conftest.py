@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import lab as lab_tool
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from scenes import require
 from traitlets.config import Config
-
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent.parent / "tools")]  # neither is a package
-
-import lab as lab_tool  # noqa: E402
-from scenes import require  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from playwright.sync_api import Browser, Page
 

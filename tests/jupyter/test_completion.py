@@ -8,9 +8,11 @@ import pytest
 from IPython.core.completer import provisionalcompleter
 from scenes import filled
 
-from visioncache.jupyter.commands import COMMANDS
+from visioncache.jupyter.command import COMMANDS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from IPython.core.interactiveshell import InteractiveShell
 
 
@@ -37,7 +39,7 @@ def test_subcommands_and_nothing_else(completing: InteractiveShell) -> None:
 def test_options_and_nothing_else(completing: InteractiveShell) -> None:
     assert completions(completing, "%vcache resize --m") == {"--max-size", "--max-bytes"}
     assert completions(completing, "%vcache resize --max-size 3 --m") == {"--max-bytes"}
-    assert completions(completing, "%%vcache -") == {"--quiet", "--output", "--no-cache"}
+    assert completions(completing, "%%vcache -") == {"--quiet", "--output", "--no-cache", "--compare", "--as"}
     assert completions(completing, "%vcache stats ") == {"--output", "--quiet"}
 
 
@@ -52,6 +54,28 @@ def test_variables_where_a_variable_belongs(completing: InteractiveShell) -> Non
 def test_kinds_of_plot_and_labels_of_entries(completing: InteractiveShell) -> None:
     assert completions(completing, "%vcache plot m") == {"memory"}
     assert "photos/cat.png" in completions(completing, "%vcache pin photos/")
+
+
+def test_a_label_with_spaces_is_offered_in_quotes(completing: InteractiveShell) -> None:
+    assert completions(completing, "%vcache pin with") == {'"with space.png"'}
+    assert completions(completing, "%vcache pin 'with sp") == {"'with space.png'"}
+    assert completions(completing, '%vcache pin photos/cat.png "with') == {'"with space.png"'}
+
+
+def test_bare_file_names_are_offered_too(completing: InteractiveShell) -> None:
+    assert completions(completing, "%vcache pin cat") == {"cat.png"}
+
+
+def test_sessions_and_files_where_they_belong(
+    completing: InteractiveShell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "traces").mkdir()
+    (tmp_path / "traces" / "monday.jsonl").touch()
+    monkeypatch.chdir(tmp_path)
+    assert {"album", "page"} <= completions(completing, "%vcache bench ")
+    assert completions(completing, "%vcache bench albu") == {"album"}
+    assert completions(completing, "%vcache trace tra") == {"traces/"}
+    assert completions(completing, "%vcache trace traces/") >= {"traces/monday.jsonl"}
 
 
 def test_what_nothing_matches_offers_no_builtins(completing: InteractiveShell) -> None:

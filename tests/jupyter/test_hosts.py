@@ -6,9 +6,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scenes import filled, serious_violations
+from scenes import features, filled, serious_violations
 
+from visioncache import VisionFeatureCache
 from visioncache.jupyter import CacheView
+from visioncache.jupyter.snapshot import Filter, snapshot
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -72,10 +74,20 @@ MOUNT = """async ([source, state]) => {
         on: (event, f) => (listeners[event] ??= new Set()).add(f),
         off: (event, f) => listeners[event]?.delete(f),
         send: content => window.sent.push(content),
+        answer: content => listeners["msg:custom"].forEach(f => f(content)),
         listening: () => Object.values(listeners).reduce((n, set) => n + set.size, 0),
     };
+    window.answer = window.model.answer;
+    window.update = view => { state.view = view; listeners["change:view"].forEach(f => f()); };
     window.cleanup = widget.render({model: window.model, el: document.getElementById("host")});
 }"""
+
+
+def put(page: Page, view: CacheView) -> None:
+    """Put a view on a bare page."""
+    bare = {"light": "", "dark": "", "light_page": "#fff", "dark_page": "#111", "css": view._css}
+    page.set_content(HOST % bare)
+    page.evaluate(MOUNT, [view._esm, json.loads(json.dumps({"view": view.view, "pictures": view.pictures}))])
 
 
 def mount(page: Page, host: str | None, scheme: str) -> None:
@@ -141,22 +153,160 @@ def test_it_is_usable_in_a_narrow_column(page: Page) -> None:
     assert last["y"] + last["height"] <= facts["y"] + facts["height"] + 1
 
 
-def test_a_name_that_has_no_room_keeps_its_tail(page: Page) -> None:
-    page.set_viewport_size({"width": 360, "height": 800})
-    mount(page, None, "light")
-    box, tail = page.evaluate(
-        """() => {
-            const name = document.querySelector(".vcache-tile .vcache-name");
-            const walker = document.createTreeWalker(name, NodeFilter.SHOW_TEXT);
-            const text = walker.nextNode();
-            text.data = "a-scan-of-many-pages-of-one-document-017.png";
-            const last = document.createRange();
-            last.setStart(text, text.length - 1);
-            last.setEnd(text, text.length);
-            return [name, last].map(it => it.getBoundingClientRect()).map(it => [it.left, it.right]);
-        }"""
+def seen_words(page: Page, selector: str) -> list[str]:
+    """The parts of names that have room, cut or not: each is at least a letter wide."""
+    return page.eval_on_selector_all(
+        selector,
+        "names => names.map(name => [...name.children].map(part => part.getBoundingClientRect())"
+        ".map(box => [Math.round(box.width), Math.round(box.left), Math.round(box.right)]))",
     )
-    assert box[0] <= tail[0] < tail[1] <= box[1] + 1
+
+
+@pytest.mark.parametrize(("width", "zoom"), [(400, 1), (815, 1), (815, 2), (1440, 1)])
+def test_twenty_names_are_readable_cut_in_the_middle(page: Page, width: int, zoom: int) -> None:
+    page.set_viewport_size({"width": width // zoom, "height": 900})
+    names = [f"Screenshot 2026-11-{i:02} at 10.00.{i:02}.png" for i in range(19)] + ["cat.png"]
+    cache = filled(*names)
+    view = CacheView(cache)
+    put(page, view)
+    stems = page.eval_on_selector_all(
+        ".vcache-tile .vcache-name", "names => names.map(n => [...n.children].map(p => p.textContent))"
+    )
+    assert stems[0] == ["Screenshot 2026-11-00 at 10", ".00.00"]
+    assert "".join(stems[-1]) == "cat"  # the extension goes
+    for tile, (head, tail) in zip(
+        page.eval_on_selector_all(".vcache-tile", "t => t.map(e => e.getBoundingClientRect().right)"),
+        seen_words(page, ".vcache-tile .vcache-name"),
+        strict=True,
+    ):
+        assert head[0] >= 8  # something of the beginning
+        assert tail[2] <= tile + 1  # and all of the end
+    assert page.evaluate("document.documentElement.scrollWidth") <= width // zoom
+    sizes = page.eval_on_selector_all(
+        ".vcache-tile", "tiles => tiles.map(t => `${t.offsetWidth} x ${t.offsetHeight}`)"
+    )
+    assert len(set(sizes)) == 1  # cards are of one size
+    view.close()
+
+
+class Sized:
+    """A value of so many bytes, without them."""
+
+    shape, dtype = (1, 1), "float16"
+
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = nbytes
+
+
+@pytest.mark.parametrize("sizes", [[2**10, 2**20, 2**30], [2**20] * 20, [2**20] * 200, [2**20, 2**28] * 100])
+def test_the_bar_is_true_to_bytes_and_to_what_is_free(page: Page, sizes: list[int]) -> None:
+    cache = VisionFeatureCache(max_size=None, max_bytes=2 * sum(sizes), sizer=lambda value: value.nbytes)
+    for number, size in enumerate(sizes):
+        cache.put(f"{number}.png", Sized(size), label=f"{number}.png")
+    view = CacheView(cache)
+    put(page, view)
+    whole = page.eval_on_selector(".vcache-strip", "e => e.getBoundingClientRect().width")
+    widths = page.eval_on_selector_all(
+        ".vcache-parts > i", "parts => parts.map(p => [p.dataset.id, p.getBoundingClientRect().width])"
+    )
+    shown = {entry["id"]: entry["nbytes"] for entry in view.view["entries"]}
+    for name, width in widths:
+        expected = shown[name] if name else sum(sizes) - sum(shown.values())
+        assert width / whole == pytest.approx(expected / cache.max_bytes, abs=0.001)
+    assert sum(width for _, width in widths) / whole == pytest.approx(0.5, abs=0.005)
+    assert page.locator(".vcache-free").inner_text().endswith("free")
+    view.close()
+
+
+@pytest.mark.parametrize(
+    ("bounds", "first"),
+    [
+        ({"max_size": 4, "max_bytes": "2 GiB"}, "4 of 4 entries (100%)"),
+        ({"max_size": 20, "max_bytes": "5 KiB"}, "4 KiB of 5 KiB (80%)"),
+        ({"max_size": None, "max_bytes": None}, "4 KiB held, no bound on bytes"),
+    ],
+)
+def test_the_words_below_the_bar_begin_with_the_bound_that_binds(
+    page: Page, bounds: dict[str, Any], first: str
+) -> None:
+    view = CacheView(filled(*"abcd", **bounds))
+    put(page, view)
+    assert page.locator(".vcache-nearest").inner_text() == first
+    assert page.locator(".vcache-bounds > :first-child").inner_text() == first
+    view.close()
+
+
+def test_a_prefix_has_a_look_of_its_own(page: Page) -> None:
+    cache = filled("cat.png")
+    cache.put("p", features(8), label="system prompt", meta={"kind": "prefix", "tokens": 1024, "images": 3})
+    view = CacheView(cache)
+    put(page, view)
+    prefix = page.locator(".vcache-tile[data-kind=prefix]")
+    assert prefix.locator(".vcache-small").all_inner_texts() == ["prefix · 8 KiB", "1,024 tokens, 3 images"]
+    assert "prefix, 8 KiB, 1,024 tokens, 3 images" in (prefix.get_attribute("aria-label") or "")
+    styles = page.eval_on_selector_all(".vcache-tile", "t => t.map(e => getComputedStyle(e).borderLeftStyle)")
+    assert styles == ["solid", "double"]
+    glyphs = page.eval_on_selector_all(".vcache-tile .vcache-picture", "t => t.map(e => e.innerHTML)")
+    assert glyphs[0] != glyphs[1]
+    prefix.click()
+    assert "1,024 tokens" in page.locator(".vcache-all").inner_text()
+    assert serious_violations(page, "#host") == []
+    view.close()
+
+
+def test_without_its_kernel_it_greys_out_says_so_and_stands_still(page: Page) -> None:
+    page.clock.install()
+    mount(page, None, "light")
+    page.locator(".vcache-tile").first.click()
+    page.evaluate("document.getElementById('host').classList.add('jupyter-widgets-disconnected')")
+    page.wait_for_selector(".vcache-dead")
+    assert "The kernel that this view followed is gone" in page.locator(".vcache-notice").inner_text()
+    assert page.locator(".vcache button:not(:disabled), .vcache input:not(:disabled)").count() == 0
+    asked = page.evaluate("window.sent.length")
+    page.locator(".vcache-tile").last.click()
+    page.keyboard.press("Delete")
+    assert page.evaluate("window.sent.length") == asked
+    said = page.locator(".vcache-tiles").inner_text()
+    page.clock.run_for(60_000)
+    assert page.locator(".vcache-tiles").inner_text() == said
+    assert serious_violations(page, "#host") == []
+    page.evaluate("document.getElementById('host').classList.remove('jupyter-widgets-disconnected')")
+    page.wait_for_selector(".vcache:not(.vcache-dead)")
+    assert page.locator(".vcache button:not(:disabled)").count() > 3
+
+
+def test_enter_and_click_open_a_large_picture_with_all_facts(page: Page) -> None:
+    mount(page, None, "light")
+    page.locator(".vcache-tile").nth(1).click()
+    assert page.evaluate("window.sent.filter(m => m.do === 'picture').length") == 1
+    name = page.locator(".vcache-tile").nth(1).get_attribute("data-id")
+    page.evaluate(
+        "name => window.answer({picture: name, url: 'https://example.invalid/x.png', said: 'no'})", name
+    )
+    assert page.locator(".vcache-open .vcache-picture img").count() == 0  # nothing is fetched
+    page.evaluate(
+        "name => window.answer({picture: name, said: '', url: document.createElement('canvas').toDataURL()})",
+        name,
+    )
+    page.wait_for_selector(".vcache-open .vcache-picture img")
+    listed = page.locator(".vcache-all li").all_inner_texts()
+    assert {"1 KiB", "0 hits", "took 250 ms", "pinned", "s:dog.png"} <= set(listed)
+    page.keyboard.press("Escape")
+    assert page.locator(".vcache-open").count() == 0
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".vcache-open")
+    page.locator(".vcache-tile").nth(1).click()  # a click on what is open closes it
+    page.wait_for_function("!document.querySelector('.vcache-open')")
+
+
+def test_several_entries_are_selected_and_evicted_together(page: Page) -> None:
+    mount(page, None, "light")
+    page.locator(".vcache-tile").nth(0).click()
+    page.locator(".vcache-tile").nth(2).click(modifiers=["ControlOrMeta"])
+    assert page.locator(".vcache-tile[aria-selected=true]").count() == 2
+    assert page.evaluate("window.sent.filter(m => m.do === 'select').at(-1).ids.length") == 2
+    page.get_by_role("button", name="Evict").click()
+    assert page.evaluate("window.sent.at(-1).ids.length") == 2
 
 
 def test_without_motion_nothing_moves(page: Page) -> None:
@@ -167,7 +317,7 @@ def test_without_motion_nothing_moves(page: Page) -> None:
 
 def test_closing_leaves_no_listener_and_says_goodbye(page: Page) -> None:
     mount(page, None, "light")
-    assert page.evaluate("window.model.listening()") == 2
+    assert page.evaluate("window.model.listening()") == 4
     page.evaluate("window.cleanup()")
     assert page.evaluate("window.model.listening()") == 0
     assert page.evaluate("window.sent.at(0).do") == "shown"
@@ -184,6 +334,67 @@ def test_keys_stop_at_the_widget(page: Page) -> None:
         page.keyboard.press(key)
     assert page.evaluate("window.keys") == []
     assert page.evaluate("window.sent.filter(message => message.do === 'evict').length") == 1
+
+
+class Meter:
+    """Milliseconds of processor time that a page's main thread took: a busy machine adds none."""
+
+    def __init__(self, page: Page) -> None:
+        self._client = page.context.new_cdp_session(page)
+        self._client.send("Performance.enable", {"timeDomain": "threadTicks"})
+        self._page = page
+        self.read()
+
+    def _total(self) -> float:
+        metrics = self._client.send("Performance.getMetrics")["metrics"]
+        return next(1000 * metric["value"] for metric in metrics if metric["name"] == "TaskDuration")
+
+    def read(self) -> float:
+        """What was spent since the last reading, with all that is due drawn."""
+        before = getattr(self, "_before", 0.0)
+        self._page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self._before = self._total()
+        return self._before - before
+
+
+def test_ten_thousand_entries_scroll_and_filter_within_a_frame_of_fifty_milliseconds(page: Page) -> None:
+    cache = filled(*(f"scans/page-{i:05}.png" for i in range(10_000)), max_size=None)
+    view = CacheView(cache)
+    put(page, view)
+    page.wait_for_selector(".vcache-tile")
+    meter, frames = Meter(page), []
+    bottom = page.eval_on_selector(
+        ".vcache-shelf", "e => { e.scrollTop = e.scrollHeight; return e.scrollTop; }"
+    )
+    assert bottom > 100_000  # the scroll bar knows of all of them
+    place = 10_000
+    for step in range(1, 25):
+        page.eval_on_selector(".vcache-shelf", "(e, top) => { e.scrollTop = top; }", bottom * (1 - step / 24))
+        asked = "window.sent.filter(m => m.do === 'window').at(-1).start"
+        page.wait_for_function(f"window.sent.some(m => m.do === 'window') && {asked} !== {place}")
+        place = page.evaluate(asked)
+        shown, _ = snapshot(cache, view._names, start=place, now=cache.now())
+        meter.read()
+        page.evaluate("shown => window.update(shown)", {**view.view, **shown, "message": step + 1})
+        frames.append(meter.read())
+        page.wait_for_function(
+            "n => document.querySelector('.vcache-tile').title === n", arg=f"scans/page-{place:05}.png"
+        )
+    assert place == 0
+    page.get_by_role("searchbox").fill("page-0012")
+    page.wait_for_function("window.sent.at(-1).do === 'filter'")
+    asked = page.evaluate("window.sent.at(-1)")
+    shown, _ = snapshot(cache, view._names, wanted=Filter.of(asked), now=cache.now())
+    meter.read()
+    page.evaluate("shown => window.update(shown)", {**view.view, **shown, "message": 99})
+    frames.append(meter.read())
+    page.wait_for_function("document.querySelectorAll('.vcache-tile').length === 10")
+    assert page.locator("output").inner_text() == "10 entries of 10,000"
+    assert page.evaluate("document.querySelectorAll('.vcache *').length") < 2000
+    # Each is of a message, of what the tools of this test cost, and of two frames or more; the median, for
+    # on a busy machine every other one is preempted in the middle.
+    assert sorted(frames)[len(frames) // 2] < 100, frames
+    view.close()
 
 
 def test_a_picture_from_elsewhere_is_not_fetched(page: Page) -> None:

@@ -144,8 +144,9 @@ def test_a_plot_is_shown_as_a_picture(kernel: Kernel) -> None:
 
 
 def test_an_export_without_widget_state_shows_the_table(kernel: Kernel) -> None:
-    (output,) = kernel.run("%vcache show")
-    assert "application/vnd.jupyter.widget-view+json" in output.data
+    live, table = kernel.run("%vcache show")
+    assert set(live.data) == {"application/vnd.jupyter.widget-view+json", "text/plain"}
+    assert set(table.data) == {"text/html", "text/plain"}
     notebook = nbformat.v4.new_notebook(cells=[kernel.notebook.cells[-1]])
     html, _ = HTMLExporter().from_notebook_node(notebook)
     assert "Entries, most recently used first" in html

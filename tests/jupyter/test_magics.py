@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import re
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -10,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import pytest
 from IPython.utils.capture import capture_output
+from PIL import Image
 from scenes import features, filled
 
 from visioncache import CacheInfo, VisionFeatureCache
 from visioncache.jupyter.celldelta import CellDelta
-from visioncache.study.sim.sizing import recommend
+from visioncache.memory import auto_budget
+from visioncache.sizes import format_size
+from visioncache.study.sim.bounds import advise
 from visioncache.vlm import attach
 
 if TYPE_CHECKING:
@@ -56,7 +61,35 @@ def test_use_creates_a_bounded_cache_when_there_is_none(shell: InteractiveShell)
     run(shell, "%config VisionCacheMagics.max_bytes = '3 MiB'")
     cache = run(shell, "%vcache use mine")
     assert shell.user_ns["mine"] is cache
-    assert (cache.max_size, cache.max_bytes) == (20, 3 * 2**20)
+    assert (cache.max_size, cache.max_bytes) == (None, 3 * 2**20)
+
+
+def test_a_cache_of_the_magics_is_bounded_by_a_share_of_the_memory(shell: InteractiveShell) -> None:
+    with capture_output() as seen:
+        cache = run(shell, "%vcache use mine")
+    assert (cache.max_size, cache.max_bytes) == (None, auto_budget())
+    assert seen.stdout.startswith(f"mine is a new cache of at most {format_size(auto_budget())}\n")
+
+
+def test_a_new_cache_is_told_and_so_is_a_near_miss(shell: InteractiveShell) -> None:
+    run(shell, "%config VisionCacheMagics.max_bytes = '3 MiB'")
+    shell.user_ns["cache"] = filled("a")
+    with capture_output() as seen:
+        run(shell, "%vcache use cahce")
+    assert seen.stdout.startswith("cahce is a new cache of at most 3 MiB; did you mean cache?\n")
+    with capture_output() as seen:
+        run(shell, "%vcache use cache")
+    assert "new cache" not in seen.stdout
+
+
+def test_alone_it_says_what_to_type_and_never_stops_run_all(shell: InteractiveShell) -> None:
+    with capture_output() as seen:
+        assert run(shell, "%vcache") is None
+    assert "%vcache attach MODEL PROCESSOR" in seen.stdout
+    shell.user_ns["one"], shell.user_ns["two"] = filled("a"), filled("b")
+    with capture_output() as seen:
+        assert run(shell, "%vcache") is None
+    assert "one, two; choose one with `%vcache use NAME`" in seen.stdout
 
 
 def test_use_chooses_between_caches(shell: InteractiveShell) -> None:
@@ -69,7 +102,7 @@ def test_use_chooses_between_caches(shell: InteractiveShell) -> None:
 def test_commands_return_what_the_public_functions_return(shell: InteractiveShell, tmp_path: Path) -> None:
     cache = shell.user_ns["cache"] = filled("dir/a.png", "b.png", "c.png")
     assert run(shell, "%vcache stats") == cache.info()
-    assert list(run(shell, "%vcache entries")["label"]) == ["dir/a.png", "b.png", "c.png"]
+    assert list(run(shell, "%vcache entries")["label"]) == ["c.png", "b.png", "dir/a.png"]
     assert list(run(shell, "%vcache events")["kind"]) == ["put"] * 3
     assert list(run(shell, "%vcache pin a.png b.png")["pinned"]) == [True, True]
     assert list(run(shell, "%vcache unpin b.png")["pinned"]) == [False]
@@ -93,10 +126,80 @@ def test_a_size_is_recommended_from_what_happened(shell: InteractiveShell) -> No
     for _ in range(10):
         for name in ("a", "b", "c"):
             cache.get_or_compute(name, features)
-    assert run(shell, "%vcache recommend --target 0.8") == recommend(cache.events, 0.8)
+    assert run(shell, "%vcache recommend --target 0.8") == advise(cache.events, 2, None, 0.8)
     assert "target=2.0" in refused(shell, "%vcache recommend --target 2")
     shell.user_ns["cache"] = VisionFeatureCache()
     assert "look-ups" in refused(shell, "%vcache recommend")
+
+
+def test_a_name_of_several_files_wants_a_path_or_all(shell: InteractiveShell) -> None:
+    cache = shell.user_ns["cache"] = filled("a/page.png", "b/page.png", "c/page.png", "page.png.txt")
+    told = refused(shell, "%vcache evict page.png")
+    assert (
+        "3 entries are called page.png: a/page.png, b/page.png, c/page.png; give the path of one, or --all"
+        in told
+    )
+    assert len(cache) == 4
+    assert run(shell, "%vcache evict b/page.png")["label"].tolist() == ["b/page.png"]
+    assert len(run(shell, "%vcache evict page.png --all")) == 2
+    assert len(cache) == 1
+
+
+def test_names_are_matched_however_an_accent_is_spelt(shell: InteractiveShell) -> None:
+    shell.user_ns["cache"] = filled("photos/cafe\u0301.png")  # as macOS spells it
+    assert len(run(shell, "%vcache pin caf\u00e9.png")) == 1
+    assert len(run(shell, "%vcache pin photos/caf\u00e9.png")) == 1
+
+
+def test_a_size_may_be_typed_as_it_is_printed(shell: InteractiveShell) -> None:
+    shell.user_ns["cache"] = filled("a")
+    assert run(shell, "%vcache resize --max-bytes 2 GiB").max_bytes == 2**31
+    assert run(shell, "%vcache resize --max-bytes 1.5 MiB --max-size 3").max_bytes == 3 * 2**19
+    assert run(shell, "%vcache resize --max-bytes auto").max_bytes == auto_budget()
+
+
+def test_the_advice_can_be_followed_as_it_is_printed(shell: InteractiveShell) -> None:
+    cache = shell.user_ns["cache"] = VisionFeatureCache(2, "1 MiB")
+    for name in "abcd" * 5:
+        cache.get_or_compute(name, features)
+    advice = run(shell, "%vcache recommend --target 0.7")
+    assert advice.command == "%vcache resize --max-size 4"
+    run(shell, advice.command)
+    cache.clear()
+    cache.reset_info()
+    for name in "abcd" * 5:
+        cache.get_or_compute(name, features)
+    assert cache.info().hit_rate == advice.hit_ratio
+
+
+@pytest.mark.parametrize("line", ["%%vcache -h\nx = 1", "%%vcache --help\nx = 1"])
+def test_help_for_cells_runs_no_cell(shell: InteractiveShell, line: str) -> None:
+    with capture_output() as seen:
+        run(shell, line)
+    assert "--no-cache" in seen.stdout
+    assert "x" not in shell.user_ns
+
+
+@pytest.mark.parametrize(
+    "line", ["%vcache stats # how many", "%%vcache -q  # timed\ncache.get('#1.png');", "%vcache pin '#1.png'"]
+)
+def test_a_comment_may_follow(shell: InteractiveShell, line: str) -> None:
+    shell.user_ns["cache"] = filled("#1.png")
+    run(shell, line)
+
+
+def test_events_have_names_a_time_of_day_session_and_turn(shell: InteractiveShell) -> None:
+    cache = shell.user_ns["cache"] = VisionFeatureCache()
+    with cache.tag(session="album", turn=2):
+        cache.get("x")
+        cache.put("x", features(), label="photo.png")
+    cache.get("never")
+    frame = run(shell, "%vcache events")
+    assert list(frame.columns[:8]) == ["time", "kind", "label", "nbytes", "seconds", "session", "turn", "key"]
+    assert frame["label"].tolist() == ["photo.png", "photo.png", "s:never"]
+    assert frame["session"].tolist()[:2] == ["album", "album"]
+    assert abs(frame["time"].iloc[-1].timestamp() - time.time()) < 60
+    assert len(run(shell, "cache.clear()\ncache.events.clear()\nframe = %vcache events\nframe")) == 0
 
 
 def test_an_entry_is_named_by_the_variable_that_holds_its_image(shell: InteractiveShell) -> None:
@@ -118,7 +221,7 @@ def test_every_command_binds_and_is_quiet_on_request(shell: InteractiveShell) ->
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("%vcache", "%vcache use NAME"),
+        ("%vcache stats", "%vcache use NAME"),
         ("%vcache fly", "no 'fly'"),
         ("%vcache use 1x", "not the name of a variable"),
         ("%vcache attach nothing", "no variable 'nothing'"),
@@ -417,6 +520,185 @@ def test_a_session_is_benched_and_its_latency_plotted(
     assert len(shell.user_ns["cache"]) == 0
     assert attached.is_attached  # and then it was attached again
     assert type(model) is not own
+
+
+def test_several_models_share_one_cache_and_are_listed(shell: InteractiveShell, pair: Any) -> None:
+    from visioncache.study.benchmark.demo import load_model
+
+    shell.user_ns["m2"], shell.user_ns["p2"] = load_model()
+    first = run(shell, "%vcache attach model processor")
+    second = run(shell, "%vcache attach m2 p2")
+    assert first.is_attached
+    assert second.cache is first.cache
+    assert run(shell, "%vcache attach m2 p2") is second  # the cell is run again
+    with capture_output() as seen:
+        run(shell, "%vcache")
+    assert seen.stdout.startswith("attached: model (qwen2_5_vl), m2 (qwen2_5_vl)\n")
+    assert "m3 is not attached" in refused(shell, "m3 = 1\n%vcache detach m3")
+    run(shell, "%vcache detach model")
+    assert [first.is_attached, second.is_attached] == [False, True]
+    shell.user_ns["mine"] = first
+    first.attach()
+    run(shell, "%vcache detach mine")  # by hand, and named by what attach returned
+    assert not first.is_attached
+    run(shell, "%vcache detach")
+    assert not second.is_attached
+
+
+CHAT = """
+with Chat(model, processor, cache, max_tokens=3) as chat:
+    for question in ("What is it?", "Which colour?"):
+        chat.ask(question, ["teal.png"] if not chat.turns else [])
+"""
+
+
+@pytest.fixture
+def talking(
+    shell: InteractiveShell, pair: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> InteractiveShell:
+    """A shell with the demo model attached, a picture and `Chat`."""
+    from visioncache.vlm.chat import Chat
+
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (56, 84), "teal").save("teal.png")
+    shell.user_ns["Chat"] = Chat
+    run(shell, "%vcache attach -q model processor")
+    return shell
+
+
+def test_a_cell_is_compared_with_itself_without_the_cache(talking: InteractiveShell) -> None:
+    shell = talking
+    shell.user_ns["mx"] = mx
+    run(shell, "import random\nrandom.seed(1); mx.random.seed(7); mx.random.normal((3,))\ncount = []")
+    state = mx.random.state[0].tolist()
+    with capture_output() as seen:
+        draw = "count = [*count, random.random(), mx.random.state[0].tolist()]; mx.random.normal((3,))"
+        run(shell, "%%vcache --compare -o both --as first\n" + draw + CHAT)
+    both = shell.user_ns["both"]
+    assert (both.same, both.compared) == (True, "tokens")
+    assert (both.bypassed.bypassed, both.cached.bypassed) == (True, False)
+    assert (both.bypassed.misses, both.cached.misses, both.cached.hits, both.cached.encodes) == (0, 1, 1, 1)
+    assert both.bypassed.ttft > 0
+    assert both.cached.ttft > 0
+    random.seed(1)
+    assert shell.user_ns["count"] == [random.random(), state]  # variables and seeds were put back in between
+    table = str(both)
+    assert "bypassed first, then cached, once each; outputs (tokens): the same" in table
+    for name in ("elapsed", "to first tokens", "saved", "hits", "encodes", "peak memory"):
+        assert name in table
+    assert any("vcache compared" in text for text in shown(seen))
+    frame = run(shell, "%vcache runs")
+    assert frame["name"].tolist() == ["first bypassed", "first cached"]
+    assert frame["turns"].tolist() == [2, 2]
+
+
+def test_a_chat_goes_on_from_where_it_was_in_both_runs(talking: InteractiveShell) -> None:
+    shell = talking
+    run(
+        shell,
+        "chat = Chat(model, processor, cache, max_tokens=3, prompt_cache=True)\nchat.ask('What?', ['teal.png']);",
+    )
+    run(shell, "%%vcache --compare -q -o both\nchat.ask('And now?');")
+    both = shell.user_ns["both"]
+    assert both.same
+    assert len(shell.user_ns["chat"].turns) == 2
+    reused = [run_.turns[0].reused_tokens for run_ in (both.bypassed, both.cached)]
+    assert reused[0] == reused[1] > 0
+
+
+def test_outputs_that_differ_are_told(talking: InteractiveShell) -> None:
+    shell = talking
+    shell.user_ns["times"] = iter(range(9))
+    run(shell, "%%vcache --compare -q -o both\nprint(next(times))")
+    assert (shell.user_ns["both"].same, shell.user_ns["both"].compared) == (False, "printed text")
+    run(shell, "%%vcache --compare -q -o both\n'five'")
+    assert (shell.user_ns["both"].same, shell.user_ns["both"].compared) == (True, "values")
+    assert run(shell, "%%vcache --compare -q\n41 + 1") == 42
+
+
+def test_named_runs_are_a_frame_and_lie_over_one_another(talking: InteractiveShell) -> None:
+    shell = talking
+    run(shell, "%%vcache -q --as cold" + CHAT)
+    run(shell, "%%vcache -q --as warm" + CHAT)
+    run(shell, "%%vcache -q --no-cache --as none" + CHAT)
+    frame = run(shell, "%vcache runs").set_index("name")
+    assert frame["misses"].tolist() == [1, 0, 0]
+    assert frame["hits"].tolist() == [1, 2, 0]
+    assert frame["bypassed"].tolist() == [False, False, True]
+    assert [line.get_label() for line in run(shell, "%vcache plot latency cold warm none").lines] == [
+        "cold",
+        "warm",
+        "none",
+    ]
+    assert "no run is called 'hot'; there are: cold, warm, none" in refused(
+        shell, "%vcache plot latency cold hot"
+    )
+
+
+def test_lines_of_cached_and_bypassed_cells_hold_the_same_facts(talking: InteractiveShell) -> None:
+    shell = talking
+    run(shell, "%%vcache -q -o cached" + CHAT)
+    run(shell, "%%vcache -q -o bypassed --no-cache" + CHAT)
+    names = [
+        {re.sub(r"s$", "", name.replace("misses", "miss")) for _, name in shell.user_ns[d].facts()}
+        for d in ("cached", "bypassed")
+    ]
+    assert names[0] - names[1] == {"encode"}  # nobody counts them where nothing is attached
+    assert {"elapsed", "to first token", "peak", "saved"} <= names[1]
+
+
+def test_a_delta_opens_to_what_happened(talking: InteractiveShell) -> None:
+    shell = talking
+    run(shell, "%%vcache -q -o spent" + CHAT)
+    html = shell.user_ns["spent"]._repr_html_()
+    assert html.startswith("<details><summary>")
+    assert "Where the time to the first token went" in html
+    for stage in ("key", "decode", "preprocess", "tower", "prefill"):
+        assert f">{stage}</th>" in html
+    assert [row[1:3] for row in shell.user_ns["spent"].images()] == [
+        ("missed", "teal.png"),
+        ("hit", "teal.png"),
+    ]
+    assert [row[0] for row in shell.user_ns["spent"].images()] == ["1", "2"]
+
+
+def test_a_delta_says_why(shell: InteractiveShell) -> None:
+    shell.user_ns.update(cache=VisionFeatureCache(1, "8 KiB"), features=features)
+    cell = "%%vcache -q -o spent\nfor n in 'aba': cache.get_or_compute(n, features, label=f'{n}.png')\ncache.put('big', features(9), label='big.png')"
+    run(shell, cell)
+    assert [(what, name, why) for _, what, name, _, why in shell.user_ns["spent"].images()] == [
+        ("missed", "a.png", "first look"),
+        ("missed", "b.png", "first look"),
+        ("evicted", "a.png", "to make room for b.png"),
+        ("missed", "a.png", "it had been evicted"),
+        ("evicted", "b.png", "to make room for a.png"),
+        ("refused", "big.png", "it is larger than what can be freed"),
+    ]
+
+
+def test_a_report_is_one_page(talking: InteractiveShell, tmp_path: Path) -> None:
+    shell = talking
+    run(shell, "%%vcache -q --as first" + CHAT)
+    path = run(shell, "%vcache report out/page.html")
+    page = path.read_text(encoding="utf-8")
+    assert "http" not in page.replace("http-equiv", "")
+    for name in ("Summary", "Curves", "Entries", "Runs", "Events", "Machine"):
+        assert f"<h2>{name}</h2>" in page
+    assert page.count("data:image/png;base64,") == 4
+    assert "data:image/jpeg;base64," in page
+    assert "mlx_vlm" in page
+    assert "teal.png" in page
+
+
+def test_reloading_the_extension_keeps_attachments(shell: InteractiveShell, pair: Any) -> None:
+    attached = run(shell, "%vcache attach model processor")
+    run(shell, "%reload_ext visioncache")
+    assert attached.is_attached
+    assert run(shell, "%vcache attach model processor") is attached
+    run(shell, "%unload_ext visioncache")
+    assert not attached.is_attached
+    run(shell, "%load_ext visioncache")
+    assert not attached.is_attached
 
 
 def test_unloading_leaves_nothing_behind(shell: InteractiveShell, pair: Any) -> None:

@@ -111,6 +111,23 @@ def test_a_slow_act_is_followed_by_rest() -> None:
     assert min(gaps) >= 0.5 * (1 + REST) - 1e-9
 
 
+def test_a_nudge_during_a_slow_act_waits_for_its_rest_too() -> None:
+    clock = Clock()
+    acts: list[float] = []
+
+    def act() -> None:
+        acts.append(clock.now)
+        pace.nudge()
+        clock.now += 0.5
+
+    pace, timers = paced(act, clock)
+    pace.nudge()
+    timers.advance(12)
+    gaps = [later - earlier for earlier, later in pairwise(acts)]
+    assert len(gaps) > 1
+    assert min(gaps) >= 0.5 * (1 + REST) - 1e-9
+
+
 def test_nothing_happens_after_close() -> None:
     acts: list[int] = []
     pace, timers = paced(lambda: acts.append(1))

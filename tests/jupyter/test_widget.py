@@ -11,18 +11,20 @@ import weakref
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import build_widget
 import ipywidgets
 import pytest
 from PIL import Image
 from scenes import features, filled
 
-from visioncache import VisionFeatureCache
+from visioncache import Key, VisionFeatureCache
 from visioncache.jupyter import CacheView
+from visioncache.jupyter.advice import advised_html
 from visioncache.jupyter.snapshot import WINDOW, History, Names, snapshot, window
-from visioncache.study.sim.sizing import recommend
+from visioncache.study.sim.bounds import advise
 
 if TYPE_CHECKING:
-    from visioncache.keys import Key
+    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -138,9 +140,9 @@ def test_one_line_says_how_large_the_cache_should_be() -> None:
         if cache.get(name) is None:
             cache.put(name, features(4))
     settle(view, lambda shown: shown["advice"])
-    assert view.view["advice"] == str(recommend(cache.events))
+    assert view.view["advice"] == str(advise(cache.events, 2))
     assert view.view["advice"] in view._repr_mimebundle_()[0]["text/html"]
-    assert view.view["advice"] in cache._repr_html_()
+    assert view.view["advice"] in advised_html(cache)
 
 
 def test_nothing_is_sent_after_close() -> None:
@@ -175,11 +177,11 @@ def test_a_page_evicts_pins_sorts_and_clears() -> None:
     view = CacheView(cache)
     hear(view, do="shown", page="p")
     ids = {entry["label"]: entry["id"] for entry in view.view["entries"]}
-    hear(view, do="evict", id=ids["a"])
-    hear(view, do="pin", id=ids["b"])
+    hear(view, do="evict", ids=[ids["a"]])
+    hear(view, do="pin", ids=[ids["b"]])
     settle(view, lambda v: [e["pinned"] for e in v["entries"]] == [True, False, False])
     assert [entry.pinned for entry in cache.entries()] == [True, False, False]
-    hear(view, do="unpin", id=ids["b"])
+    hear(view, do="unpin", ids=[ids["b"]])
     hear(view, do="sort", by="bytes")
     settle(view, lambda v: v["sort"] == "bytes")
     assert labels(view)[0] == "large"
@@ -190,7 +192,18 @@ def test_a_page_evicts_pins_sorts_and_clears() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [None, [], "clear", {}, {"do": "evict"}, {"do": "evict", "id": {"a": 1}}, {"do": "sort", "by": "size"}],
+    [
+        None,
+        [],
+        "clear",
+        {},
+        {"do": "evict"},
+        {"do": "evict", "ids": [{"a": 1}]},
+        {"do": "evict", "ids": "a"},
+        {"do": "sort", "by": "size"},
+        {"do": "picture"},
+        {"do": "filter", "text": 5, "bytes": [], "hits": "x"},
+    ],
 )
 def test_nonsense_from_a_page_changes_nothing(content: Any) -> None:
     cache = filled("a")
@@ -294,11 +307,103 @@ def test_ten_thousand_entries_are_a_small_message() -> None:
     view = CacheView(cache)
     assert view.view["size"] == 10_000
     assert labels(view) == [f"page-{i:05}.png" for i in range(10_000 - WINDOW, 10_000)]
-    assert len(str(view.view)) < 20_000
+    assert len(str(view.view)) < 24_000
     hear(view, do="shown", page="p")
     hear(view, do="window", start=0)
     settle(view, lambda v: v["start"] == 0)
     assert labels(view)[0] == "page-00000.png"
+
+
+def test_a_filter_keeps_what_a_page_asks_for() -> None:
+    cache = filled("photos/Cafe\u0301 1.png", "photos/cafe 2.png", "dog.png")
+    cache.put("big", features(64), label="big dog.png", meta={"kind": "prefix", "tokens": 9})
+    cache.get("dog.png")
+    cache.pin("photos/cafe 2.png")
+    view = CacheView(cache)
+    hear(view, do="shown", page="p")
+    for asked, expected in [
+        ({"text": "CAF\u00c9"}, ["photos/Cafe\u0301 1.png"]),
+        ({"text": "dog"}, ["big dog.png", "dog.png"]),
+        ({"text": "png big"}, ["big dog.png"]),
+        ({"text": "prefix"}, ["big dog.png"]),
+        ({"bytes": "2 KiB"}, ["big dog.png"]),
+        ({"hits": 1}, ["dog.png"]),
+        ({"pinned": True}, ["photos/cafe 2.png"]),
+        ({"text": "nothing"}, []),
+    ]:
+        hear(view, do="filter", **asked)
+        settle(view, lambda v, expected=expected: [e["label"] for e in v["entries"]] == expected)
+        assert (view.view["matched"], view.view["size"], view.view["filtered"]) == (len(expected), 4, True)
+    hear(view, do="filter", text=" ", bytes="many")
+    settle(view, lambda v: v["matched"] == 4)
+
+
+def test_an_entry_of_any_kind_says_what_it_is() -> None:
+    cache = VisionFeatureCache()
+    cache.put("p", features(), meta={"kind": "prefix", "tokens": 1024, "images": 3})
+    cache.put("i", features(), meta={"tokens": 256})
+    cache.put("x", features(), meta={"kind": "nonsense", "tokens": "many"})
+    shown = [(e["kind"], e["tokens"], e["images"]) for e in CacheView(cache).view["entries"]]
+    assert shown == [("prefix", 1024, 3), ("image", 256, 0), ("image", 0, 0)]
+
+
+def test_what_a_page_selects_can_be_used_from_python() -> None:
+    cache = filled("a", "b", "c")
+    view = CacheView(cache)
+    heard: list[Any] = []
+    view.observe(lambda change: heard.append(change["new"]), "selected")
+    ids = {entry["label"]: entry["id"] for entry in view.view["entries"]}
+    hear(view, do="select", ids=[ids["c"], ids["a"], "unknown"])
+    assert view.selected == heard[0] == [Key.of("c"), Key.of("a")]
+    assert [cache.peek(key) is not None for key in view.selected] == [True, True]
+
+
+def large_of(view: CacheView) -> tuple[Image.Image, str]:
+    """The large picture of the only entry, and what is said of it."""
+    messages = sent(view)
+    hear(view, do="picture", ids=[view.view["entries"][0]["id"]])
+    (content,) = [m["content"] for m in messages if m.get("method") == "custom"]
+    data = content["url"].partition(",")[2]
+    return Image.open(io.BytesIO(base64.b64decode(data))), content["said"]
+
+
+def test_a_large_picture_is_made_when_asked_for_of_the_file_that_was_encoded(tmp_path: Path) -> None:
+    path = tmp_path / "wide.png"
+    Image.new("RGB", (1200, 400), "teal").save(path)
+    key = Key.from_file(path).scoped("model")
+    cache = VisionFeatureCache()
+    cache.put(key, features(), label=str(path))
+    view = CacheView(cache, thumbnail=lambda _key: Image.new("RGB", (90, 30), "teal"))
+    picture, said = large_of(view)
+    assert (picture.size, picture.format, said) == ((512, 171), "JPEG", "")
+    other = CacheView(cache, thumbnail=lambda _key: Image.new("RGB", (90, 30), "teal"))
+    Image.new("RGB", (800, 800), "red").save(path)
+    picture, said = large_of(other)
+    assert (picture.size, said) == ((90, 30), "its file has changed since: this is its thumbnail")
+    path.unlink()
+    picture, said = large_of(CacheView(cache, thumbnail=lambda _key: Image.new("RGB", (90, 30), "teal")))
+    assert (picture.size, said) == ((90, 30), "its file is not there: this is its thumbnail")
+
+
+def test_a_view_is_saved_as_a_page_or_a_picture(tmp_path: Path) -> None:
+    view = CacheView(filled("a.png", "b.png"), images={"a.png": Image.new("RGB", (300, 200), "teal")})
+    page = view.save(tmp_path / "out" / "view.html").read_text(encoding="utf-8")
+    assert "data:image/jpeg;base64," in page
+    assert "<script" not in page
+    assert Image.open(view.save(tmp_path / "view.png")).width > 300
+    assert view.save(str(tmp_path / "view.svg")).read_text(encoding="utf-8").count("<svg") == 1
+    with pytest.raises(ValueError, match=r"view.pdf: save as .html, .png or .svg"):
+        view.save(tmp_path / "view.pdf")
+
+
+def test_the_script_and_the_style_are_made_of_their_parts() -> None:
+    assert build_widget.script() == (build_widget.STATIC / "widget.js").read_text(encoding="utf-8")
+    assert build_widget.style() == (build_widget.STATIC / "widget.css").read_text(encoding="utf-8")
+
+
+def test_the_bound_that_is_nearest_is_named() -> None:
+    assert CacheView(filled("a", "b", max_size=2, max_bytes="1 GiB")).view["fullest"] == "entries"
+    assert CacheView(filled("a", "b", max_size=20, max_bytes="2 KiB")).view["fullest"] == "bytes"
 
 
 def test_a_window_is_cut_to_what_there_is() -> None:
@@ -311,9 +416,10 @@ def test_a_window_is_cut_to_what_there_is() -> None:
         ("hits", None, "bf"),
         ("hits", 99, "ca"),
     ]:
-        _, entries = window(cache, sort, start, 2)
+        _, matched, entries = window(cache, sort, start, 2)
+        assert matched == 6
         assert "".join(entry.label for entry in entries) == expected, (sort, start)
-    assert window(VisionFeatureCache(), "recency", None) == (0, [])
+    assert window(VisionFeatureCache(), "recency", None) == (0, 0, [])
 
 
 def test_a_window_by_recency_asks_only_about_what_it_draws(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -587,7 +587,7 @@ def test_without_a_store_flush_and_close_have_nothing_to_do() -> None:
 
 def test_what_the_store_answered_is_told_wherever_look_ups_are(tmp_path: Path) -> None:
     pytest.importorskip("IPython")
-    from visioncache.jupyter import plots, table
+    from visioncache import plots
     from visioncache.jupyter.snapshot import History, Names, snapshot
     from visioncache.study import miss_ratio_curve, recommend
     from visioncache.study.trace.lookups import requests
@@ -603,9 +603,9 @@ def test_what_the_store_answered_is_told_wherever_look_ups_are(tmp_path: Path) -
             cache.get(name)
     cache.get("c")
     history.add(cache.info())
-    for html in (cache._repr_html_(), table.info_html(cache.info()), table.delta_html(delta)):
+    for html in (cache._repr_html_(), cache.info()._repr_html_(), delta._repr_html_()):
         assert "<b>2</b> from the store" in html
-    assert "100%" in table.delta_html(delta)
+    assert "100%" in delta._repr_html_()
     view, _ = snapshot(cache, Names(), now=0.0)
     assert (view["hits"], view["store_hits"], view["misses"]) == (1, 2, 1)
     assert history.rows()[0][1:3] == [3, 1]

@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
         right = {1.0: "right", 0.0: "wrong"}.get(correct, "")
         print(f"  turn {number}, {count(images, 'image')}: {answer!r} {right}")
     show(result)
-    from visioncache.jupyter import plots
+    from visioncache import plots
 
     picture = options.out / "demo.png"
     figure: Any = plots.ttft(result).figure

@@ -1,4 +1,4 @@
-"""Advice: one line on how large the cache should be, from what it has seen."""
+"""Advice: one line on which bound of a cache to raise, from what the cache has seen."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ if TYPE_CHECKING:
 
 
 def advice(cache: VisionFeatureCache) -> str:
-    """What `recommend` says of a cache's events; "" until something was asked for again."""
+    """Say what `advise` finds in a cache's events; "" until something was asked for again."""
     info = cache.info()
     if not (info.hits or info.store_hits or info.evictions):
         return ""  # nothing can have been asked for again, so pandas need not be loaded to say so
-    from visioncache.study.sim.sizing import recommend
+    from visioncache.study.sim.bounds import advise
     from visioncache.study.trace.traces import TraceError
 
     try:
-        found = recommend(cache.events)
+        found = advise(cache.events, cache.max_size, cache.max_bytes)
     except TraceError:
         return ""  # the log was cleared, or keeps nothing
     return str(found) if found.ceiling else ""
+
+
+def advised_html(cache: VisionFeatureCache) -> str:
+    """Write a cache as HTML with the advice below its counters: how a notebook shows it."""
+    return cache.to_html(advice(cache))

@@ -1,17 +1,23 @@
-"""CellDelta: what a cell did to a cache, and the memory that it needed at its peak."""
+"""CellDelta: what a cell did to a cache, image by image, and the time and memory that it took."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
 
-from visioncache.jupyter.table import delta_facts, facts_html, format_seconds
+from visioncache.display import counted, facts_html, format_seconds, table_html
 from visioncache.records import Delta
 from visioncache.sizes import format_size
 
 if TYPE_CHECKING:
     from visioncache.cache import VisionFeatureCache
+    from visioncache.display import Fact
+    from visioncache.events import Event
+    from visioncache.vlm.chat import Turn
+
+ROWS = 50
+"""Images and turns that an opened delta lists."""
 
 
 @dataclass(slots=True)
@@ -21,12 +27,21 @@ class CellDelta(Delta):
     peak_bytes: int | None = None
     """Of MLX's memory while the cell ran; None where MLX was not used."""
     bypassed: bool = False
-    """Whether the cell ran with `--no-cache`."""
+    """True of a cell that ran with `--no-cache`."""
+    encodes: int | None = None
+    """Images that towers encoded; None where nothing is attached, or all was bypassed."""
+    stages: dict[str, float] = field(default_factory=dict)
+    """Seconds of the attached models' key, decode, preprocess and tower."""
+    turns: list[Turn] = field(default_factory=list)
+    """The turns that the notebook's chats took meanwhile."""
+    events: list[Event] = field(default_factory=list)
+    before: list[Event] = field(default_factory=list)
+    """What happened in the cache until then, as far as it is kept."""
 
     @classmethod
-    def of(cls, delta: Delta, peak_bytes: int | None, *, bypassed: bool) -> Self:
+    def of(cls, delta: Delta, **known: Any) -> Self:
         """A delta, with what else is known of the cell."""
-        return cls(**asdict(delta), peak_bytes=peak_bytes, bypassed=bypassed)
+        return cls(**{item.name: getattr(delta, item.name) for item in fields(Delta)}, **known)
 
     @classmethod
     def whole_life(cls, cache: VisionFeatureCache) -> Delta:
@@ -41,12 +56,38 @@ class CellDelta(Delta):
             delta.bytes_evicted += event.nbytes if event.kind == "evict" else 0
         return delta
 
-    def facts(self) -> list[tuple[str, str]]:
-        """The line, as `value, name` pairs."""
-        facts = [(format_seconds(self.elapsed), "elapsed")] if self.bypassed else delta_facts(self)
+    @property
+    def ttft(self) -> float | None:
+        """Seconds to the first token, summed over the turns; None where there was none."""
+        return sum(turn.ttft for turn in self.turns) if self.turns else None
+
+    def facts(self) -> list[Fact]:
+        """The line, as `(value, name)` pairs: the same with the cache and without."""
+        facts = [*Delta.facts(self), (format_seconds(self.elapsed), "elapsed")]
+        if self.ttft is not None:
+            facts.append((format_seconds(self.ttft), "to first tokens"))
+        if self.encodes is not None:
+            facts.append(counted(self.encodes, "encode", "encodes"))
         if self.peak_bytes is not None:
             facts.append((format_size(self.peak_bytes), "peak"))
         return facts
+
+    def images(self) -> list[tuple[str, str, str, str, str]]:
+        """A row an image that was looked up or dropped: turn, what happened, its name, its bytes, why."""
+        return [
+            (str(event.tags.get("turn", "")), what, self._name(event), size, why)
+            for place, event in enumerate(self.events)
+            if (what := _WHAT.get(event.kind))
+            for size, why in [(format_size(event.nbytes) if event.nbytes else "", self._why(place, event))]
+        ]
+
+    def timeline(self) -> list[tuple[str, ...]]:
+        """A row a turn: its number and the seconds of each stage."""
+        return [
+            (str(turn.index), *(format_seconds(turn.seconds.get(stage, 0.0)) for stage in STAGES))
+            for turn in self.turns
+            if turn.seconds
+        ]
 
     def __str__(self) -> str:
         line = ", ".join(f"{value} {name}" for value, name in self.facts())
@@ -56,11 +97,64 @@ class CellDelta(Delta):
         printer.text(str(self))
 
     def _repr_html_(self) -> str:
-        return facts_html(self._title, self.facts())
+        line, inside = facts_html(self._title, self.facts()), ""
+        turns, images = self.timeline(), self.images()
+        if turns:
+            inside += table_html(
+                ("turn", *STAGES), turns[:ROWS], "Where the time to the first token went", STAGES
+            )
+        if images:
+            more = f" ({len(images) - ROWS} more)" if len(images) > ROWS else ""
+            inside += table_html(
+                ("turn", "what", "image", "bytes", "why"), images[:ROWS], f"Image by image{more}", ("bytes",)
+            )
+        if not inside:
+            return line
+        summary = line.replace("<div", "<span").replace("</div", "</span")
+        return f"<details><summary>{summary}</summary>{inside}</details>"
 
     @property
     def _title(self) -> str:
         return "vcache bypassed" if self.bypassed else "vcache"
+
+    def _name(self, event: Event) -> str:
+        """The name of an event's image; a miss learns it from the put that follows."""
+        if event.label or event.key is None:
+            return event.name
+        named = (e.label for e in [*self.events, *self.before] if e.key == event.key and e.label)
+        return next(named, event.name)
+
+    def _why(self, place: int, event: Event) -> str:
+        """What led to an event."""
+        if event.kind == "evict":
+            pushed = (self._name(e) for e in self.events[place:] if e.kind in ("put", "store-hit"))
+            return f"to make room for {next(pushed, 'what came')}"
+        if event.kind == "reject":
+            return "it is larger than what can be freed"
+        if event.kind == "miss":
+            earlier = [e for e in [*self.before, *self.events[:place]] if e.key == event.key]
+            dropped = next(
+                (e for e in reversed(earlier) if e.kind in ("evict", "pop", "reject", "put")), None
+            )
+            if dropped is None:
+                return "first look"
+            return {
+                "evict": "it had been evicted",
+                "pop": "it had been removed",
+                "reject": "it was too large",
+            }.get(dropped.kind, "the cache was cleared")
+        return ""
+
+
+STAGES = ("key", "decode", "preprocess", "tower", "prefill")
+_WHAT = {
+    "hit": "hit",
+    "store-hit": "from the store",
+    "miss": "missed",
+    "evict": "evicted",
+    "reject": "refused",
+    "pop": "removed",
+}
 
 
 def reset_peak() -> None:

@@ -11,13 +11,17 @@ import ast
 import re
 import sys
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError as IPythonUsageError
 from IPython.display import display
+from IPython.utils.capture import capture_output
 
-from visioncache.jupyter.celldelta import CellDelta, peak_bytes, reset_peak
+from visioncache.jupyter.celldelta import STAGES, CellDelta, peak_bytes, reset_peak
+from visioncache.jupyter.runs import Comparison
 from visioncache.jupyter.session import UsageError
+from visioncache.jupyter.state import State, chats
 from visioncache.records import Delta
 
 if TYPE_CHECKING:
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from visioncache.cache import VisionFeatureCache
+    from visioncache.events import Event
     from visioncache.jupyter.magics import VisionCacheMagics
     from visioncache.vlm.attach import Attached
 
@@ -33,51 +38,89 @@ _LINE = re.compile(r"%%vcache(?![\w?])(?P<options>.*)")
 
 
 class CellRun:
-    """One cell, from its start to its end."""
+    """One run of a cell, from its start to its end."""
 
-    def __init__(self, magics: VisionCacheMagics, args: Namespace) -> None:
+    def __init__(self, magics: VisionCacheMagics, args: Namespace, *, bypassed: bool | None = None) -> None:
         self._magics = magics
         self._args = args
         self._open = ExitStack()
+        self._bypassed = args.no_cache if bypassed is None else bypassed
         self._cache, attached = self.check(magics, args)
         self._delta = Delta()
-        for each in attached:
+        self._turns = self._turns_of_chats()
+        for each in attached if self._bypassed else []:
             self._open.enter_context(each.bypass())
+        self._stages = [(each.stages, each.stages.totals()) for each in ([] if self._bypassed else attached)]
         if magics.peak_memory:
             reset_peak()
+        self._before: list[Event] = []
         if self._cache is not None:
+            self._before = list(self._cache.events)
             self._delta = self._open.enter_context(self._cache.watch())
 
     @staticmethod
     def check(magics: VisionCacheMagics, args: Namespace) -> tuple[VisionFeatureCache | None, list[Attached]]:
-        """The cache to look at and what is to bypass it; UsageError when a cell can't run so."""
+        """The cache to look at and what is attached to it; UsageError when a cell can't run so."""
         session = magics.session
-        if not args.no_cache:
-            return session.find(), []
+        option = "--no-cache" if args.no_cache else "--compare" if args.compare else ""
+        if not option:
+            cache = session.find()
+            return cache, [] if cache is None else session.attachments(cache)
         cache = session.cache()
         attached = session.attachments(cache)
         if not attached:
-            raise UsageError("--no-cache: no model is attached to the cache, so none can bypass it")
+            raise UsageError(f"{option}: no model is attached to the cache, so none can bypass it")
         return cache, attached
 
     def end(self) -> None:
         """Bind what happened, and say it."""
+        result = self.finish()
+        self.tell(result)
+
+    def finish(self) -> CellDelta:
+        """Stop looking; what happened since the start."""
         self._open.close()
-        cache, delta = self._cache, self._delta
+        cache, delta, seen = self._cache, self._delta, len(self._before)
         if cache is None:
-            cache = self._magics.session.find()
+            cache = self._cache = self._magics.session.find()
             if cache is not None:
-                delta = CellDelta.whole_life(cache)
-        peak = peak_bytes() if self._magics.peak_memory else None
-        result = CellDelta.of(delta, peak, bypassed=self._args.no_cache)
+                delta, seen = CellDelta.whole_life(cache), 0
+        events = list(cache.events) if cache is not None else []
+        last = self._before[-1] if seen else None
+        new = next((i for i in range(len(events), 0, -1) if events[i - 1] is last), 0)
+        spent = [stages.totals().since(before) for stages, before in self._stages]
+        return CellDelta.of(
+            delta,
+            peak_bytes=peak_bytes() if self._magics.peak_memory else None,
+            bypassed=self._bypassed,
+            encodes=sum(each.counts["tower"] for each in spent) if spent else None,
+            stages={name: sum(each.seconds[name] for each in spent) for name in STAGES[:-1]} if spent else {},
+            turns=[turn for turn in self._turns_of_chats() if not any(turn is old for old in self._turns)],
+            events=events[new:],
+            before=self._before,
+        )
+
+    def tell(self, result: CellDelta | Comparison) -> None:
+        """Bind and show what came out."""
+        session = self._magics.session
         if self._args.output:
-            self._magics.session.namespace[self._args.output] = result
+            session.namespace[self._args.output] = result
+        if self._args.name and isinstance(result, CellDelta):
+            session.runs[self._args.name] = result
+        elif self._args.name and isinstance(result, Comparison):
+            session.runs |= {
+                f"{self._args.name} bypassed": result.bypassed,
+                f"{self._args.name} cached": result.cached,
+            }
         if self._args.quiet or self._magics.quiet:
             return
-        if cache is None:
+        if self._cache is None:
             print("vcache: there is no cache; `%vcache use NAME` makes one")  # noqa: T201  # one line
         else:
             display(result)
+
+    def _turns_of_chats(self) -> list[Any]:
+        return [turn for chat in chats(self._magics.session.namespace) for turn in chat.turns]
 
 
 class CellRuns:
@@ -104,11 +147,35 @@ class CellRuns:
 
     def run_inside(self, line: str, cell: str) -> Any:
         """Run a cell from within another one, as a magic below `%%time` must."""
-        run = self._magics.orderly(CellRun, self._magics, self._magics.parse_cell(line))
+        args = self._magics.parse_cell(line)
+        if args.compare:
+            return self._compare(args, cell)
+        run = self._magics.orderly(CellRun, self._magics, args)
         try:
             return self._evaluate(cell)
         finally:
             run.end()
+
+    def _compare(self, args: Namespace, cell: str) -> Any:
+        """Run a cell bypassed, put back what it changed, run it cached; show both side by side."""
+        first = self._magics.orderly(partial(CellRun, bypassed=True), self._magics, args)
+        state = State(self._magics.session.namespace)
+        try:
+            with capture_output() as seen:
+                value = self._evaluate(cell)
+        finally:
+            bypassed = first.finish()
+        state.restore()
+        second = CellRun(self._magics, args, bypassed=False)
+        try:
+            with capture_output() as shown:
+                again = self._evaluate(cell)
+        finally:
+            cached = second.finish()
+            shown.show()
+        same, compared = agree(bypassed.turns, cached.turns, (value, again), (seen.stdout, shown.stdout))
+        second.tell(Comparison(bypassed, cached, same, compared))
+        return again
 
     def _blank(self, lines: list[str]) -> list[str]:
         """Take our line out, unless its options are wrong or another magic runs the cell."""
@@ -116,7 +183,10 @@ class CellRuns:
         if options is None or self._nested or not "".join(lines[1:]).strip():
             return lines
         try:
-            CellRun.check(self._magics, self._magics.parse_cell(options))
+            args = self._magics.parse_cell(options)
+            CellRun.check(self._magics, args)
+            if args.compare:
+                return lines  # it is run twice, from within
         except (IPythonUsageError, UsageError):
             return lines  # the magic is called, and says what is wrong
         # The next magic must come first to be seen; otherwise line numbers stay what they were.
@@ -127,7 +197,8 @@ class CellRuns:
         options = None if self._nested else self._options_of_cell(info.raw_cell)
         if options is not None:
             with suppress(IPythonUsageError, UsageError):  # then the magic is called, and says what is wrong
-                run = CellRun(self._magics, self._magics.parse_cell(options))
+                args = self._magics.parse_cell(options)
+                run = None if args.compare else CellRun(self._magics, args)
         self._running[id(info)] = run
 
     def _after(self, result: Any) -> None:
@@ -171,3 +242,17 @@ class CellRuns:
             return None
         value = shell.compile(ast.Expression(last.value), name, "eval")
         return eval(value, shell.user_global_ns, shell.user_ns)  # noqa: S307  # the cell
+
+
+def agree(
+    bypassed: list[Any], cached: list[Any], values: tuple[Any, Any], printed: tuple[str, str]
+) -> tuple[bool | None, str]:
+    """Compare what two runs of a cell gave: the tokens of turns, else values, else printed text."""
+    if bypassed or cached:
+        return [turn.tokens for turn in bypassed] == [turn.tokens for turn in cached], "tokens"
+    one, other = (getattr(value, "text", value) for value in values)
+    if isinstance(one, (str, int, float, tuple, list)) and type(one) is type(other):
+        return one == other, "values"
+    if any(printed):
+        return printed[0] == printed[1], "printed text"
+    return None, "none"

@@ -1,66 +1,44 @@
-"""The subcommands of `%vcache`: each parses its arguments and calls one public function.
+"""Commands: the subcommands of `%vcache` about caches, models and entries; each calls one public function.
 
 A command is called with the session and its parsed arguments, and returns what its line evaluates to.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.magic_arguments import argument, magic_arguments
+from IPython.core.magic_arguments import argument
 
+from visioncache.cache import VisionFeatureCache
+from visioncache.jupyter.command import COMMANDS, NAMED, command
 from visioncache.jupyter.session import UsageError
-from visioncache.keys import Key
+from visioncache.sizes import format_size
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     import pandas as pd
-    from matplotlib.axes import Axes
 
-    from visioncache.cache import VisionFeatureCache
-    from visioncache.events import EventLog
     from visioncache.jupyter.session import Session
     from visioncache.jupyter.widget import CacheView
     from visioncache.records import CacheInfo
-    from visioncache.study.benchmark.result import BenchResult
-    from visioncache.study.sim.sizing import Recommendation
     from visioncache.vlm.attach import Attached
-    from visioncache.vlm.verify import Verification
-
-Command = Any
-"""A function of `(session, arguments)` that carries its `parser`, and `variables`: which of its
-arguments name variables, for completion."""
-
-COMMANDS: dict[str, Command] = {}
-PLOTS = ("memory", "hits", "latency", "reuse", "bytes")
-
-
-def command(*arguments: Any, variables: Sequence[str] = ()) -> Callable[[Command], Command]:
-    """Register a function as the subcommand of its name."""
-
-    def register(function: Command) -> Command:
-        name = function.__name__.rstrip("_")
-        common = (
-            argument("-o", "--output", metavar="NAME", help="bind what is returned to this variable"),
-            argument("-q", "--quiet", action="store_true", help="return nothing, so that nothing is shown"),
-        )
-        for decorate in reversed((*arguments, *common)):
-            function = decorate(function)
-        function.summary = (function.__doc__ or "").splitlines()[0]
-        function.variables = tuple(variables)
-        COMMANDS[name] = magic_arguments(f"vcache {name}")(function)
-        return COMMANDS[name]
-
-    return register
 
 
 @command()
-def current(session: Session, _args: Namespace) -> VisionFeatureCache:
-    """The current cache."""
-    return session.cache()
+def current(session: Session, _args: Namespace) -> VisionFeatureCache | None:
+    """The current cache and what is attached to it; what to type next where there is none."""
+    hint = session.hint()
+    if hint:
+        print(hint)  # noqa: T201  # what a person reads
+        return None
+    cache = session.cache()
+    attached = session.attached_names(cache)
+    if attached:
+        print(f"attached: {', '.join(attached)}")  # noqa: T201
+    return cache
 
 
 del COMMANDS["current"]  # it is `%vcache` alone
@@ -69,7 +47,13 @@ del COMMANDS["current"]  # it is `%vcache` alone
 @command(argument("name", metavar="NAME", help="a variable"), variables=["name"])
 def use(session: Session, args: Namespace) -> VisionFeatureCache:
     """Choose the cache that `%vcache` means; one is created when there is none of that name."""
-    return session.use(args.name)
+    known = sorted(dict(session.named(VisionFeatureCache)))
+    cache = session.use(args.name)
+    if args.name not in known:
+        near = get_close_matches(args.name, known, 1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        print(f"{args.name} is a new cache{_bounded(cache)}{meant}")  # noqa: T201  # what a person reads
+    return cache
 
 
 @command(
@@ -89,29 +73,29 @@ def attach(session: Session, args: Namespace) -> Attached:
     cache = session.find()
     if cache is None:
         cache = session.use("cache")
-    before = session.attached if session.attached is not None and session.attached.is_attached else None
-    if before is not None:
+    before = session.attached.get(args.model)
+    if before is not None and before.is_attached:
+        if before.model is model and before.processor is processor and before.cache is cache:
+            return before  # the cell is run again
         before.detach()
     try:
-        session.attached, session.pair = attach_to(model, processor, cache), (model, processor)
+        session.attached[args.model] = attach_to(model, processor, cache)
     except BaseException as error:
         if before is not None:
             before.attach()
         if isinstance(error, TypeError):  # a variable that is no model
             raise UsageError(str(error)) from None
         raise
-    return session.attached
+    return session.attached[args.model]
 
 
-@command()
-def detach(session: Session, _args: Namespace) -> None:
-    """Give the attached model its own ways back."""
-    attached = [session.attached] if session.attached else session.attachments(session.cache())
-    if not attached:
-        raise UsageError("nothing is attached")
-    for each in attached:
-        each.detach()
-    session.attached = session.pair = None
+@command(
+    argument("model", metavar="MODEL", nargs="?", help="the variable that was attached; all without"),
+    variables=["model"],
+)
+def detach(session: Session, args: Namespace) -> None:
+    """Give a model, or every model of the cache, its own ways back."""
+    session.detach(args.model)
 
 
 @command()
@@ -122,8 +106,8 @@ def stats(session: Session, _args: Namespace) -> CacheInfo:
 
 @command()
 def entries(session: Session, _args: Namespace) -> pd.DataFrame:
-    """What is held, as a DataFrame, from least to most recently used."""
-    from visioncache.jupyter.table import entries_frame
+    """What is held, as a DataFrame, the most recently used first."""
+    from visioncache.jupyter.frames import entries_frame
 
     return entries_frame(session.cache())
 
@@ -138,24 +122,25 @@ def show(session: Session, _args: Namespace) -> CacheView:
 
 @command()
 def events(session: Session, _args: Namespace) -> pd.DataFrame:
-    """What happened, as a DataFrame, oldest first; keys are images', whatever model they were for."""
-    frame = _log(session).to_frame()
-    return frame.assign(key=frame["key"].map(lambda text: Key(text).unscoped.text, na_action="ignore"))
+    """What happened, as a DataFrame, oldest first: when, what, to which image, in which session and turn."""
+    from visioncache.jupyter.frames import events_frame
+
+    return events_frame(session.cache())
 
 
-@command(argument("entry", metavar="ENTRY", nargs="+", help="a label, file name, key or variable"))
+@command(*NAMED)
 def evict(session: Session, args: Namespace) -> pd.DataFrame:
     """Drop entries, pinned or not; returns what they were."""
     return _each(session, args, "pop")
 
 
-@command(argument("entry", metavar="ENTRY", nargs="+", help="a label, file name, key or variable"))
+@command(*NAMED)
 def pin(session: Session, args: Namespace) -> pd.DataFrame:
     """Keep entries from being evicted; returns them."""
     return _each(session, args, "pin")
 
 
-@command(argument("entry", metavar="ENTRY", nargs="+", help="a label, file name, key or variable"))
+@command(*NAMED)
 def unpin(session: Session, args: Namespace) -> pd.DataFrame:
     """Let entries be evicted again; returns them."""
     return _each(session, args, "unpin")
@@ -169,7 +154,12 @@ def clear(session: Session, _args: Namespace) -> None:
 
 @command(
     argument("--max-size", metavar="N", help="entries held at most; `none` for no such bound"),
-    argument("--max-bytes", metavar="SIZE", help="bytes held at most, as 2GiB or 500MB; `none` for no bound"),
+    argument(
+        "--max-bytes",
+        metavar="SIZE",
+        nargs="+",
+        help="bytes held at most, as `2 GiB`, 500MB or auto; `none` for no bound",
+    ),
 )
 def resize(session: Session, args: Namespace) -> CacheInfo:
     """Change the bounds, evicting what no longer fits; returns the counters."""
@@ -177,85 +167,12 @@ def resize(session: Session, args: Namespace) -> CacheInfo:
     if args.max_size is not None:
         bounds["max_size"] = _bound(args.max_size, int)
     if args.max_bytes is not None:
-        bounds["max_bytes"] = _bound(args.max_bytes, str)
+        bounds["max_bytes"] = _bound(" ".join(args.max_bytes), str)
     if not bounds:
         raise UsageError("give --max-size, --max-bytes, or both")
     cache = session.cache()
     cache.resize(**bounds)
     return cache.info()
-
-
-@command(
-    argument("kind", metavar="KIND", choices=PLOTS, help=", ".join(PLOTS)),
-    argument("results", metavar="RESULTS", nargs="?", help="a variable, for latency: what bench returned"),
-    variables=["results"],
-)
-def plot(session: Session, args: Namespace) -> Axes:
-    """Draw memory, hits, reuse or bytes of the cache, or the latency that bench measured."""
-    from visioncache.jupyter import plots
-
-    if args.kind != "latency":
-        drawers: dict[str, Callable[[VisionFeatureCache], Axes]] = {
-            "memory": plots.memory,
-            "hits": plots.hit_rate,
-            "reuse": plots.reuse_distance,
-            "bytes": plots.entry_bytes,
-        }
-        return drawers[args.kind](session.cache())
-    results = session.variable(args.results) if args.results else session.result
-    if results is None:
-        raise UsageError("no latency was measured yet; `%vcache bench SESSION` does, or name a result")
-    return plots.ttft(results)
-
-
-@command(
-    argument("session", metavar="SESSION", help="the name of a shipped session, or the path of one"),
-    argument("model", metavar="MODEL", nargs="?", help="a variable; by default what was attached"),
-    argument("processor", metavar="PROCESSOR", nargs="?", help="a variable"),
-    argument("--trials", metavar="N", type=int, default=1, help="how often each arm is run"),
-    variables=["model", "processor"],
-)
-def bench(session: Session, args: Namespace) -> BenchResult:
-    """Run a session without a cache, with mlx-vlm's, with this one, and with nothing left to save."""
-    from visioncache.study.benchmark.run import bench as run_bench
-
-    if args.model is not None:
-        processor = None if args.processor is None else session.variable(args.processor)
-        pair = session.variable(args.model), processor
-    elif session.pair is not None:
-        pair = session.pair
-    else:
-        raise UsageError("bench what? `%vcache bench SESSION MODEL PROCESSOR`, or attach a model first")
-    session.result = run_bench(*pair, [args.session], trials=args.trials)
-    return session.result
-
-
-@command(
-    argument("images", metavar="IMAGE", nargs="*", help="a file or a variable; by default shipped pictures"),
-    argument("--max-tokens", metavar="N", type=int, default=16, help="the longest answer; 16"),
-    variables=["images"],
-)
-def verify(session: Session, args: Namespace) -> Verification:
-    """See that the cache changes nothing: what a model is given and answers without, on a miss, on a hit."""
-    attached = next(iter(session.attachments(session.cache())), None)
-    if attached is None:
-        raise UsageError("verify what? attach a model first: `%vcache attach MODEL PROCESSOR`")
-    images = [_image(session, name) for name in args.images]
-    return attached.verify(images or None, max_tokens=args.max_tokens)
-
-
-@command(argument("path", metavar="PATH", help="where to write it"))
-def trace(session: Session, args: Namespace) -> int:
-    """Write the events as JSON, one a line; returns how many."""
-    return _log(session).to_jsonl(args.path)
-
-
-@command(argument("--target", metavar="SHARE", type=float, default=0.9, help="the hit ratio to reach; 0.9"))
-def recommend(session: Session, args: Namespace) -> Recommendation:
-    """The smallest --max-bytes with which this cache's own past would have hit that often."""
-    from visioncache.study.sim.sizing import recommend as recommend_size
-
-    return recommend_size(_log(session), args.target)
 
 
 @command()
@@ -267,16 +184,12 @@ def reset(session: Session, _args: Namespace) -> CacheInfo:
     return info
 
 
-def _log(session: Session) -> EventLog:
-    return session.cache().events
-
-
 def _each(session: Session, args: Namespace, verb: str) -> pd.DataFrame:
     """Call a method of the cache with every entry named; what each entry is then, or was if it went."""
-    from visioncache.jupyter.table import entries_frame
+    from visioncache.jupyter.frames import entries_frame
 
     cache = session.cache()
-    keys = [key for name in args.entry for key in session.keys_called(name)]
+    keys = [key for name in args.entry for key in session.keys_called(name, every=args.all)]
     found = []
     for key in dict.fromkeys(keys):
         before = cache.entry(key)
@@ -285,9 +198,12 @@ def _each(session: Session, args: Namespace, verb: str) -> pd.DataFrame:
     return entries_frame(cache, [entry for entry in found if entry is not None])
 
 
-def _image(session: Session, name: str) -> Any:
-    """A URL, a file, or what a variable holds."""
-    return name if "://" in name or Path(name).is_file() else session.variable(name)
+def _bounded(cache: VisionFeatureCache) -> str:
+    bounds = [
+        *([] if cache.max_size is None else [f"{cache.max_size:,} entries"]),
+        *([] if cache.max_bytes is None else [format_size(cache.max_bytes)]),
+    ]
+    return f" of at most {' and '.join(bounds)}" if bounds else " without bounds"
 
 
 def _bound(text: str, kind: Callable[[str], Any]) -> Any:

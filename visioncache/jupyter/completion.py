@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
 from argparse import REMAINDER
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.completer import SimpleCompletion, context_matcher
 
-from visioncache.jupyter.commands import COMMANDS
+from visioncache.jupyter.command import COMMANDS
+from visioncache.jupyter.session import file_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,7 +22,9 @@ if TYPE_CHECKING:
 
 _LINE = re.compile(r"^\s*(?:[\w, ]+=\s*)?%vcache(?:\s+(?P<rest>.*))?$")
 _CELL = re.compile(r"^%%vcache\s+(?P<rest>.*)$")
-_CELL_OPTIONS = ("--quiet", "--output", "--no-cache")
+_TYPED = re.compile(r"""(?:"[^"]*|'[^']*|(?:[^\s'"\\]|\\.)+)$""")
+_NEEDS_QUOTES = re.compile(r"""[\s'"#]""")
+_CELL_OPTIONS = ("--quiet", "--output", "--no-cache", "--compare", "--as")
 
 
 def matcher_for(session: Session) -> Callable[[CompletionContext], SimpleMatcherResult]:
@@ -32,16 +37,16 @@ def matcher_for(session: Session) -> Callable[[CompletionContext], SimpleMatcher
         rest = (cell or line).group("rest") if cell or line else None  # type: ignore[union-attr]
         if rest is None:
             return {"completions": [], "suppress": False}
-        words = rest.split(" ")
-        typed = words[-1]
-        before = [word for word in words[:-1] if word]
-        offered = _cell_words(session, before) if cell else _line_words(session, before)
-        found = sorted({word for word in offered if word.startswith(typed)})
+        before, typed = _split(rest)
+        quote = typed[:1] if typed[:1] in {"'", '"'} else ""
+        offered = _cell_words(session, before) if cell else _line_words(session, before, typed[len(quote) :])
+        found = sorted({word for word in offered if word.startswith(typed[len(quote) :])})
         if not found and not typed:
             return {"completions": [], "suppress": False}
         # With nothing to offer, what was typed stands for itself: an empty answer silences nobody.
         return {
-            "completions": [SimpleCompletion(word) for word in found or [typed]],
+            "completions": [SimpleCompletion(_quoted(word, quote)) for word in found]
+            or [SimpleCompletion(typed)],
             "suppress": True,
             "matched_fragment": typed,
         }
@@ -50,14 +55,33 @@ def matcher_for(session: Session) -> Callable[[CompletionContext], SimpleMatcher
     return matcher
 
 
-def _line_words(session: Session, before: list[str]) -> Iterator[str]:
+def _split(rest: str) -> tuple[list[str], str]:
+    """The words before the cursor, and the one being typed, its opening quote included."""
+    typed = _TYPED.search(rest)
+    start = typed.start() if typed else len(rest)
+    try:
+        before = shlex.split(rest[:start])
+    except ValueError:  # a quote that is closed nowhere
+        before = rest[:start].split()
+    return before, rest[start:]
+
+
+def _quoted(word: str, quote: str) -> str:
+    """A word as it must be typed: in quotes where it has spaces, quotes or a comment's sign."""
+    if quote or _NEEDS_QUOTES.search(word):
+        quote = quote or ("'" if '"' in word else '"')
+        return f"{quote}{word}{quote}"
+    return word
+
+
+def _line_words(session: Session, before: list[str], typed: str) -> Iterator[str]:
     if not before:
         yield from COMMANDS
         return
     command = COMMANDS.get(before[0])
     if command is None:
         return
-    yield from _arguments(session, command, before[1:])
+    yield from _arguments(session, command, before[1:], typed)
 
 
 def _cell_words(session: Session, before: list[str]) -> Iterator[str]:
@@ -67,7 +91,7 @@ def _cell_words(session: Session, before: list[str]) -> Iterator[str]:
         yield from (option for option in _CELL_OPTIONS if option not in before)
 
 
-def _arguments(session: Session, command: Any, before: list[str]) -> Iterator[str]:
+def _arguments(session: Session, command: Any, before: list[str], typed: str) -> Iterator[str]:
     """What may come next: an option's value, or options and the next argument's values."""
     options = command.parser._option_string_actions  # noqa: SLF001  # argparse tells it no other way
     last = options.get(before[-1]) if before else None
@@ -85,13 +109,21 @@ def _arguments(session: Session, command: Any, before: list[str]) -> Iterator[st
         given = min(given, len(positional) - 1)
     if given >= len(positional):
         return
-    action = positional[given]
+    yield from _values(session, command, positional[given], typed)
+
+
+def _values(session: Session, command: Any, action: Any, typed: str) -> Iterator[str]:
+    """What an argument may be."""
     if action.choices:
         yield from action.choices
     elif action.dest in command.variables:
         yield from _names(session)
     elif action.dest == "entry":
         yield from _labels(session)
+    elif action.dest == "session":
+        yield from _sessions()
+    if action.dest in ("path", "session", "folder"):
+        yield from _paths(typed)
 
 
 def _names(session: Session) -> Iterator[str]:
@@ -100,13 +132,32 @@ def _names(session: Session) -> Iterator[str]:
 
 
 def _labels(session: Session) -> Iterator[str]:
-    """Labels of the latest entries, where one word is enough to type them; and variables."""
+    """Labels and bare file names of the latest entries; and variables."""
     try:
         cache = session.find()
     except ValueError:
         cache = None
     for key in cache.keys()[-50:] if cache is not None else ():
         entry = cache.entry(key) if cache is not None else None
-        if entry is not None and entry.label and not re.search(r"[\s'\"]", entry.label):
+        if entry is not None and entry.label and not ("'" in entry.label and '"' in entry.label):
             yield entry.label
+            yield file_name(entry.label)
     yield from _names(session)
+
+
+def _sessions() -> Iterator[str]:
+    """The names of shipped sessions."""
+    from visioncache.study.benchmark.sessions import session_names
+
+    yield from session_names()
+
+
+def _paths(typed: str) -> Iterator[str]:
+    """Files and folders that a path may go on with; a folder ends in a slash."""
+    folder, slash, _ = typed.rpartition("/")
+    try:
+        for found in sorted(Path(folder + slash or ".").expanduser().iterdir())[:200]:
+            if not found.name.startswith("."):
+                yield f"{folder}{slash}{found.name}{'/' if found.is_dir() else ''}"
+    except OSError:
+        return

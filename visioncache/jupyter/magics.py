@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,12 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 from traitlets import Bool, Int, Unicode
 
+from visioncache.cache import VisionFeatureCache
+from visioncache.jupyter import measures  # noqa: F401  # its commands register themselves
+from visioncache.jupyter.advice import advised_html
 from visioncache.jupyter.cellrun import CellRuns
-from visioncache.jupyter.commands import COMMANDS, current
+from visioncache.jupyter.command import COMMANDS
+from visioncache.jupyter.commands import current
 from visioncache.jupyter.completion import matcher_for
 from visioncache.jupyter.session import Session, UsageError
 
@@ -24,15 +29,19 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
+_COMMENT = re.compile(r"""(?:^|(?<=\s))\#[^'"]*$""")
+
 
 @magics_class
 class VisionCacheMagics(Magics):  # type: ignore[misc]  # IPython is untyped here
     """`%vcache` and `%%vcache`; `%config VisionCacheMagics` shows and sets what they default to."""
 
-    max_size = Int(20, allow_none=True, help="Entries of a cache that %vcache creates.").tag(config=True)
-    max_bytes = Unicode("2 GiB", allow_none=True, help="Bytes of a cache that %vcache creates.").tag(
-        config=True
-    )
+    max_size = Int(None, allow_none=True, help="Entries of a cache that %vcache creates.").tag(config=True)
+    max_bytes = Unicode(
+        "auto",
+        allow_none=True,
+        help="Bytes of a cache that %vcache creates; auto is a quarter of what the device can hold.",
+    ).tag(config=True)
     quiet = Bool(default_value=False, help="Print no line after a %%vcache cell.").tag(config=True)
     peak_memory = Bool(
         default_value=True, help="Measure the peak of MLX's memory in a %%vcache cell (resets MLX's own)."
@@ -46,6 +55,7 @@ class VisionCacheMagics(Magics):  # type: ignore[misc]  # IPython is untyped her
     @line_magic("vcache")
     def line(self, line: str) -> Any:
         """See a vision-feature cache, and work it."""
+        line = uncommented(line)
         name, _, rest = line.strip().partition(" ")
         function = COMMANDS.get(name)
         if not name or name.startswith("-"):
@@ -71,17 +81,27 @@ class VisionCacheMagics(Magics):  # type: ignore[misc]  # IPython is untyped her
     @argument("-q", "--quiet", action="store_true", help="print no line after the cell")
     @argument("-o", "--output", metavar="NAME", help="bind what happened to this variable")
     @argument("--no-cache", action="store_true", help="run the cell with the cache bypassed, to compare")
+    @argument("--compare", action="store_true", help="run the cell bypassed, then cached, and show both")
+    @argument(
+        "--as", dest="name", metavar="NAME", help="keep what happened under a name; %%vcache runs lists it"
+    )
     @cell_magic("vcache")
     def cell(self, line: str, cell: str) -> Any:
         """Run the cell unchanged, then say in one line what it hit, missed, saved, added and evicted.
 
+        With --compare it is run twice, bypassed and cached, each once; before the second run the variables,
+        chats, prompt caches and random seeds are put back to what they were.
+
         Peak memory is MLX's, from the start of the cell.
         """
+        if {"-h", "--help"} & set(line.split()):
+            sys.stdout.write(self.cell.parser.format_help())
+            return None
         return self.runs.run_inside(line, cell)
 
     def parse_cell(self, line: str) -> Namespace:
         """The options of a `%%vcache` line; UsageError for others."""
-        args: Namespace = self.orderly(parse_argstring, self.cell, line)
+        args: Namespace = self.orderly(parse_argstring, self.cell, uncommented(line))
         self._check_output(args)
         return args
 
@@ -101,6 +121,11 @@ class VisionCacheMagics(Magics):  # type: ignore[misc]  # IPython is untyped her
             raise IPythonUsageError(str(error).partition("\n")[0]) from None
 
 
+def uncommented(line: str) -> str:
+    """A line without its trailing comment; a `#` in quotes is none."""
+    return _COMMENT.sub("", line)
+
+
 def _help() -> str:
     """What `%vcache?` shows."""
     lines = ["See a vision-feature cache, and work it.", "", "%vcache", "    The current cache."]
@@ -112,7 +137,8 @@ def _help() -> str:
         "Each takes -o NAME (bind what it returns) and -q (show nothing).",
         "ENTRY is a label, a file name, a key, or a variable that holds the image.",
         "",
-        "%%vcache [-q] [-o NAME] [--no-cache]   run a cell, then say what it did to the cache (%%vcache?)",
+        "%%vcache [-q] [-o NAME] [--as NAME] [--no-cache | --compare]",
+        "    Run a cell, then say what it did to the cache (%%vcache?).",
         "%config VisionCacheMagics              what new caches are bounded by, and more",
     ]
     return "\n".join(lines)
@@ -126,10 +152,14 @@ def load(shell: InteractiveShell) -> None:
     if "VisionCacheMagics" in shell.magics_manager.registry:
         return
     magics = VisionCacheMagics(shell)
+    kept = _kept.pop(id(shell), None)
+    if kept is not None:
+        magics.session.resume(kept)
     shell.register_magics(magics)
     magics.runs.install()
     magics.matcher = matcher_for(magics.session)
     shell.Completer.custom_matchers.append(magics.matcher)
+    shell.display_formatter.formatters["text/html"].for_type(VisionFeatureCache, advised_html)
 
 
 def unload(shell: InteractiveShell) -> None:
@@ -141,7 +171,23 @@ def unload(shell: InteractiveShell) -> None:
     for kind in ("line", "cell"):
         manager.magics[kind].pop("vcache", None)
     magics.runs.remove()
-    magics.session.forget()
+    if _is_reloading():
+        _kept[id(shell)] = magics.session
+    else:
+        magics.session.forget()
     shell.Completer.custom_matchers.remove(magics.matcher)
+    shell.display_formatter.formatters["text/html"].pop(VisionFeatureCache, None)
     shell.configurables.remove(magics)
     shell.config.pop("VisionCacheMagics", None)
+
+
+_kept: dict[int, Session] = {}
+"""Sessions by their shell's identity, from an unload to the load that follows it in `%reload_ext`."""
+
+
+def _is_reloading() -> bool:
+    """Tell `%reload_ext` from `%unload_ext`, which IPython calls in the same way."""
+    frame = sys._getframe()  # noqa: SLF001  # nothing else knows
+    while frame is not None and frame.f_code.co_name != "reload_extension":
+        frame = frame.f_back  # type: ignore[assignment]
+    return frame is not None

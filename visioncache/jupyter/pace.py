@@ -15,6 +15,9 @@ GATHER = 0.02
 REST = 9
 """An act that took long is followed by this many times its length of rest: a tenth of one core."""
 
+EARLY = 0.001
+"""Seconds that a timer may go off too soon without being set anew."""
+
 
 class Pace:
     """Calls `act` soon after a `nudge`, off the caller's thread, with `interval` seconds between.
@@ -53,10 +56,7 @@ class Pace:
         with self._lock:
             if self._due is not None or self._closed:
                 return
-            delay = max(GATHER, self._earliest - self._clock())
-            self._due = self._timer(delay, self._run)
-            self._due.daemon = True
-            self._due.start()
+            self._schedule(max(GATHER, self._earliest - self._clock()))
 
     def close(self) -> None:
         """Stop for good, once a running act has ended."""
@@ -72,10 +72,19 @@ class Pace:
         with self._acting:
             with self._lock:
                 self._due = None  # before the act: a nudge during it is about what it may not see
+                if self._closed:
+                    return
+                wait = self._earliest - self._clock()
+                if wait > EARLY:  # it was scheduled during an act that turned out to be slow
+                    self._schedule(wait)
+                    return
                 self._earliest = self._clock() + self._interval
-            if self._closed:
-                return
             start = self._clock()
             self._act()
             end = self._clock()
             self._earliest = end + max(self._interval, REST * (end - start))
+
+    def _schedule(self, delay: float) -> None:
+        self._due = self._timer(delay, self._run)
+        self._due.daemon = True
+        self._due.start()

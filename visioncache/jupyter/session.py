@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 
 from visioncache.cache import VisionFeatureCache
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping, MutableMapping
+    from collections.abc import Callable, Container, Iterator, Mapping, MutableMapping
 
+    from visioncache.jupyter.celldelta import CellDelta
     from visioncache.keys import Key
+    from visioncache.records import Entry
     from visioncache.study.benchmark.result import BenchResult
     from visioncache.vlm.attach import Attached
 
@@ -32,10 +35,11 @@ class Session:
         """Names that IPython put there itself."""
         self.bounds: Mapping[str, Any] = {}
         """Of a cache that is created."""
-        self.attached: Attached | None = None
-        self.pair: tuple[Any, Any] | None = None
-        """The model and processor that `attach` got."""
+        self.attached: dict[str, Attached] = {}
+        """What the magics attached, by the model's variable."""
         self.result: BenchResult | None = None
+        self.runs: dict[str, CellDelta] = {}
+        """Cells that were run under a name."""
         self._used: str | None = None
 
     def cache(self) -> VisionFeatureCache:
@@ -52,15 +56,58 @@ class Session:
             if isinstance(named, VisionFeatureCache):
                 return named
             self._used = None  # it was deleted or is something else by now
-        if self.attached is not None:
-            return self.attached.cache
-        named = dict(self.named(VisionFeatureCache))
-        distinct = {id(cache): cache for cache in named.values()}
-        if len(distinct) > 1:
+        attached = {id(one.cache): one.cache for one in self.attached.values()}
+        if len(attached) == 1:
+            return next(iter(attached.values()))
+        if several := self._several():
+            raise UsageError(several)
+        return next((cache for _, cache in self.named(VisionFeatureCache)), None)
+
+    @property
+    def pair(self) -> tuple[Any, Any] | None:
+        """The model and processor that a magic attached last, or None."""
+        last = next(reversed(self.attached.values()), None)
+        return None if last is None else (last.model, last.processor)
+
+    def hint(self) -> str:
+        """Say what to type next where no cache is the current one; "" where one is."""
+        try:
+            found = self.find()
+        except UsageError as error:
+            return str(error)
+        if found is not None:
+            return ""
+        return (
+            "There is no cache yet. `%vcache attach MODEL PROCESSOR` lets a model of mlx-vlm use one;\n"
+            "`%vcache use NAME` only makes one. `%vcache?` lists everything."
+        )
+
+    def attached_names(self, cache: VisionFeatureCache) -> list[str]:
+        """Name what is attached to a cache: variables where the magics know them, else families."""
+        names = {id(one): name for name, one in self.attached.items()}
+        found = self.attachments(cache)
+        return [
+            f"{names[id(one)]} ({one.family.name})" if id(one) in names else one.family.name for one in found
+        ]
+
+    def detach(self, name: str | None = None) -> None:
+        """Detach a model by its variable; without a name, all that is attached to the cache."""
+        if name is None:
+            found = [*self.attached.values()] or self.attachments(self.cache())
+        else:
+            model = self.attached[name].model if name in self.attached else self.variable(name)
+            # Attached by hand, it may be named by the attachment that `attach` returned.
+            found = [one for one in self._all_attached() if model is one or model is one.model]
+        if not found:
+            there = ", ".join(self.attached) or "nothing"
             raise UsageError(
-                f"several caches: {', '.join(sorted(named))}; choose one with `%vcache use NAME`"
+                f"{name or 'nothing'} is not attached; attached by magics: {there}"
+                if name
+                else "nothing is attached"
             )
-        return next(iter(distinct.values()), None)
+        for one in found:
+            one.detach()
+        self.attached = {key: one for key, one in self.attached.items() if one.is_attached}
 
     def use(self, name: str) -> VisionFeatureCache:
         """Make the cache of that name the current one; a new one when there is none."""
@@ -90,21 +137,35 @@ class Session:
         hooks = sys.modules.get("visioncache.vlm.patching.mlx_vlm")
         return hooks.attached_to(cache) if hooks else []
 
-    def keys_called(self, name: str) -> list[Key]:
-        """Keys of the current cache by label, file name, key or variable; UsageError for none."""
+    def keys_called(self, name: str, *, every: bool = False) -> list[Key]:
+        """Find keys of the current cache by label, file name, key or variable.
+
+        Names are compared after Unicode normalisation: a file system may spell an accent otherwise.
+
+        Raises:
+            UsageError: there is none; or files of several folders have that name, and not `every` is meant.
+        """
+        name = normalize("NFC", name)
         entries = self.cache().entries()
         if not entries:
             raise UsageError(f"no entry is called {name!r}: the cache is empty")
-        for matches in (
-            lambda e: name in (e.key.text, e.key.unscoped.text, e.label),
-            lambda e: name == e.label.replace("\\", "/").rpartition("/")[2],
-            lambda e: e.key == self._key_of_variable(name),
-        ):
-            found = [entry.key for entry in entries if matches(entry)]
+        ways: tuple[Callable[[Entry], bool], ...] = (
+            lambda e: name in (e.key.text, e.key.unscoped.text, normalize("NFC", e.label)),
+            lambda e: name == file_name(e.label),
+            lambda e: self._key_of_variable(name) in (e.key, e.key.unscoped),
+        )
+        for matches in ways:
+            found = [entry for entry in entries if matches(entry)]
+            labels = list(dict.fromkeys(entry.label for entry in found))
+            if len(labels) > 1 and not every and name not in labels:
+                shown = ", ".join(labels[:4]) + (", ..." if len(labels) > 4 else "")  # noqa: PLR2004
+                raise UsageError(
+                    f"{len(labels)} entries are called {name}: {shown}; give the path of one, or --all"
+                )
             if found:
-                return found
-        labels = ", ".join(dict.fromkeys(e.label or e.key.unscoped.text for e in entries[:8]))
-        raise UsageError(f"no entry is called {name!r}; there are: {labels}")
+                return [entry.key for entry in found]
+        there = ", ".join(dict.fromkeys(entry.name for entry in entries[:8]))
+        raise UsageError(f"no entry is called {name!r}; there are: {there}")
 
     def named(self, kind: type) -> Iterator[tuple[str, Any]]:
         """The variables of a type, except those that IPython keeps for itself."""
@@ -112,11 +173,30 @@ class Session:
             if isinstance(value, kind) and not name.startswith("_") and name not in self.hidden:
                 yield name, value
 
+    def resume(self, earlier: Session) -> None:
+        """Go on with what an earlier session attached, measured and chose."""
+        self.attached, self.result, self._used = earlier.attached, earlier.result, earlier._used
+        self.runs = earlier.runs
+
     def forget(self) -> None:
-        """Detach what a magic attached, and forget every choice."""
-        if self.attached is not None:
-            self.attached.detach()
-        self.attached = self.pair = self.result = self._used = None
+        """Detach what the magics attached, and forget every choice."""
+        for one in self.attached.values():
+            one.detach()
+        self.attached = {}
+        self.result = self._used = None
+        self.runs = {}
+
+    def _several(self) -> str:
+        """Say how to choose where the namespace has several caches; "" where it hasn't."""
+        named = dict(self.named(VisionFeatureCache))
+        if len({id(cache) for cache in named.values()}) < 2:  # noqa: PLR2004
+            return ""
+        return f"several caches: {', '.join(sorted(named))}; choose one with `%vcache use NAME`"
+
+    @staticmethod
+    def _all_attached() -> list[Attached]:
+        hooks: Any = sys.modules.get("visioncache.vlm.patching.mlx_vlm")
+        return list(hooks.current()) if hooks else []
 
     def _key_of_variable(self, name: str) -> Key | None:
         from visioncache.keys import Key
@@ -125,3 +205,8 @@ class Session:
             return Key.of(self.variable(name))
         except (UsageError, TypeError, OSError):
             return None
+
+
+def file_name(label: str) -> str:
+    """The last part of a path or URL, normalised; the whole where there is none."""
+    return normalize("NFC", label.replace("\\", "/").rpartition("/")[2] or label)

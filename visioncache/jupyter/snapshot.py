@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, deque
+from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+from unicodedata import normalize
 
 from blake3 import blake3
 
+from visioncache.about import kind_of, number_of
+from visioncache.recent import Recent
+from visioncache.sizes import parse_size
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from visioncache.cache import VisionFeatureCache
     from visioncache.events import Event
@@ -63,15 +69,12 @@ class Names:
     capacity = 2048
 
     def __init__(self) -> None:
-        self._keys: OrderedDict[str, Key] = OrderedDict()
+        self._keys: Recent[str, Key] = Recent(self.capacity)
 
     def name(self, key: Key) -> str:
         """A key's short name."""
         name = blake3(key.text.encode("utf-8", "surrogatepass")).hexdigest(length=8)
         self._keys[name] = key
-        self._keys.move_to_end(name)
-        if len(self._keys) > self.capacity:
-            self._keys.popitem(last=False)
         return name
 
     def key(self, name: object) -> Key | None:
@@ -79,24 +82,58 @@ class Names:
         return self._keys.get(name) if isinstance(name, str) else None
 
 
+@dataclass(frozen=True)
+class Filter:
+    """Which entries a page wants to see; without a word, all."""
+
+    text: str = ""
+    """Words, each of which a name or kind holds, whatever its case."""
+    min_bytes: int = 0
+    min_hits: int = 0
+    pinned: bool = False
+
+    @classmethod
+    def of(cls, asked: Mapping[str, Any]) -> Filter:
+        """Read what a page sent; what makes no sense filters nothing."""
+        hits = asked.get("hits")
+        try:
+            size = parse_size(str(asked.get("bytes") or 0))
+        except ValueError:
+            size = 0
+        text = normalize("NFC", str(asked.get("text") or "")[:200]).casefold().strip()
+        return cls(text, size, hits if type(hits) is int else 0, asked.get("pinned") is True)
+
+    def keeps(self, entry: Entry) -> bool:
+        """Tell if an entry is wanted."""
+        if entry.nbytes < self.min_bytes or entry.hits < self.min_hits or (self.pinned and not entry.pinned):
+            return False
+        name = normalize("NFC", f"{entry.name} {kind_of(entry.meta)}").casefold() if self.text else ""
+        return all(word in name for word in self.text.split())
+
+
+ALL = Filter()
+
+
 def window(
-    cache: VisionFeatureCache, sort: Sort, start: int | None, count: int = WINDOW
-) -> tuple[int, list[Entry]]:
-    """The entries at `start` and on, in a page's order, and where they really start.
+    cache: VisionFeatureCache, sort: Sort, start: int | None, count: int = WINDOW, wanted: Filter = ALL
+) -> tuple[int, int, list[Entry]]:
+    """Find where a window starts, how many entries there are in all, and those from `start` on.
 
     By recency the most recent come last, and `start=None` is the end; by bytes or hits the most
     come first, and it is the beginning. A window by recency costs little however many are held.
     """
-    if sort == "recency":
+    if sort == "recency" and wanted == ALL:
         keys = cache.keys()
         start = max(0, min(len(keys) - count, len(keys) if start is None else start))
         found = (cache.entry(key) for key in keys[start : start + count])
-        return start, [entry for entry in found if entry is not None]
-    entries = cache.entries()
-    entries.reverse()  # equals stay most recent first
-    entries.sort(key=lambda entry: -(entry.nbytes if sort == "bytes" else entry.hits))
-    start = max(0, min(len(entries) - count, start or 0))
-    return start, entries[start : start + count]
+        return start, len(keys), [entry for entry in found if entry is not None]
+    entries = [entry for entry in cache.entries() if wanted.keeps(entry)]
+    if sort != "recency":
+        entries.reverse()  # equals stay most recent first
+        entries.sort(key=lambda entry: -(entry.nbytes if sort == "bytes" else entry.hits))
+    default = len(entries) if sort == "recency" else 0
+    start = max(0, min(len(entries) - count, default if start is None else start))
+    return start, len(entries), entries[start : start + count]
 
 
 def snapshot(
@@ -105,16 +142,18 @@ def snapshot(
     *,
     sort: Sort = "recency",
     start: int | None = None,
+    wanted: Filter = ALL,
     now: float,
 ) -> tuple[dict[str, Any], list[Entry]]:
     """A page's view of a cache at `now` by the cache's clock, and the entries that it draws."""
-    first, entries = window(cache, sort, start)
+    first, matched, entries = window(cache, sort, start, wanted=wanted)
     info = cache.info()
     view = {
         "size": info.size,
         "max_size": info.max_size,
         "nbytes": info.nbytes,
         "max_bytes": info.max_bytes,
+        "fullest": info.fullest[0],
         "hits": info.hits,
         "store_hits": info.store_hits,
         "misses": info.misses,
@@ -122,6 +161,8 @@ def snapshot(
         "seconds_saved": info.seconds_saved,
         "sort": sort,
         "start": first,
+        "matched": matched,
+        "filtered": wanted != ALL,
         "following": start is None,
         "entries": [_row(entry, names, now) for entry in entries],
     }
@@ -135,30 +176,18 @@ def news(events: Sequence[Event], names: Names) -> dict[str, Any]:
         told["counts"][event.kind] = told["counts"].get(event.kind, 0) + 1
         if event.kind in ("hit", "evict") and event.key is not None:
             told[event.kind].append(
-                {"id": names.name(event.key), "label": label_of(event), "nbytes": event.nbytes}
+                {"id": names.name(event.key), "label": event.name, "nbytes": event.nbytes}
             )
     told["hit"], told["evict"] = told["hit"][-_NAMED:], told["evict"][-_NAMED:]
     return told
 
 
-def label_of(item: Entry | Event) -> str:
-    """What to call an entry, or the entry of an event: its label, or else its key."""
-    if item.label:
-        return item.label
-    return "" if item.key is None else item.key.unscoped.text
-
-
-def shape_of(entry: Entry) -> str:
-    """An entry's shape as people write it: `577 x 1024`."""
-    return " \N{MULTIPLICATION SIGN} ".join(map(str, entry.shape))
-
-
 def _row(entry: Entry, names: Names, now: float) -> dict[str, Any]:
     return {
         "id": names.name(entry.key),
-        "label": label_of(entry)[-200:],
+        "label": entry.name[-200:],
         "nbytes": entry.nbytes,
-        "shape": shape_of(entry),
+        "shape": entry.shape_text,
         "dtype": entry.dtype,
         "hits": entry.hits,
         "used": round(now - entry.last_used, 1),
@@ -166,4 +195,7 @@ def _row(entry: Entry, names: Names, now: float) -> dict[str, Any]:
         "seconds": round(entry.seconds, 4),
         "pinned": entry.pinned,
         "key": entry.key.unscoped.text[:48],
+        "kind": kind_of(entry.meta),
+        "tokens": number_of(entry.meta, "tokens"),
+        "images": number_of(entry.meta, "images"),
     }

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import base64
-import io
+import secrets
 import weakref
-from collections import OrderedDict, deque
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anywidget
 import traitlets
+from IPython.display import display
 
 from visioncache.cache import VisionFeatureCache
 from visioncache.events import LOOKUPS
 from visioncache.jupyter import cells
 from visioncache.jupyter.advice import advice
+from visioncache.jupyter.fallback import static_html
 from visioncache.jupyter.pace import Pace
-from visioncache.jupyter.snapshot import SORTS, History, Names, Sort, label_of, news, snapshot
-from visioncache.jupyter.table import cache_html, cache_text
-from visioncache.keys import Key
+from visioncache.jupyter.pictures import Pictures
+from visioncache.jupyter.report import save_view
+from visioncache.jupyter.snapshot import ALL, SORTS, Filter, History, Names, Sort, news, snapshot
+from visioncache.recent import Recent
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Mapping
 
     from visioncache.events import Event
+    from visioncache.keys import Key
     from visioncache.records import Entry
 
 INTERVAL = 0.1
@@ -33,13 +37,14 @@ INTERVAL = 0.1
 ADVICE_INTERVAL = 3.0
 """Seconds between two looks at how large the cache should be."""
 
-THUMBNAIL_PX = 96
+_EACH = {"evict": "pop", "pin": "pin", "unpin": "unpin"}
+"""What a page may ask for entries, and the method of the cache that does it."""
 _STATIC = Path(__file__).parent / "static"
 _following: weakref.WeakSet[CacheView] = weakref.WeakSet()
 
 
 class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is untyped here
-    """A live view of a cache: entries as tiles as wide as their bytes, over a bar of the budget.
+    """A live view of a cache: a bar where each entry is as wide as its bytes, over a shelf of cards.
 
     It follows the cache from any thread, with at most ten messages a second, while a page shows it.
 
@@ -59,6 +64,8 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
     pictures = traitlets.Dict().tag(sync=True)
     """Thumbnails that came with a snapshot, `{"message": its number, "urls": data URLs by short name}`;
     the page keeps earlier ones."""
+    selected = traitlets.List()
+    """Keys of the entries that are selected in a page; `view.observe(f, "selected")` tells of changes."""
 
     def __init__(
         self,
@@ -74,21 +81,24 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
             )
         self.cache = held
         self._names = Names()
+        self._id = secrets.token_hex(16)
+        """By which a page finds the model, and the table that stands in for it."""
         self._history = History()
         self._happened: deque[Event] = deque(maxlen=1000)
         self._sort: Sort = "recency"
         self._start: int | None = None
+        self._wanted: Filter = ALL
         self._messages = 0
         self._pages: set[str] = set()
         self._subscription: weakref.finalize[Any, CacheView] | None = None
-        self._thumbnails = Thumbnails(thumbnail or cells.thumbnails_of(held), images or {})
-        self._sent: OrderedDict[str, None] = OrderedDict()
+        self._thumbnails = Pictures(thumbnail or cells.thumbnails_of(held), images or {})
+        self._sent: Recent[str, bool] = Recent(Names.capacity)
         self._resend = False
         self._pace = Pace(_weak(self, "_tell"), INTERVAL)
         self._advice = ""
         self._advising = Pace(_weak(self, "_advise"), ADVICE_INTERVAL)
         view, pictures = self._look()
-        super().__init__(view=view, pictures=pictures)
+        super().__init__(view=view, pictures=pictures, model_id=self._id)
         self.on_msg(_weak(self, "_hear"))
         cells.replace(self)
 
@@ -121,6 +131,15 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
         """Send what the cache holds now, within a tenth of a second."""
         self._pace.nudge()
 
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write what the view shows now: a page (`.html`), or its entries' bytes drawn (`.png`, `.svg`).
+
+        Raises:
+            ValueError: the name ends in something else.
+            OSError: the file can't be written.
+        """
+        return save_view(self.cache, path, self._thumbnails)
+
     def close(self) -> None:
         """Remove the widget from every page; nothing is sent once this has returned."""
         if hasattr(self, "_pace"):  # not when __init__ refused its arguments
@@ -137,9 +156,23 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
         if bundle is None:
             return None
         data, metadata = bundle
-        # Where no kernel runs and no widget state was saved, this is what people see.
-        html = cache_html(self.cache, self._advice)
-        return {**data, "text/html": html, "text/plain": cache_text(self.cache)}, metadata
+        html = self.cache.to_html(self._advice)
+        return {**data, "text/html": html, "text/plain": self.cache.to_text()}, metadata
+
+    def _ipython_display_(self) -> None:
+        """Show the widget, and a table of the same that is seen only where the widget can't be.
+
+        A page that knows of widgets shows nothing else of an output that has one, even when there is no
+        kernel and no saved state to draw it from. So the table is an output of its own.
+        """
+        bundle = self._repr_mimebundle_()
+        if bundle is None:
+            return
+        data, metadata = bundle
+        table = static_html(data.pop("text/html"), self._id)
+        text = data.pop("text/plain")
+        display(data | {"text/plain": repr(self)}, metadata=metadata, raw=True)
+        display({"text/html": table, "text/plain": text}, raw=True)
 
     def __repr__(self) -> str:
         return f"CacheView({self.cache!r})"
@@ -170,10 +203,16 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
         while self._happened:
             happened.append(self._happened.popleft())
         view, entries = snapshot(
-            self.cache, self._names, sort=self._sort, start=self._start, now=self.cache.now()
+            self.cache,
+            self._names,
+            sort=self._sort,
+            start=self._start,
+            wanted=self._wanted,
+            now=self.cache.now(),
         )
         self._history.add(self.cache.info())
         self._messages += 1
+        view["widget"] = self._id
         view["message"] = self._messages
         view["news"] = news(happened, self._names)
         view["advice"] = self._advice
@@ -192,9 +231,7 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
             name = self._names.name(entry.key)
             if name not in self._sent and (picture := self._thumbnails.url(entry)):
                 fresh[name] = picture
-                self._sent[name] = None
-        while len(self._sent) > Names.capacity:
-            self._sent.popitem(last=False)
+                self._sent[name] = True
         return fresh
 
     # From the page ------------------------------------------------------------------------------
@@ -203,16 +240,23 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
         """Do what a page asks; whatever else it sends is ignored."""
         if not isinstance(content, dict):
             return
-        action, key = content.get("do"), self._names.key(content.get("id"))
+        action, ids = content.get("do"), content.get("ids")
+        keys = [key for name in (ids if isinstance(ids, list) else []) if (key := self._names.key(name))]
         if action in ("shown", "hidden"):
             self._appear(str(content.get("page")), shown=action == "shown")
-            return
-        if action == "evict" and key is not None:
-            self.cache.pop(key)
-        elif action == "pin" and key is not None:
-            self.cache.pin(key)
-        elif action == "unpin" and key is not None:
-            self.cache.unpin(key)
+        elif action == "picture":
+            self._show_large(keys)
+        elif action == "select":
+            self.selected = keys
+        else:
+            self._change(action, keys, content)
+            self._pace.nudge()
+
+    def _change(self, action: Any, keys: list[Key], content: dict[str, Any]) -> None:
+        """Change the cache, or what is shown of it."""
+        if action in _EACH:
+            for key in keys:
+                getattr(self.cache, _EACH[action])(key)
         elif action == "clear":
             self.cache.clear()
         elif action == "sort" and content.get("by") in SORTS:
@@ -220,9 +264,17 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
         elif action == "window":
             start = content.get("start")
             self._start = start if type(start) is int and start >= 0 else None
+        elif action == "filter":
+            self._wanted, self._start = Filter.of(content), None
         elif action == "pictures":
             self._resend = True  # a page that came later has none of them
-        self._pace.nudge()
+
+    def _show_large(self, keys: list[Key]) -> None:
+        """Send the large picture of an entry to the pages, which take it if they still want it."""
+        entry = self.cache.entry(keys[0]) if keys else None
+        if entry is not None:
+            url, said = self._thumbnails.large(entry)
+            self.send({"picture": self._names.name(entry.key), "url": url, "said": said})
 
     def _appear(self, page: str, *, shown: bool) -> None:
         if shown:
@@ -240,53 +292,6 @@ def refresh_views() -> None:
     """Let every view that follows its cache look again: a pin, for one, is no event."""
     for view in list(_following):
         view.refresh()
-
-
-class Thumbnails:
-    """Data URLs of entries' pictures, each made once."""
-
-    capacity = 1024
-
-    def __init__(self, thumbnail: Callable[[Key], Any], images: Mapping[Any, Any]) -> None:
-        self._thumbnail = thumbnail
-        self._images = {(Key.of(source).text): image for source, image in images.items()}
-        self._labels = {source: image for source, image in images.items() if isinstance(source, str)}
-        self._urls: OrderedDict[str, str] = OrderedDict()
-
-    def url(self, entry: Entry) -> str:
-        """The picture of an entry as a data URL; "" when there is none (yet)."""
-        text = entry.key.text
-        if text not in self._urls:
-            image = self._thumbnail(entry.key)
-            if image is None:
-                image = self._images.get(entry.key.unscoped.text)
-            if image is None:
-                image = self._labels.get(label_of(entry))
-            if image is None:
-                return ""
-            self._urls[text] = _data_url(image)
-            if len(self._urls) > self.capacity:
-                self._urls.popitem(last=False)
-        return self._urls[text]
-
-
-def _data_url(image: Any) -> str:
-    """A picture, or the path of one, as a small JPEG (PNG where it is transparent); "" for neither."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    if not isinstance(image, Image.Image):
-        try:
-            with Image.open(image) as file:
-                file.draft("RGB", (THUMBNAIL_PX, THUMBNAIL_PX))
-                image = ImageOps.exif_transpose(file)
-        except (OSError, TypeError, ValueError, UnidentifiedImageError):
-            return ""
-    small = image.copy()
-    small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-    kind = "PNG" if small.has_transparency_data else "JPEG"
-    data = io.BytesIO()
-    small.convert("RGBA" if kind == "PNG" else "RGB").save(data, kind, quality=85)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
 def _weak(owner: Any, method: str) -> Callable[..., None]:

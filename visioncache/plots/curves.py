@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.ticker import MultipleLocator
 
-from visioncache.study.drawing import MARKERS, PALETTE, TEXT, Plot, axes_or_new, bytes_axis
+from visioncache.plots.style import MARKERS, PALETTE, TEXT, Plot, axes_or_new, bytes_axis
 
 if TYPE_CHECKING:
     import os

@@ -68,9 +68,15 @@ class Turn:
         return f"{self.text}\n[turn {self.index}: {', '.join(facts)}]"
 
     def _repr_html_(self) -> str:
-        from visioncache.jupyter.table import turn_html
+        from visioncache.display import counted, facts_html, format_seconds, lookup_facts, said_html
 
-        return turn_html(self)
+        facts = [(format_seconds(self.ttft), "to the first token"), counted(self.images, "image", "images")]
+        if self.encodes is not None:
+            facts += lookup_facts(self.hits, self.misses, self.store_hits)
+            facts.append((format_size(self.nbytes), "held"))
+        spent = [(format_seconds(seconds), stage) for stage, seconds in self.seconds.items()]
+        facts += [(value, stage) for value, stage in spent if value != "0 ms"]
+        return said_html(self.question, self.text) + facts_html(f"Turn {self.index}", facts)
 
 
 class Chat:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from visioncache.display import format_seconds, table_html
 from visioncache.sizes import format_size
 
 FORMAT = 2
@@ -47,9 +48,18 @@ class BenchResult:
         return bool(self.turns["tokens_equal"].all())
 
     def _repr_html_(self) -> str:
-        from visioncache.jupyter.table import bench_html
-
-        return bench_html(self)
+        agree = "every arm gave the same tokens" if self.tokens_equal else "THE ARMS' TOKENS DIFFER"
+        about = [self.model, str(self.machine.get("chip", "")), agree]
+        frame = self.summary()
+        if "mlx-vlm" in set(frame["arm"]):
+            runs = run_columns(self.turns)
+            theirs = frame[frame["arm"] == "mlx-vlm"].set_index(runs)["ttft_s"].rename("theirs")
+            ratio = frame["ttft_s"] / frame.join(theirs, on=runs)["theirs"]
+            frame.insert(list(frame.columns).index("ttft_s") + 1, "of mlx-vlm", ratio)
+        rows = [[_plain(str(name), value) for name, value in row.items()] for row in frame.to_dict("records")]
+        header = [str(name) for name in frame.columns]
+        numbers = set(header) - {"session", "arm", "tokens_equal"}
+        return table_html(header, rows, " \N{MIDDLE DOT} ".join(filter(None, about)), numbers)
 
     def summary(self) -> pd.DataFrame:
         """A row a run (see `run_columns`) and arm: medians over trials of what its turns add up to."""
@@ -107,6 +117,15 @@ class BenchResult:
         }
         target.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         return target
+
+
+def _plain(name: str, value: Any) -> str:
+    """A cell of a table, by the unit that its column's name carries."""
+    if name.endswith("bytes"):
+        return format_size(value)
+    if name.endswith("_s"):
+        return format_seconds(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def load_result(path: str | Path) -> BenchResult:

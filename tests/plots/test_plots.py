@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
+import mlx.core as mx
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,14 +19,16 @@ from PIL import Image
 from published import plot_results, published_results
 from scenes import Clock, features, filled
 
-from visioncache import VisionFeatureCache
-from visioncache.jupyter import plots
+from visioncache import VisionFeatureCache, plots
+from visioncache.plots.cache import _bytes_over_time
+from visioncache.plots.latency import STAGES
+from visioncache.plots.style import ARMS
 from visioncache.study import miss_ratio_curve, plot_miss_ratio, workload
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PICTURES = Path(__file__).parent / "plots"
+PICTURES = Path(__file__).parent / "pictures"
 DPI = 45
 PAGES = {"light": (255, 255, 255), "dark": (17, 17, 17)}
 TOLERANCE = 6.0
@@ -107,7 +110,7 @@ def test_stages_stacked(results: pd.DataFrame) -> None:
 
 
 def test_memory_with_evictions(cache: VisionFeatureCache) -> None:
-    check("memory", plots.memory(cache))
+    check("memory", plots.memory(cache, device=False))
 
 
 def test_hit_rate_over_time(cache: VisionFeatureCache) -> None:
@@ -139,7 +142,7 @@ def test_they_touch_nothing_global(cache: VisionFeatureCache, results: pd.DataFr
     before = dict(mpl.rcParams)
     draw_all(cache, results)
     assert dict(mpl.rcParams) == before
-    code = "import visioncache.jupyter.plots, sys; print('matplotlib.pyplot' in sys.modules)"
+    code = "import visioncache.plots.cache, visioncache.plots.latency, sys; print('matplotlib.pyplot' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"
 
@@ -173,12 +176,12 @@ def test_they_are_legible_in_light_and_in_dark(
 
 
 def test_arms_and_stages_differ_by_more_than_colour() -> None:
-    assert len({marker for _, marker in plots.ARMS.values()}) == len(plots.ARMS)
-    assert len({hatch for _, hatch in plots.STAGES.values()}) == len(plots.STAGES)
+    assert len({marker for _, marker in ARMS.values()}) == len(ARMS)
+    assert len({hatch for _, hatch in STAGES.values()}) == len(STAGES)
 
 
 def test_reuse_distance_counts_other_images() -> None:
-    for asked, counted in {"abcab": [0, 0, 2], "aaba": [1, 1], "abbca": [1, 0, 1], "": [0]}.items():
+    for asked, counted in {"abcab": [0, 0, 2], "aaba": [1, 1], "abbca": [1, 0, 1], "": []}.items():
         cache = filled()
         for name in asked:
             cache.get(name)
@@ -201,7 +204,7 @@ def test_pictures_of_published_results_and_of_curves_show_themselves() -> None:
 
 
 def test_memory_ends_with_what_is_held(cache: VisionFeatureCache) -> None:
-    times, held, evicted = plots._bytes_over_time(cache)
+    times, held, evicted = _bytes_over_time(cache)
     assert held[-1] == cache.nbytes
     assert max(held) <= cache.max_bytes
     marked = {times[i] for i in evicted}
@@ -211,12 +214,70 @@ def test_memory_ends_with_what_is_held(cache: VisionFeatureCache) -> None:
     for name in "abcdef":
         clock.now += 1
         short.put(name, features())
-    assert plots._bytes_over_time(short)[1] == [4096, 5120, 6144]
+    assert _bytes_over_time(short)[1] == [4096, 5120, 6144]
 
 
-def test_an_empty_cache_has_plots_too() -> None:
-    for plot in (plots.memory, plots.hit_rate, plots.reuse_distance, plots.entry_bytes):
-        drawn(plot(VisionFeatureCache()))
+def test_an_empty_cache_has_plots_that_say_so() -> None:
+    for plot, words in [
+        (plots.memory, "nothing was stored yet"),
+        (plots.hit_rate, "no look-ups yet"),
+        (plots.reuse_distance, "no look-ups yet"),
+        (plots.entry_bytes, "nothing is held yet"),
+    ]:
+        ax = plot(VisionFeatureCache())
+        drawn(ax)
+        assert [text.get_text() for text in ax.texts] == [words]
+    asked = filled("a")
+    asked.get("a")
+    assert [text.get_text() for text in plots.reuse_distance(asked).texts] == [
+        "nothing was asked for twice yet"
+    ]
+
+
+def test_one_look_up_draws_a_point_and_axes_begin_at_zero() -> None:
+    cache = filled("a")
+    cache.get("a")
+    ax = plots.hit_rate(cache)
+    assert [line.get_marker() for line in ax.lines] == ["o"]
+    assert plots.memory(cache).lines[0].get_marker() == "o"
+    for drawn_on in (ax, plots.memory(cache), plots.entry_bytes(cache)):
+        assert drawn_on.get_xlim()[0] <= 0.05 * drawn_on.get_xlim()[1]
+    assert ax.get_xlim()[0] == 0
+
+
+def test_of_thousands_the_tail_dwarfs_nothing() -> None:
+    cache = filled(*map(str, range(3000)), max_size=None)
+    bars = [bar.get_width() for bar in plots.entry_bytes(cache).patches]
+    assert max(bars) == bars[0] == bars[-1] == 1024
+    assert plots.entry_bytes(cache).get_yticklabels()[-1].get_text() == "2,980 others, each"
+    for name in map(str, range(3000)):
+        cache.get(name)
+        cache.get("0")
+    for name in map(str, range(3000)):
+        cache.get(name)
+    assert len(plots.reuse_distance(cache).patches) <= 80
+
+
+def test_device_memory_stands_beside_the_caches() -> None:
+    cache = filled("a")
+    near = mx.zeros((256,))
+    mx.eval(near)
+    far = mx.zeros((2**20,))
+    assert any("MLX uses" in line.get_label() for line in plots.memory(cache).lines)
+    assert not any("MLX uses" in line.get_label() for line in plots.memory(list(cache.events)).lines)
+    mx.eval(far)
+    ax = plots.memory(cache)
+    assert any("off the scale" in line.get_label() for line in ax.lines)
+    assert ax.get_ylim()[1] < 2**20
+
+
+def test_named_runs_lie_over_one_another() -> None:
+    ax = plots.runs({"a": [0.5, 0.2, 0.1], "b": [0.6, 0.5]})
+    assert [line.get_label() for line in ax.lines] == ["a", "b"]
+    assert len({line.get_marker() for line in ax.lines}) == 2
+    drawn(ax)
+    with pytest.raises(ValueError, match="no turn of a chat was taken in a"):
+        plots.runs({"a": []})
 
 
 def test_a_label_is_never_mathematics() -> None:

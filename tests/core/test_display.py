@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from scenes import Clock, features, filled
 
-from visioncache import Delta, VisionFeatureCache
-from visioncache.jupyter import table
+from visioncache import Delta, VisionFeatureCache, display
+from visioncache.jupyter.frames import entries_frame
 from visioncache.study.benchmark.result import BenchResult
 from visioncache.vlm.chat import Turn
 
@@ -44,7 +44,7 @@ def test_a_cache_is_a_table_of_its_latest_entries() -> None:
     cache.pin("p24.png")
     read = Reader(cache._repr_html_())
     assert read.tags <= {"div", "b", "span", "table", "caption", "thead", "tbody", "tr", "th", "td"}
-    assert "25 of 30 entries" in read.text
+    assert "25 of 30 entries (83% full)" in read.text
     assert "25 KiB of 1 MiB held" in read.text
     assert "5 older ones not shown" in read.text
     rows = [text for text in read.texts if text.endswith(".png")]
@@ -58,12 +58,12 @@ def test_the_text_says_what_the_table_says() -> None:
     cache = VisionFeatureCache(clock=clock)
     cache.put("a.png", features(), label="a.png", seconds=1.5)
     clock.now += 75
-    assert table.cache_text(cache).replace("\N{MULTIPLICATION SIGN}", "x").splitlines() == [
+    assert cache.to_text().replace("\N{MULTIPLICATION SIGN}", "x").splitlines() == [
         "1 of 20 entries, 1 KiB; 0 hits, 0 misses (0%), 0 evicted, 0.00 s saved",
         "image  bytes  shape    dtype    hits        idle   cost  pinned",
         "a.png  1 KiB  1 x 256  float32     0  1 min 15 s  1.5 s",
     ]
-    assert table.cache_text(VisionFeatureCache()).count("\n") == 0
+    assert VisionFeatureCache().to_text().count("\n") == 0
 
 
 def test_every_string_from_outside_is_text() -> None:
@@ -91,9 +91,9 @@ def test_every_string_from_outside_is_text() -> None:
         read = Reader(html)
         assert "img" not in read.tags
         assert EVIL in read.text
-    assert "250 ms tower" in Reader(table.turn_html(turn)).text
-    assert "key" not in Reader(table.turn_html(turn)).text
-    assert "every arm gave the same tokens" in Reader(table.bench_html(result)).text
+    assert "250 ms tower" in Reader(turn._repr_html_()).text
+    assert "key" not in Reader(turn._repr_html_()).text
+    assert "every arm gave the same tokens" in Reader(result._repr_html_()).text
 
 
 def test_counters_and_deltas_are_one_line() -> None:
@@ -110,17 +110,17 @@ def test_counters_and_deltas_are_one_line() -> None:
     assert "no hit rate" in Reader(Delta()._repr_html_()).text
 
 
-def test_entries_are_a_frame_in_order_of_use() -> None:
+def test_entries_are_a_frame_with_the_latest_first() -> None:
     clock = Clock()
     cache = VisionFeatureCache(clock=clock)
     cache.put("a", features(2), label="a", seconds=0.5)
     clock.now += 10
     cache.put("b", features(), label="")
-    frame = table.entries_frame(cache)
-    assert list(frame["label"]) == ["a", "s:b"]
-    assert list(frame["idle_s"]) == [10.0, 0.0]
-    assert list(frame["nbytes"]) == [2048, 1024]
-    assert list(table.entries_frame(VisionFeatureCache()).columns) == list(frame.columns)
+    frame = entries_frame(cache)
+    assert list(frame["label"]) == ["s:b", "a"]
+    assert list(frame["idle_s"]) == [0.0, 10.0]
+    assert list(frame["nbytes"]) == [1024, 2048]
+    assert list(entries_frame(VisionFeatureCache()).columns) == list(frame.columns)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_entries_are_a_frame_in_order_of_use() -> None:
     ],
 )
 def test_seconds_read_well(seconds: float, text: str) -> None:
-    assert table.format_seconds(seconds) == text
+    assert display.format_seconds(seconds) == text
 
 
 def test_a_caches_html_needs_no_widget_and_no_model() -> None:

@@ -1,4 +1,4 @@
-"""Drawing: the colours, axes and ticks that every chart of the project shares, one colour an arm.
+"""Style: the colours, axes and ticks that every chart of the project shares, one colour an arm.
 
 Charts are in greys and colours that stand out from white and from black alike (4:1 for text) and that
 the colour-blind tell apart (Okabe and Ito, 2008), with marks and hatches besides.
@@ -86,3 +86,37 @@ def bytes_axis(axis: Any) -> None:
     """Ticks in KiB, MiB or GiB."""
     axis.set_major_locator(BytesLocator(nbins=5))
     axis.set_major_formatter(FuncFormatter(lambda size, _: format_size(size)))
+
+
+def finish(ax: Axes, title: str, x: str, y: str, *, legend: bool, grid: str = "y") -> Axes:
+    """Title, labels, legend and grid; on Axes of the caller, only what they don't have yet."""
+    for has, set_text, text in (
+        (ax.get_title(), ax.set_title, title),
+        (ax.get_xlabel(), ax.set_xlabel, x),
+        (ax.get_ylabel(), ax.set_ylabel, y),
+    ):
+        if text and not has:
+            set_text(text)
+    if isinstance(ax, Plot):
+        ax.set_title(ax.get_title(), color=TEXT, fontsize=11, fontweight="bold", loc="left")
+        ax.title.set_text("")
+        ax.grid(axis=grid, color=TEXT, alpha=0.3, linewidth=0.7)  # type: ignore[arg-type]
+        ax.set_axisbelow(True)
+    if legend and ax.get_legend_handles_labels()[1]:
+        colour = {"labelcolor": TEXT} if isinstance(ax, Plot) else {}
+        ax.legend(frameon=False, fontsize=9, **colour)
+    return ax
+
+
+def from_zero(ax: Axes) -> None:
+    """Begin the vertical axis at zero."""
+    if ax.get_ylim()[1] > 0:
+        ax.set_ylim(bottom=0)
+
+
+def nothing(ax: Axes, words: str) -> Axes:
+    """Say in the middle of an empty plot why it is empty."""
+    ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center", color=TEXT, fontsize=11)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    return ax

@@ -1,29 +1,29 @@
-"""Plots: what a cache did and what it was worth, one function a question.
+"""Plots of a cache: what it holds and what it did, one function a question.
 
 Each draws on the Axes that it is given, or on new ones, and returns them; nothing global is touched.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from visioncache.events import LOOKUPS
-from visioncache.study.benchmark.result import run_columns
-from visioncache.study.drawing import (
-    ARMS,
+from visioncache.plots.style import (
     BLUE,
     GREEN,
-    OCHRE,
-    PURPLE,
     TEXT,
     VERMILLION,
-    Plot,
     axes_or_new,
     bytes_axis,
+    finish,
+    from_zero,
+    nothing,
 )
+from visioncache.sizes import format_size
 from visioncache.study.sim.distances import lru_distances
 from visioncache.study.sim.optimum import reusable
 
@@ -35,72 +35,28 @@ if TYPE_CHECKING:
     from visioncache.cache import VisionFeatureCache
     from visioncache.events import Event
 
-STAGES = {
-    "key": (PURPLE, "xxx"),
-    "decode": (GREEN, "///"),
-    "preprocess": (OCHRE, "..."),
-    "tower": (VERMILLION, "\\\\\\"),
-    "prefill": (BLUE, ""),
-}
+
+NEAR = 4
+"""The device's memory is drawn where it is at most so many times what the cache held."""
+MOST_BARS = 80
+"""Bars of a histogram; distances beyond share them."""
 
 
-def ttft(results: Any, ax: Axes | None = None) -> Axes:
-    """Seconds to the first token by turn, a line an arm: the median over trials.
-
-    `results` is what `bench` returned, or its `turns`. Turns of several sessions follow one another.
-    """
-    ax = axes_or_new(ax)
-    turns = _turns(results)
-    which = [*run_columns(turns), "turn"]
-    order = {turn: i for i, turn in enumerate(dict.fromkeys(turns[which].itertuples(index=False, name=None)))}
-    for arm, rows in turns.groupby("arm", sort=False):
-        times = rows.groupby(which, sort=False)["ttft_s"].median()
-        at = [order[turn] for turn in times.index]
-        colour, marker = ARMS.get(str(arm), (PURPLE, "v"))
-        ax.plot(at, times.to_numpy(), color=colour, marker=marker, markersize=5, label=str(arm))
-    ax.set_xticks(range(len(order)), [str(turn[-1]) for turn in order])
-    _from_zero(ax)
-    return _finish(ax, "Time to first token", "turn", "seconds", legend=True)
-
-
-def stages(results: Any, ax: Axes | None = None) -> Axes:
-    """Where the seconds to the first token go, a stacked bar an arm: medians of sums."""
-    ax = axes_or_new(ax)
-    turns = _turns(results)
-    columns = [f"{stage}_s" for stage in STAGES if f"{stage}_s" in turns]
-    runs = ["arm", *run_columns(turns)]
-    sums = turns.groupby([*runs, "trial"], sort=False)[columns].sum()
-    medians = sums.groupby(runs, sort=False).median().groupby("arm", sort=False).sum()
-    left = np.zeros(len(medians))
-    for column in columns:
-        colour, hatch = STAGES[column.removesuffix("_s")]
-        values = medians[column].to_numpy()
-        ax.barh(
-            [str(arm) for arm in medians.index],
-            values,
-            left=left,
-            height=0.62,
-            color=colour,
-            edgecolor="white",
-            linewidth=0.4,
-            hatch=hatch,
-            label=column.removesuffix("_s"),
-        )
-        left += values
-    ax.invert_yaxis()
-    return _finish(ax, "Where the time to first token goes", "seconds", "", legend=True, grid="x")
-
-
-def memory(source: VisionFeatureCache | Iterable[Event], ax: Axes | None = None) -> Axes:
+def memory(
+    source: VisionFeatureCache | Iterable[Event], ax: Axes | None = None, *, device: bool = True
+) -> Axes:
     """Bytes held over time, with a mark at each eviction, and the budget where there is one.
 
     `source` is a cache or its events; time starts at the first event that is known. What was held
     before the log begins is inferred from a cache, and taken for nothing where there is none.
+    With `device`, what MLX uses in all now is a line beside.
     """
     ax = axes_or_new(ax)
     times, held, evicted = _bytes_over_time(source)
+    if not times:
+        return finish(nothing(ax, "nothing was stored yet"), "Memory held", "seconds", "", legend=False)
     ax.fill_between(times, held, step="post", color=BLUE, alpha=0.25, linewidth=0)
-    ax.step(times, held, where="post", color=BLUE, label="held")
+    ax.step(times, held, where="post", color=BLUE, label="held", marker=_mark(times))
     if evicted:
         at = [held[i] for i in evicted]
         ax.plot(
@@ -112,12 +68,23 @@ def memory(source: VisionFeatureCache | Iterable[Event], ax: Axes | None = None)
             color=VERMILLION,
             label="evicted",
         )
+    used = _device_bytes(source) if device else None
+    if used:
+        near = used <= NEAR * max(held)  # further off it would press everything else flat
+        ax.axhline(
+            used if near else 0,
+            color=GREEN,
+            linestyle=":",
+            linewidth=1.2,
+            alpha=1 if near else 0,
+            label=f"MLX uses {format_size(used)} now{'' if near else ', off the scale'}",
+        )
     budget = getattr(source, "max_bytes", None)
     if budget is not None:
         ax.axhline(budget, color=TEXT, linestyle="--", linewidth=1, label="budget")
     bytes_axis(ax.yaxis)
-    _from_zero(ax)
-    return _finish(ax, "Memory held", "seconds", "", legend=True)
+    from_zero(ax)
+    return finish(ax, "Memory held", "seconds", "", legend=True)
 
 
 def hit_rate(
@@ -126,17 +93,20 @@ def hit_rate(
     """The share of look-ups answered, by memory or a store: of all until then, and of the last `window`."""
     ax = axes_or_new(ax)
     found = np.array([event.kind != "miss" for event in _events(source) if event.kind in LOOKUPS], float)
+    if not len(found):
+        return finish(nothing(ax, "no look-ups yet"), "Hit rate", "look-ups", "", legend=False)
     count = np.arange(1, len(found) + 1)
     total = np.cumsum(found)
     recent = total.copy()
     recent[window:] -= total[:-window]
     if len(found) > window:  # until then it is the line of all
         ax.plot(count, recent / np.minimum(count, window), color=TEXT, linewidth=1, label=f"last {window}")
-    ax.plot(count, total / count, color=BLUE, label="all")
+    ax.plot(count, total / count, color=BLUE, label="all", marker=_mark(count))
+    ax.set_xlim(left=0)
     ax.set_ylim(0, 1.03)
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    return _finish(ax, "Hit rate", "look-ups", "", legend=True)
+    return finish(ax, "Hit rate", "look-ups", "", legend=True)
 
 
 def reuse_distance(source: VisionFeatureCache | Iterable[Event], ax: Axes | None = None) -> Axes:
@@ -146,33 +116,48 @@ def reuse_distance(source: VisionFeatureCache | Iterable[Event], ax: Axes | None
     """
     ax = axes_or_new(ax)
     names = [event.key.text for event in _events(source) if event.kind in LOOKUPS and event.key]
+    if not names:
+        return finish(
+            nothing(ax, "no look-ups yet"), "Reuse distance", "other images in between", "uses", legend=False
+        )
     keys = np.unique(names, return_inverse=True)[1].astype(np.int64)
     distances = lru_distances(keys, np.ones(len(keys), np.int64))[reusable(keys)] - 1
+    if not len(distances):
+        return finish(
+            nothing(ax, "nothing was asked for twice yet"),
+            "Reuse distance",
+            "other images in between",
+            "uses",
+            legend=False,
+        )
     top = int(distances.max(initial=0))
-    counts = np.bincount(distances, minlength=top + 1)
-    ax.bar(np.arange(len(counts)), counts, color=BLUE, width=0.85)
+    width = -(-(top + 1) // MOST_BARS)  # of thousands of distances, each bar is of several
+    counts = np.bincount(distances // width)
+    ax.bar(width * (np.arange(len(counts)) + 0.5) - 0.5, counts, color=BLUE, width=0.85 * width)
+    ax.set_xlim(left=-0.5)
     size = getattr(source, "max_size", None)
     if size is not None and size <= 4 * (top + 1):
         ax.axvline(size - 0.5, color=VERMILLION, linestyle="--", linewidth=1.2, label=f"max_size {size}")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True))
-    return _finish(ax, "Reuse distance", "other images in between", "uses", legend=True)
+    return finish(ax, "Reuse distance", "other images in between", "uses", legend=True)
 
 
 def entry_bytes(cache: VisionFeatureCache, ax: Axes | None = None, *, most: int = 20) -> Axes:
-    """Bytes of each entry, the largest first; the smaller ones of many are one bar."""
-    from visioncache.jupyter.snapshot import label_of
-
+    """Bytes of each entry, the largest first; the smaller ones of many are one bar, as wide as their mean."""
     ax = axes_or_new(ax)
     entries = sorted(cache.entries(), key=lambda entry: -entry.nbytes)
     shown, rest = entries[:most], entries[most:]
     sizes = [entry.nbytes for entry in shown]
-    names = [_short(label_of(entry)) for entry in shown]
+    names = [_short(entry.name) for entry in shown]
     hatches = ["///" if entry.pinned else "" for entry in shown]
     if rest:
-        sizes.append(sum(entry.nbytes for entry in rest))
-        names.append(f"{len(rest)} others")
+        whole = sum(entry.nbytes for entry in rest)
+        sizes.append(whole // len(rest))  # their sum would dwarf every other bar
+        names.append(f"{len(rest):,} others, each")
         hatches.append("")
+    if not sizes:
+        return finish(nothing(ax, "nothing is held yet"), "Bytes by entry", "", "", legend=False, grid="x")
     bars = ax.barh(range(len(sizes)), sizes, color=BLUE, height=0.7)
     for bar, hatch in zip(bars, hatches, strict=True):
         bar.set_hatch(hatch)
@@ -183,42 +168,18 @@ def entry_bytes(cache: VisionFeatureCache, ax: Axes | None = None, *, most: int 
     ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()
     bytes_axis(ax.xaxis)
-    return _finish(ax, "Bytes by entry", "", "", legend=any(hatches), grid="x")
+    return finish(ax, "Bytes by entry", "", "", legend=any(hatches), grid="x")
 
 
-def _finish(ax: Axes, title: str, x: str, y: str, *, legend: bool, grid: str = "y") -> Axes:
-    """Title, labels, legend and grid; on Axes of the caller, only what they don't have yet."""
-    for has, set_text, text in (
-        (ax.get_title(), ax.set_title, title),
-        (ax.get_xlabel(), ax.set_xlabel, x),
-        (ax.get_ylabel(), ax.set_ylabel, y),
-    ):
-        if text and not has:
-            set_text(text)
-    if isinstance(ax, Plot):
-        ax.set_title(ax.get_title(), color=TEXT, fontsize=11, fontweight="bold", loc="left")
-        ax.title.set_text("")
-        ax.grid(axis=grid, color=TEXT, alpha=0.3, linewidth=0.7)  # type: ignore[arg-type]
-        ax.set_axisbelow(True)
-    if legend and ax.get_legend_handles_labels()[1]:
-        colour = {"labelcolor": TEXT} if isinstance(ax, Plot) else {}
-        ax.legend(frameon=False, fontsize=9, **colour)
-    return ax
+def _mark(points: Any) -> str:
+    """The marker of a line: a line of one point would not be seen without."""
+    return "o" if len(points) == 1 else ""
 
 
-def _from_zero(ax: Axes) -> None:
-    if ax.get_ylim()[1] > 0:
-        ax.set_ylim(bottom=0)
-
-
-def _turns(results: Any) -> Any:
-    """The turns of a result, or the frame itself; ValueError for a frame of something else."""
-    turns = getattr(results, "turns", results)
-    columns = list(getattr(turns, "columns", ()))
-    missing = [name for name in ("session", "arm", "trial", "turn", "ttft_s") if name not in columns]
-    if missing:
-        raise ValueError(f"not the result of a bench: no column {', '.join(missing)}")
-    return turns
+def _device_bytes(source: Any) -> int | None:
+    """Bytes that MLX uses now, the cache's among them; None of events alone, or where MLX isn't loaded."""
+    mx = sys.modules.get("mlx.core")
+    return None if mx is None or not hasattr(source, "nbytes") else int(mx.get_active_memory())
 
 
 def _events(source: VisionFeatureCache | Iterable[Event]) -> list[Event]:
