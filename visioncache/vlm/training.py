@@ -51,6 +51,7 @@ def _is_module(value: object) -> bool:
 
 
 def _reads_mode(kind: type) -> Iterator[bool]:
-    for function in vars(kind).values():
-        names = function.__code__.co_names if hasattr(function, "__code__") else ()
-        yield bool({"training", "_training"} & set(names))
+    for base in kind.__mro__[: kind.__mro__.index(nn.Module)]:
+        for function in vars(base).values():
+            names = function.__code__.co_names if hasattr(function, "__code__") else ()
+            yield bool({"training", "_training"} & set(names))

@@ -17,6 +17,7 @@ import mlx_vlm.utils
 from mlx_vlm.generate import dispatch
 from mlx_vlm.models.base import BaseImageProcessor
 from PIL import Image
+from transformers.image_processing_utils import BaseImageProcessor as TransformersImageProcessor
 
 from visioncache.sizes import leaves
 from visioncache.vlm.patching.missing import missing
@@ -82,7 +83,8 @@ def _identify_image(img: Any, resize_shape: Any, image_processor: Any) -> Any:
     side, own = _owner(image_processor)
     if side is None or not isinstance(img, (str, Path, BytesIO, Image.Image)):  # left as they are
         return _theirs["process_image"](img, resize_shape, own)
-    image = side.open(img)
+    # mlx-vlm turns what it opens itself; a family's processor opens the rest, and transformers' turn it.
+    image = side.open(img, transpose=isinstance(img, str) or isinstance(own, TransformersImageProcessor))
     if resize_shape is None:
         return image
     if isinstance(own, BaseImageProcessor):  # mlx-vlm warns, and resizes nothing
