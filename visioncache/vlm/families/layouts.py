@@ -36,6 +36,10 @@ class Layout:
         """Whether these images, as the image processor is given them, must be processed together."""
         return False
 
+    def fits(self, outputs: dict[str, Any]) -> bool:  # noqa: ARG002
+        """Tell whether an image processor's outputs have this layout; a setting can change their form."""
+        return True
+
     def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
         """The inputs of each image of a request, in order."""
         raise NotImplementedError
@@ -154,6 +158,9 @@ class Beside(Layout):
     """
 
     axis: int = 1
+
+    def fits(self, outputs: dict[str, Any]) -> bool:
+        return hasattr(outputs[self.pixels[0]], "shape")
 
     def inseparable(self, images: Any) -> bool:
         return isinstance(images, list) and len(images) > 1 and isinstance(images[0], (list, tuple))

@@ -17,7 +17,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 
 from visioncache.keys import Key
 from visioncache.vlm.families.canvas import Canvas, OnCanvas
-from visioncache.vlm.families.image_processors import Preprocessor
+from visioncache.vlm.families.image_processors import LeftAlone, Preprocessor
 from visioncache.vlm.fingerprint import Settings, settings_digest
 from visioncache.vlm.request.identity import each, flat, identity, identity_of_one, sources_of
 from visioncache.vlm.request.image import SourceImage, open_source, take
@@ -230,6 +230,8 @@ class ProcessorSide:
         """Make the inputs of an item that is not known, and what is stored beside its features."""
         before = self._attached.stages.spent_here()
         outputs = process(group)
+        if not self._layout.fits(outputs):
+            raise LeftAlone
         sources = sources_of(group)
         if sources:
             # A file may have changed since it was identified: what was decoded counts.
