@@ -157,6 +157,7 @@ class Attached:
         """Go on with the parts that took the place of others: a quantised projector, another tokenizer."""
         for side in self.sides:
             side.follow()
+        _ = self._fingerprint.digest  # which looks at the model as it is now
 
     @property
     def scope(self) -> str:

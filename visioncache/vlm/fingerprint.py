@@ -82,6 +82,7 @@ class Fingerprint(Described):
         self._habits = Habits(frozenset(), frozenset())
         self._itself = ItsOwn()
         self._modules: list[nn.Module] | None = None
+        self._listed: Anatomy | None = None
         super().__init__()
 
     def running(self) -> AbstractContextManager[None]:
@@ -93,14 +94,16 @@ class Fingerprint(Described):
         return super()._now()
 
     def modules(self) -> list[nn.Module]:
-        """Return the model and the modules of its vision side, as they are now."""
-        if self._modules is None or self.changed():
+        """Return the model and the modules of its vision side, as of when the digest was last asked for."""
+        if self._modules is None or self._listed is not self._anatomy:
+            self._listed = self._anatomy
             self._modules = [self._model, *_modules([*self._roots().values(), *self._parts()])]
         return self._modules
 
     def arrays(self) -> list[mx.array]:
         """Return the vision side's arrays as they are now, of which none is evaluated."""
-        return [one for module in self.modules() for one in module.values() if isinstance(one, mx.array)]
+        now = [self._model, *_modules([*self._roots().values(), *self._parts()])]
+        return [one for module in now for one in module.values() if isinstance(one, mx.array)]
 
     def _roots(self) -> dict[str, Any]:
         """Give what the model holds itself, but for its language side and what lies inside of that."""

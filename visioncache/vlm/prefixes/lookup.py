@@ -148,8 +148,9 @@ class Prefixes:
     def segments(self, spelling: Spelling, pauses: Sequence[int], settings: str) -> list[Segment]:
         """Name the stretches of a prompt between its pauses."""
         parent, begin, found = settings, 0, []
+        scope = f"{self.scope}/prefix"
         for end in pauses:
-            key = spelling.key(parent, begin, end).scoped(f"{self.scope}/prefix")
+            key = spelling.key(parent, begin, end).scoped(scope)
             images = [image.text for image, _, _ in spelling.images_in(begin, end)]
             found.append(Segment(begin, end, key, images))
             parent, begin = key.text, end

@@ -42,6 +42,7 @@ class Scope:
     @property
     def refusal(self) -> str:
         """Why nothing of the model may be kept now; empty where it may."""
+        _ = self._fingerprint.digest  # which looks at the model as it is now
         if self._model.training or self._training.is_on():
             return "the model is in training mode, which model.eval() ends"
         return self._fingerprint.opaque

@@ -125,10 +125,14 @@ class ModelSide:
             inputs = _arguments(signature, self._embedder, args, kwargs)
             if all(inputs.get(name) is None for name in anchors(self._family)):
                 return original(*args, **kwargs)
-            self._attached.follow()
+            transformed = (
+                self._attached.is_transformed()
+            )  # asked before the weights are taken for the model's own
+            if not transformed:
+                self._attached.follow()
             requests = {name: self._request(inputs, name) for name in anchors(self._family)}
             own = {name: request for name, request in requests.items() if request is not None}
-            if not self._looks_up(inputs):
+            if transformed or not self._looks_up(inputs):
                 return original(**self._real(inputs, own))
             if inputs.get("cached_image_features") is not None and inputs.get("vision_cache") is None:
                 return self._steered(original, inputs, own)
@@ -136,9 +140,7 @@ class ModelSide:
 
     def _looks_up(self, inputs: dict[str, Any]) -> bool:
         """Tell whether images may be looked up: not while the vision side trains or is transformed."""
-        return self._attached.active and not (
-            is_traced(leaves_of(inputs.values())) or self._attached.is_transformed()
-        )
+        return self._attached.active and not is_traced(leaves_of(inputs.values()))
 
     def _request(self, inputs: dict[str, Any], anchor: str) -> Request | None:
         """Return the request that pixels are the ticket of; None for pixels that came from elsewhere.

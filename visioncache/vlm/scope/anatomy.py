@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -139,6 +140,9 @@ class Anatomy:
             return []
         if kind is tuple:
             return self.row("tuple", path, value)
+        if self.is_glance and isinstance(value, (type, FunctionType, ModuleType)):
+            self.say("known", str(id(value)))  # what it is like is watched by itself
+            return []
         value = untaken(value)
         if id(value) in self._met:
             self.say("again", str(self._met[id(value)][0]))
