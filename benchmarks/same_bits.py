@@ -34,7 +34,7 @@ from visioncache.study.benchmark.arms import arm_chat
 from visioncache.study.benchmark.machine import describe_machine
 from visioncache.study.benchmark.run import converse
 from visioncache.study.data import data_path
-from visioncache.vlm.patching.instances import around, swapped
+from visioncache.vlm.patching.instances import around, patched
 
 if TYPE_CHECKING:
     from visioncache.study.benchmark.sessions import Session
@@ -61,7 +61,7 @@ def main() -> None:
     attention = repeatable_attention() if options.attention == "same" else nullcontext("")
     with (
         tempfile.TemporaryDirectory() as folder,
-        swapped(language, __call__=around(type(language), "__call__", watch.call)),
+        patched(language, __call__=around(language, "__call__", watch.call)),
         attention as about,
     ):
         (album,) = scaled(["album"], options.size, Path(folder))

@@ -56,21 +56,11 @@ def test_ci_runs_the_readmes_test_command() -> None:
     assert "make test" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_importing_visioncache_loads_nothing_heavy_and_is_quick() -> None:
-    code = (
-        "import sys, time; t = time.perf_counter(); import visioncache; "
-        "t = time.perf_counter() - t; "
-        "print(t, *[m for m in ('mlx', 'IPython', 'matplotlib', 'pandas', 'numpy') if m in sys.modules])"
-    )
-    runs = [
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.split()
-        for _ in range(5)
-    ]
-    assert all(len(run) == 1 for run in runs), runs
-    # The least of several: a busy machine adds to a time, never takes from it.
-    assert min(float(run[0]) for run in runs) < 0.06
+def test_importing_visioncache_loads_nothing_heavy() -> None:
+    names = ("mlx", "IPython", "matplotlib", "pandas", "numpy")
+    code = f"import sys, visioncache; print(*[name for name in {names} if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not ran.stdout.split()
 
 
 def test_no_module_of_the_library_knows_the_layers_above_it() -> None:

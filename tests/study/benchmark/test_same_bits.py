@@ -47,7 +47,7 @@ def test_the_demo_model_is_given_the_same_bits_with_a_cache(
 
 @pytest.mark.usefixtures("small_shape")
 def test_a_last_bit_that_differs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from visioncache.vlm.request import model as features
+    from visioncache.vlm.request import embedding as features
 
     original = features.owned
 
