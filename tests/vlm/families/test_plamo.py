@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import zoo
 from harness import but_for_pixels, embedded, prepared, same
-from PIL import Image
 from zoo import plamo2vl
 
 from visioncache import VisionFeatureCache
@@ -51,14 +50,14 @@ def test_where_the_prompt_has_less_room_an_image_is_another() -> None:
         assert attachment.cache.info().hits > 0
 
 
-def test_a_known_file_is_not_opened(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_known_file_is_not_decoded(tmp_path: Any) -> None:
     tiny = zoo.build("plamo2vl")
     path = tmp_path / "a.png"
     A.save(path)
-    with attach(tiny.model, tiny.processor, VisionFeatureCache()):
+    with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attachment:
         miss = embedded(tiny, prepared(tiny, [str(path)]))
-        monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("a known file was opened"))
         assert same(embedded(tiny, prepared(tiny, [str(path)])), miss)
+        assert attachment.stages.totals().counts["decode"] == 1
 
 
 def test_a_file_of_another_size_is_another_image(tmp_path: Any) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from visioncache.vlm.families.image_processors import LeftAlone
 from visioncache.vlm.families.layouts import Beside
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ class OnCanvas:
 
     def _learn(self, image: Any) -> Size:
         self._made[id(image)] = outputs = self._alone([image])
+        if not self._layout.fits(outputs):
+            raise LeftAlone
         _SIZES.remember(self._identity(image)[0].text, self._own(outputs))
         return self._own(outputs)
 

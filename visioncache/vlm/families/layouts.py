@@ -74,6 +74,11 @@ class Packed(Layout):
 
     companions: tuple[str, ...] = ("image_grid_thw",)
 
+    def fits(self, outputs: dict[str, Any]) -> bool:
+        grid = outputs.get(self.companions[0])
+        pixels = outputs[self.pixels[0]]
+        return grid is None or int(np.array(grid).prod(-1).sum()) == len(pixels)
+
     def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
         pixels, (grid, *_) = self.pixels[0], self.companions
         own = {name: inputs[name] for name in (pixels, *self.companions) if name in inputs}

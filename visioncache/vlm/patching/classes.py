@@ -8,6 +8,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from visioncache.vlm.patching.functions import TAKEN
 from visioncache.vlm.patching.instances import is_patched
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 _lock = threading.Lock()
 _uses: dict[tuple[type, str], int] = {}
+_put: dict[tuple[type, str], Any] = {}
+"""By class and name, what the class itself had there."""
 _missing = object()
 
 
@@ -32,6 +35,7 @@ def method_taken(cls: type, name: str, wrapper: Callable[..., Any]) -> Iterator[
         original = function.__get__(self, type(self))
         return original(*args, **kwargs) if is_patched(self) else wrapper(original, *args, **kwargs)
 
+    setattr(method, TAKEN, function)
     with _lock:
         _uses[cls, name] = _uses.get((cls, name), 0) + 1
         if _uses[cls, name] == 1:
@@ -49,6 +53,3 @@ def method_taken(cls: type, name: str, wrapper: Callable[..., Any]) -> Iterator[
                     delattr(cls, name)
                 else:
                     setattr(cls, name, own)
-
-
-_put: dict[tuple[type, str], Any] = {}

@@ -29,9 +29,15 @@ class Taken:
         return inner(*args, **kwargs)
 
 
+TAKEN = "__visioncache_taken__"
+"""On a method that stands in a class's place for its own: that one."""
+
+
 def untaken(function: Any) -> Any:
-    """Return a module's own function, also where another module has imported it while it was taken."""
-    return function.original if isinstance(function, Taken) else function
+    """Return a module's or a class's own function, also where somebody imported it while it was taken."""
+    if isinstance(function, Taken):
+        return function.original
+    return getattr(function, "__dict__", {}).get(TAKEN, function)
 
 
 @contextmanager

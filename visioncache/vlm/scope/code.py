@@ -14,6 +14,8 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
+from visioncache.vlm.patching.functions import untaken
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -214,7 +216,7 @@ def functions(value: Any) -> Iterator[tuple[Any, str]]:
     elif isinstance(value, (staticmethod, classmethod)):
         pairs = [(value.__func__, "")]
     else:
-        pairs = [(value.func if isinstance(value, cached_property) else value, "")]
+        pairs = [(value.func if isinstance(value, cached_property) else untaken(value), "")]
     yield from ((one, via) for one, via in pairs if isinstance(one, FunctionType))
 
 
