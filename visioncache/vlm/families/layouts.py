@@ -40,6 +40,10 @@ class Layout:
         """Tell whether an image processor's outputs have this layout; a setting can change their form."""
         return True
 
+    def is_stacked(self, inputs: dict[str, Any]) -> bool:  # noqa: ARG002
+        """Tell whether somebody stacked the inputs of several requests, so that no image can be cut out."""
+        return False
+
     def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
         """The inputs of each image of a request, in order."""
         raise NotImplementedError
@@ -74,10 +78,9 @@ class Packed(Layout):
 
     companions: tuple[str, ...] = ("image_grid_thw",)
 
-    def fits(self, outputs: dict[str, Any]) -> bool:
-        grid = outputs.get(self.companions[0])
-        pixels = outputs[self.pixels[0]]
-        return grid is None or int(np.array(grid).prod(-1).sum()) == len(pixels)
+    def is_stacked(self, inputs: dict[str, Any]) -> bool:
+        grid = inputs.get(self.companions[0])
+        return grid is not None and int(np.array(grid).prod(-1).sum()) != len(inputs[self.pixels[0]])
 
     def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
         pixels, (grid, *_) = self.pixels[0], self.companions

@@ -113,9 +113,9 @@ class Embedding:
         ours = {n: self._whole[t] for t, n in theirs.items() if self._whole.get(t) is not None}
         if self._family.recognised:  # nothing says which inputs decide with the pixels: all may
             ours.update({n: v for n, v in self._whole.items() if n not in _TEXT and is_data(v)})
-        if not self._family.recognised and not layout.fits(ours):  # a batch that somebody stacked
-            return []
         together = self._family.granularity == "request"
+        if not together and layout.is_stacked(ours):
+            return []
         return [self._prepared(image, names) for image in ([ours] if together else layout.images(ours))]
 
     def _is_current(self, items: list[Item]) -> bool:
