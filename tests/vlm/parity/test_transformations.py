@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import pytest
 import zoo
-from harness import same
+from harness import prepared, same
 from mlx import nn
 from mlx.utils import tree_flatten
 from twins import Scene, assert_alike, outcome
@@ -265,3 +265,22 @@ def test_gradients_of_pixels_and_weights_at_once_are_as_without_a_cache(family: 
 
     assert_alike(family, play, with_processor=False)
     assert_alike(family, play, refusals=True)
+
+
+@pytest.mark.parametrize("family", ["fastvlm", "gemma3", "llava", "qwen2_5_vl"])
+def test_a_processor_that_is_called_inside_of_a_gradient_counts_too(family: str) -> None:
+    """Where looking at the weights takes those of the transformation for the model's own."""
+
+    def play(scene: Scene) -> list[Any]:
+        def loss(model: Any) -> Any:
+            rest = prepared(scene.using(model), [A])
+            ids, pixels = rest.pop("input_ids"), rest.pop("pixel_values")
+            mask = rest.pop("attention_mask", None)
+            return model.get_input_embeddings(ids, pixels, mask=mask, **rest).inputs_embeds.square().mean()
+
+        def gradient() -> Any:
+            return evaluated(lambda: nn.value_and_grad(scene.model, loss)(scene.model))
+
+        return [gradient(), scene.ask(A), gradient(), scene.ask(A)]
+
+    assert_alike(family, play)

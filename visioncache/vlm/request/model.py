@@ -7,6 +7,7 @@ language model is given of an image. An image that is not known is encoded there
 from __future__ import annotations
 
 import inspect
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -121,13 +122,13 @@ class ModelSide:
         self, signature: inspect.Signature, original: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Any:
         """Embed a prompt; the model encodes by any name that it likes inside."""
-        with self._seam.opened(), self._attached.running():
-            inputs = _arguments(signature, self._embedder, args, kwargs)
-            if all(inputs.get(name) is None for name in anchors(self._family)):
+        inputs = _arguments(signature, self._embedder, args, kwargs)
+        shows = any(inputs.get(name) is not None for name in anchors(self._family))
+        # Asked before anything takes the weights that a transformation put in for the model's own.
+        transformed = shows and self._attached.is_transformed()
+        with self._seam.opened(), nullcontext() if transformed else self._attached.running():
+            if not shows:
                 return original(*args, **kwargs)
-            transformed = (
-                self._attached.is_transformed()
-            )  # asked before the weights are taken for the model's own
             if not transformed:
                 self._attached.follow()
             requests = {name: self._request(inputs, name) for name in anchors(self._family)}

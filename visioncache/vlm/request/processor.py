@@ -80,11 +80,13 @@ class ProcessorSide:
 
     def _process(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run the processor and hand on a ticket for its pixels."""
-        self._attached.follow()
+        transformed = self._attached.is_transformed()  # asked before the weights are looked at
+        if not transformed:
+            self._attached.follow()
         if self._preprocessor.is_bare and kwargs.get("images") is not None:
             token = getattr(self._attached.model.config, "image_token_index", None)
             original = partial(self._preprocessor.prepare, token)
-        if not self._attached.active or _is_for_training():
+        if transformed or not self._attached.active or _is_for_training():
             return original(*args, **kwargs)
         request = Request(self, partial(original, *args, **kwargs))
         with request.current():
