@@ -92,4 +92,4 @@ def escape(text: str) -> str:
     """Write text so that HTML shows it as it is."""
     from html import escape as escaped  # here, for `import visioncache` is to be fast
 
-    return escaped(text)
+    return escaped(text.encode("utf-8", "backslashreplace").decode("utf-8"))

@@ -169,7 +169,9 @@ def test_a_copy_and_its_original_answer_right_from_two_threads(family: str) -> N
     def play(scene: Scene) -> list[Any]:
         copied = copy.deepcopy(scene.model)
         look_otherwise(copied)
-        mx.eval(copied.parameters())  # what is left lazy can't be evaluated in another thread
+        for model in (copied, scene.model):  # what is left lazy can't be evaluated in another thread
+            mx.eval(model.parameters())
+            scene.ask(A, model=model)
         with ThreadPoolExecutor(2) as pool:
             asked = [pool.submit(scene.ask, image, model=m) for image in (A, B, A) for m in (copied, None)]
             return [future.result() for future in asked]

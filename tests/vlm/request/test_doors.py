@@ -25,7 +25,7 @@ from visioncache.vlm import attach
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-MODEL = Path(__file__).resolve().parents[2] / "data" / "models" / "demo-vlm"
+MODEL = Path(__file__).resolve().parents[3] / "data" / "models" / "demo-vlm"
 QUESTION = "What is in the last image?"
 GREEDY: dict[str, Any] = {"max_tokens": 6, "temperature": 0.0}
 A, B, _ = zoo.photos()
