@@ -146,7 +146,7 @@ def test_the_server(files: list[str]) -> None:
         assert_same_answers(model, processor, ask, 2)
 
 
-def test_a_model_that_is_not_attached_refuses_what_was_prepared_for_one_that_is(
+def test_a_model_of_the_same_class_that_is_not_attached_answers_as_itself(
     loaded: tuple[Any, Any], files: list[str]
 ) -> None:
     model, processor = loaded
@@ -158,8 +158,7 @@ def test_a_model_that_is_not_attached_refuses_what_was_prepared_for_one_that_is(
 
     plain = ask(other)
     with attach(model, processor, VisionFeatureCache()):
-        assert ask(other) == plain
-        assert ask(model) == plain
-        with pytest.raises(ValueError, match="a processor of its own"):
-            ask(other)
+        for _ in range(2):
+            assert ask(other) == plain
+            assert ask(model) == plain
     assert ask(other) == plain

@@ -20,6 +20,7 @@ from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor as TransformersImageProcessor
 
 from visioncache.sizes import leaves
+from visioncache.vlm.patching.functions import untaken
 from visioncache.vlm.patching.missing import missing
 from visioncache.vlm.prefixes.continuation import continued
 from visioncache.vlm.request.tickets import is_stand_in
@@ -101,12 +102,17 @@ def _begin(input_ids: Any, model: Any, pixel_values: Any, *args: Any, **kwargs: 
         if attached.prefixes is not None and attached.active:
             begin = partial(continued, attached, attached.prefixes, _theirs["generate_step"])
             return begin(input_ids, model, pixel_values, *args, **kwargs)
-    elif any(map(is_stand_in, leaves(pixel_values))):
+    elif any(map(is_stand_in, leaves(pixel_values))) and not _takes_tickets(model):
         raise ValueError(
             "these pixels are stand-ins, prepared by the processor of a model that is attached; "
             "give this model a processor of its own, or detach() the other"
         )
     return _theirs["generate_step"](input_ids, model, pixel_values, *args, **kwargs)
+
+
+def _takes_tickets(model: Any) -> bool:
+    """Tell whether a model that is not attached is of the class of one that is, and so knows its tickets."""
+    return untaken(entrance := getattr(type(model), "get_input_embeddings", None)) is not entrance
 
 
 def _owner(image_processor: Any) -> tuple[ProcessorSide | None, Any]:
