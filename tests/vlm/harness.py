@@ -16,7 +16,7 @@ from visioncache.sizes import leaves
 from visioncache.vlm import attach
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from visioncache import VisionFeatureCache
     from visioncache.vlm import Attached
@@ -45,8 +45,23 @@ def embedded(tiny: zoo.Tiny, inputs: dict[str, Any]) -> dict[str, Any]:
     mask = rest.pop("attention_mask", None)
     features = tiny.model.get_input_embeddings(ids, pixels, mask=mask, **rest).to_dict()
     given = {name: value for name, value in features.items() if value is not None}
-    mx.eval(given)
+    mx.eval(list(arrays(given)))
     return given
+
+
+def arrays(tree: Any) -> Iterator[mx.array]:
+    """Every array of an answer, in whatever holds it."""
+    if isinstance(tree, mx.array):
+        yield tree
+    elif isinstance(tree, np.ndarray):
+        yield mx.array(tree)
+    elif isinstance(tree, (list, tuple)):
+        for item in tree:
+            yield from arrays(item)
+    elif isinstance(tree, dict):
+        yield from arrays(list(tree.values()))
+    elif hasattr(tree, "__dict__"):
+        yield from arrays(vars(tree))
 
 
 def greedy(tiny: zoo.Tiny, images: Sequence[Any], count: int = 4, **options: Any) -> list[int]:

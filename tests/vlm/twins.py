@@ -7,15 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
-import numpy as np
 import zoo
-from harness import embedded, prepared, same
+from harness import arrays, embedded, prepared, same
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import attach
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
 VARIED = ["gemma3", "idefics3", "llava", "minicpmo", "mistral3", "qwen2_5_vl", "qwen3_vl"]
@@ -127,17 +126,6 @@ def right(got: Any, want: Any) -> bool:
 def refused(got: Any) -> bool:
     """Whether an answer is one clear line of an error."""
     return isinstance(got, (ValueError, RuntimeError, TypeError)) and "\n" not in str(got) and bool(str(got))
-
-
-def arrays(tree: Any) -> Iterator[mx.array]:
-    """Every array of an answer, whatever else is in it."""
-    if isinstance(tree, (mx.array, np.ndarray)):
-        yield mx.array(tree)
-    elif isinstance(tree, dict):
-        yield from arrays(list(tree.values()))
-    elif isinstance(tree, (list, tuple)):
-        for item in tree:
-            yield from arrays(item)
 
 
 def has_nan(tree: Any) -> bool:

@@ -28,7 +28,6 @@ EDITS: dict[str, Callable[[Any], Any]] = {
     "reordered": lambda a: a[::-1],
 }
 THREAD_SECONDS = 120
-THREAD_SECONDS = 120
 
 
 def ask(side: Side, images: tuple[Shown, ...], options: dict[str, Any] | None = None, aside: str = "") -> Any:
@@ -41,6 +40,10 @@ def ask_text(side: Side) -> Any:
 
 
 def ask_tokens(side: Side, images: tuple[Shown, ...]) -> Any:
+    """The first tokens; nothing where the language model can't run."""
+    if side.tiny.metal and not mx.metal.is_available():
+        return None
+
     def tokens() -> list[int]:
         opened = [open_door(shown, side.folder, side.kept) for shown in images]
         return greedy(side.tiny, opened, count=2)

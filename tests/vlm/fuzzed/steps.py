@@ -49,7 +49,9 @@ class Step:
     def run(self, side: Side) -> Any:
         """Do it to one side; the answer, or None where nothing is asked."""
         answer = self.kind.do(side, **self.given)
-        if answer is None:  # weights left lazy could not be evaluated in another thread
+        if answer is None or isinstance(
+            answer, Exception
+        ):  # lazy weights can't be evaluated in another thread
             mx.eval(side.tiny.model.parameters())
         return answer
 
