@@ -221,6 +221,9 @@ class VisionFeatureCache(Inspectable):
 
         def lead() -> T:
             found: T | None = self.peek(key)  # stored by another thread since the miss
+            if found is None and self._tier is not None and self._flights.landed(key.text):
+                loaded = self._tier.load(key)  # and evicted again
+                found = None if loaded is None else loaded.value
             return self._compute(key, compute, name, meta, seconds) if found is None else found
 
         return self._flights.run(key.text, lead)[0]

@@ -5,10 +5,15 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from visioncache.recent import Recent
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
+
+LATELY = 256
+"""Calls that are remembered after they came to a value."""
 
 
 class _Flight:
@@ -30,6 +35,7 @@ class Flights:
         self._lock = threading.Lock()
         self._flights: dict[str, _Flight] = {}
         self._waiting: dict[int, _Flight] = {}  # thread -> the flight that it waits for
+        self._landed: Recent[str, bool] = Recent(LATELY)
 
     def run(self, name: str, call: Callable[[], T]) -> tuple[T, bool]:
         """The call's result, and whether this thread made the call.
@@ -57,6 +63,10 @@ class Flights:
                 self._leave(name, mine)
                 del mine, theirs  # the error's traceback holds this frame, and they the error
 
+    def landed(self, name: str) -> bool:
+        """Tell whether a call of this name came to a value lately."""
+        return name in self._landed
+
     def _join(self, name: str, mine: _Flight) -> _Flight | None:
         """Take off as `mine`, or find the flight to wait for."""
         with self._lock:
@@ -73,6 +83,8 @@ class Flights:
             self._waiting.pop(mine.leader, None)
             if self._flights.get(name) is mine:
                 del self._flights[name]
+                if not mine.abandoned:
+                    self._landed[name] = True
             mine.landed.set()
 
     def _refuse_cycle(self, flight: _Flight | None, name: str) -> None:
