@@ -102,6 +102,8 @@ class Continuation:
         self._at = self._begin = 0
         self._positions: Any = None
         self._tokens = 0
+        self._waiting: dict[str, Any] | None = None
+        """The inputs of the stretch before the last token, which is prefilled with it."""
         self.refused = ""
 
     def steps(
@@ -212,6 +214,9 @@ class Continuation:
     def _prefill(self, call: Callable[..., Any], *args: Any, cache: Any = None, **inputs: Any) -> Any:
         embeddings = inputs.get("inputs_embeds")
         begin, self._begin = self._begin, self._begin + (0 if embeddings is None else embeddings.shape[1])
+        if self._waiting is not None:
+            args, inputs = (), self._joined(args[0], embeddings)
+            begin = self._begin - inputs["n_to_process"]
         if self._positions is not None and self._begin > begin:
             axis = self._positions.shape.index(self._tokens)
             inputs["position_ids"] = mx.take(self._positions, mx.arange(begin, self._begin), axis=axis)
@@ -227,9 +232,24 @@ class Continuation:
             return self._put(known, call, args, cache, inputs)
         following = self._coming[len(self._known)] if len(self._known) < len(self._coming) else None
         if known or following is None or following.end != end:
+            is_rest = not known and following is None and end == self._tokens - 1
             self._give_up("" if end > self._coming[-1].end else "prefill paused elsewhere")
+            if is_rest and self._prefixes.pauses == "content":
+                self._waiting = inputs
+                return LanguageModelOutput(logits=None)
             return call(*args, cache=cache, **inputs)
         return self._keep(following, call, args, cache, inputs)
+
+    def _joined(self, last: Any, embeddings: Any) -> dict[str, Any]:
+        """Join the stretch that waits and the last token: one call of the language model instead of two."""
+        waiting, self._waiting = self._waiting or {}, None
+        sides = (waiting["inputs_embeds"], embeddings)
+        return {
+            **waiting,
+            "inputs": mx.concatenate([waiting["inputs"], last], axis=1),
+            "inputs_embeds": mx.concatenate(sides, axis=1),
+            "n_to_process": sum(side.shape[1] for side in sides),
+        }
 
     def _put(
         self, known: list[Segment], call: Callable[..., Any], args: Any, caches: Any, inputs: dict[str, Any]
