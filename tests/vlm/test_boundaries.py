@@ -28,7 +28,8 @@ def test_it_never_pauses_behind_the_last_token() -> None:
 
 def test_pauses_are_not_closer_than_the_shortest_stretch() -> None:
     assert paused([9] * 200, [(SHORTEST - 1, 100)]) == [100]
-    assert paused([9] * 200, [(3, 6), (8, 12)], shortest=2) == [3, 6, 8, 12]
+    assert paused([9] * 200, [(3, 6), (8, 12)], shortest=2) == [6, 12]
+    assert paused([9] * 200, [(8, 11), (19, 23)], shortest=2) == [8, 11, 19, 23]
 
 
 def test_text_is_cut_where_it_is_long_and_images_only_by_steps() -> None:

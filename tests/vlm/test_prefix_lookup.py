@@ -121,7 +121,7 @@ def test_an_image_that_is_replaced_leaves_what_is_before_it(tiny: zoo.Tiny) -> N
 
 def test_branches_share_what_they_share_and_nothing_is_stored_twice(tiny: zoo.Tiny) -> None:
     prefixes = kept(tiny)
-    trunk = spoken(f"{PAD}What is it?", "A cat.")
+    trunk = spoken(f"{PAD}What is it?", "A cat on a mat.")
     reused(tiny, prefixes, [A], trunk + conversation("Which colour?"))
     held = prefixes.totals().kept
     more = reused(tiny, prefixes, [A], trunk + conversation("How old?"))
