@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -38,18 +39,22 @@ def unproven(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def calls_of(monkeypatch: pytest.MonkeyPatch, tiny: zoo.Tiny) -> list[int]:
-    """Grows by one whenever the vision tower runs."""
+@contextmanager
+def calls_of(tiny: zoo.Tiny) -> Iterator[list[int]]:
+    """A list that grows by one whenever the vision tower runs, which is left as it is."""
     calls: list[int] = []
-    kind = type(tiny.model.vision_tower)
-    original = kind.__call__
+    code = type(tiny.model.vision_tower).__call__.__code__
 
-    def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
-        calls.append(1)
-        return original(self, *args, **kwargs)
+    def noted(frame: Any, event: str, _: Any) -> None:
+        if event == "call" and frame.f_code is code:
+            calls.append(1)
 
-    monkeypatch.setattr(kind, "__call__", counted)
-    return calls
+    before = sys.getprofile()
+    sys.setprofile(noted)
+    try:
+        yield calls
+    finally:
+        sys.setprofile(before)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -72,10 +77,9 @@ def test_a_family_taken_for_unproven_is_confirmed(name: str) -> None:
         assert attached.cache.info().hits > 0
 
 
-def test_a_proven_family_costs_no_encode_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proven_family_costs_no_encode_more() -> None:
     tiny = zoo.build("llava")
-    calls = calls_of(monkeypatch, tiny)
-    with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attached:
+    with calls_of(tiny) as calls, attach(tiny.model, tiny.processor, VisionFeatureCache()) as attached:
         assert attached.trust.note == ""
         embedded(tiny, prepared(tiny, [A, B]))
         assert len(calls) == 2
@@ -87,13 +91,12 @@ def test_an_unproven_family_says_so_and_costs_one_answer_of_its_own_a_kind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tiny = zoo.build("llava")
-    calls = calls_of(monkeypatch, tiny)
     monkeypatch.setattr(trust, "version", lambda _: "0.7.99")
     with pytest.warns(
         UserWarning, match=r"^llava of mlx-vlm 0\.7\.99 is not what visioncache was proven with"
     ):
         attached = attach(tiny.model, tiny.processor, VisionFeatureCache())
-    with attached:
+    with attached, calls_of(tiny) as calls:
         embedded(tiny, prepared(tiny, [A]))
         assert len(calls) == 2  # alone, and its own
         embedded(tiny, prepared(tiny, [A, B]))
@@ -112,17 +115,14 @@ def test_another_source_is_no_proven_one(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.usefixtures("unproven")
-def test_what_was_compared_is_remembered_in_the_stores_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_compared_is_remembered_in_the_stores_folder(tmp_path: Path) -> None:
     tiny = zoo.build("llava")
-    calls = calls_of(monkeypatch, tiny)
 
     def asked(weights: float = 1.0) -> int:
-        calls.clear()
         projector = tiny.model.multi_modal_projector
         projector.linear_1.weight = projector.linear_1.weight * weights
         with (
+            calls_of(tiny) as calls,
             closing(VisionFeatureCache(store=tmp_path)) as cache,
             attach(tiny.model, tiny.processor, cache),
         ):

@@ -135,7 +135,7 @@ class Attached:
         self.processor = processor
         self._fingerprint = Fingerprint(model, family.projector, family.vision)
         self._training = TrainingMode(self._fingerprint)
-        self.trust = Trust(model, family, cache, lambda: self.scope, processor)
+        self.trust = Trust(model, family, cache, lambda: self.scope, processor, lambda: self.users_code)
         """Which kinds of requests are believed without being compared."""
         self._bypassed = 0
         self.processor_side = None if processor is None else ProcessorSide(self, processor)
@@ -199,6 +199,12 @@ class Attached:
         """What of model or processor can't be described, so that nothing is cached; or ""."""
         of_processor = self.processor_side.settings.opaque if self.processor_side else ""
         return self._fingerprint.opaque or of_processor
+
+    @property
+    def users_code(self) -> str:
+        """A digest of model and processor where code takes part that is no library's, or ""."""
+        settings = [self._fingerprint] + ([self.processor_side.settings] if self.processor_side else [])
+        return "/".join(one.digest for one in settings) if any(one.has_users_code for one in settings) else ""
 
     def running(self) -> AbstractContextManager[None]:
         """Take what the model sets of itself inside of the block for its own doing."""

@@ -41,8 +41,17 @@ _TEXT_AND_SOUND = re.compile(
 )
 """Names of a processor's attributes that are not for pixels."""
 
-_MAKE_PIXELS = ("PIL.Image", "PIL.ImageOps", "transformers.image_transforms", "transformers.image_utils")
+_MAKE_PIXELS = (
+    "PIL.Image",
+    "PIL.ImageOps",
+    "numpy",
+    "transformers.image_transforms",
+    "transformers.image_utils",
+)
 """Modules that image processors compute with, wherever they lie."""
+
+_MAKE_FEATURES = ("mlx.core", "mlx.core.fast", "mlx.core.linalg", "mlx.nn", "mlx.nn.layers.activations")
+"""Modules that models compute with, by way of MLX's own layers too."""
 
 _MODES = ("_training", "_no_grad", "no_chunked_prefill")
 """Attributes of modules that say how they are run, and decide no feature."""
@@ -139,6 +148,8 @@ class Fingerprint(Described):
         kinds = {base for one in modules for base in anatomy.watch.kind(one).__mro__} - {nn.Module}
         self._habits = Habits.of(kinds, _ENTRANCES)
         self._itself.look(modules, _ENTRANCES)
+        for name in _MAKE_FEATURES:
+            anatomy.strangers(name)
 
         def is_root(name: str, value: Any) -> bool:
             return name not in self._others and self._counts(name, value)

@@ -13,12 +13,16 @@ from zoo import Tiny, byte_tokenizer, textured
 SIZE, PATCH = 32, 8
 
 
-class ImageProcessor(CLIPImageProcessorPil):
-    """CLIP's, deaf to the tokenizer's `padding`, which mlx-vlm passes on and transformers 5.23 refuses."""
+class Settings(CLIPImageProcessorPil.valid_kwargs, total=False):  # type: ignore[misc, valid-type]
+    """CLIP's, and the tokenizer's `padding`, which mlx-vlm passes on and transformers 5.23 refuses."""
 
-    def __call__(self, images: Any, **kwargs: Any) -> Any:
-        kwargs.pop("padding", None)
-        return super().__call__(images, **kwargs)
+    padding: Any
+
+
+class ImageProcessor(CLIPImageProcessorPil):
+    """CLIP's, which takes no notice of `padding`."""
+
+    valid_kwargs = Settings
 
 
 def build() -> Tiny:

@@ -56,8 +56,8 @@ class Preprocessor:
         self._where = where
         self._pixels = pixels
         self._thread = threading.local()
-        self._module = sys.modules[class_of(processor).__module__] if where.endswith("()") else None
         self._function = where.removesuffix("()")
+        self._module = self._module_of(class_of(processor)) if where.endswith("()") else None
         if self.target is None:
             raise ValueError(
                 f"{type(processor).__name__} has no {where}; pass the processor that mlx_vlm.load "
@@ -67,6 +67,11 @@ class Preprocessor:
         self._hides = self.is_bare or self.shown is not self.target
         self._hidden = Hidden(self)
         self._patches: list[Patch] = []
+
+    def _module_of(self, kind: type) -> Any:
+        """Return the module that has the function: of a processor's class, or of a base of it."""
+        modules = [sys.modules[base.__module__] for base in kind.__mro__]
+        return next((one for one in modules if hasattr(one, self._function)), modules[0])
 
     @property
     def target(self) -> Any:

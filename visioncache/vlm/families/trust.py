@@ -1,14 +1,16 @@
 """Trust: what of a family is believed, and what is first compared with the model's own answer.
 
-A family of the table is believed with the sources of mlx-vlm that it was proven with. With others, the first
-encode of each kind of request is compared before anything is stored: with one image to the last bit, with
-several as far as images that are encoded one by one may differ from a batch of them.
+A family of the table is believed with the sources of mlx-vlm that it was proven with. With others, and where
+code of the user's own takes part, the first encode of each kind of request is compared before anything is
+stored: with one image to the last bit, with several as far as images that are encoded one by one may differ
+from a batch of them.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import warnings
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +46,7 @@ class Trust:
         cache: the cache; what was compared is remembered in the folder of its store, if it has one.
         scope: gives the model's scope, as keys hold it.
         processor: the processor, or None.
+        users: gives a digest of model and processor where code takes part that is no library's, or "".
     """
 
     def __init__(
@@ -53,15 +56,17 @@ class Trust:
         cache: VisionFeatureCache,
         scope: Callable[[], str],
         processor: Any,
+        users: Callable[[], str],
     ) -> None:
         self.package = package_of(model)
         self.version = version("mlx-vlm")
         # One that is only recognised is compared whenever it encodes; see recognise.py.
         self.proven = bool(family.recognised) or is_proven(self.package, self.version)
-        self._scope = scope
+        self._scope, self._users = scope, users
         self._processor = "none" if processor is None else type(processor).__qualname__
         self._path = None if self.proven else _folder_of(cache)
         self._compared: set[str] = set()
+        self._differing: set[str] = set()
         if self._path is not None:
             self._compared |= set(_read(self._path).get(self._name, ()))
 
@@ -82,7 +87,23 @@ class Trust:
 
     def knows(self, kind: str) -> bool:
         """Tell whether a kind of request needs no comparing: of a proven family, or compared before."""
-        return self.proven or kind in self._compared
+        users = self._users()
+        return (self.proven and not users) or f"{kind}{users}" in self._compared
+
+    def leaves(self, kind: str) -> bool:
+        """Tell whether a kind of request was seen to differ, by code of the user's own."""
+        return f"{kind}{self._users()}" in self._differing
+
+    def leave(self, kind: str, error: ValueError) -> None:
+        """Leave a kind of request to the model from now on, and say why; raise what no user's code caused."""
+        if not self._users():
+            raise error
+        self._differing.add(f"{kind}{self._users()}")
+        why = str(error.__cause__ or error).partition(";")[0]
+        warnings.warn(
+            f"{kind} is not cached: code that is not mlx-vlm's takes part, and with a cache {why}",
+            stacklevel=2,
+        )
 
     def compare(self, kind: str, plain: Any, given: Any) -> None:
         """Compare what a model itself gives its language model with what it gives with a cache.
@@ -100,7 +121,7 @@ class Trust:
             raise self.refusal(
                 f"what its language model is given of {kind} ({differing}) differs with a cache"
             )
-        self._compared.add(kind)
+        self._compared.add(f"{kind}{self._users()}")
         if self._path is not None:
             _remember(self._path, self._name, self._compared)
 

@@ -25,7 +25,8 @@ _missing = object()
 def method_taken(cls: type, name: str, wrapper: Callable[..., Any]) -> Iterator[None]:
     """Inside the block, a class's method is `wrapper(original, *args, **kwargs)`, `original` bound.
 
-    Blocks of one class and name share the first one's wrapper; the last one to end puts back what was there.
+    Blocks of one class and name share the first one's wrapper; the last one to end puts back what was there,
+    unless somebody put another there meanwhile.
     """
     own = vars(cls).get(name, _missing)
     function = inspect.getattr_static(cls, name)
@@ -49,7 +50,9 @@ def method_taken(cls: type, name: str, wrapper: Callable[..., Any]) -> Iterator[
             if not _uses[cls, name]:
                 del _uses[cls, name]
                 own = _put.pop((cls, name))
-                if own is _missing:
+                if not hasattr(vars(cls).get(name), TAKEN):
+                    pass  # somebody's own by now
+                elif own is _missing:
                     delattr(cls, name)
                 else:
                     setattr(cls, name, own)

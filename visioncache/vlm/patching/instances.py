@@ -8,6 +8,8 @@ import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from visioncache.vlm.patching.functions import TAKEN, untaken
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -20,13 +22,13 @@ _OWNER = "__visioncache_owner__"
 def class_of(target: Any) -> type:
     """Return the class that an object has when nothing is attached to it."""
     kind = type(target)
-    own: type = getattr(kind, _ORIGINAL, kind)
+    own: type = vars(kind).get(_ORIGINAL, kind)
     return own
 
 
 def is_patched(target: Any) -> bool:
     """Tell whether an object itself is patched; an instance that its class made since is not."""
-    return getattr(type(target), _OWNER, None) is target
+    return vars(type(target)).get(_OWNER) is target
 
 
 class Patch:
@@ -54,7 +56,7 @@ class Patch:
     def follow(self) -> bool:
         """Patch the object that took the place of the patched one; tell whether one did."""
         found = self._find()
-        if found is self._target or self._target is None or found is None:
+        if self._target is None or found is None or (found is self._target and is_patched(found)):
             return False
         with self._lock:
             self._take_back()
@@ -89,35 +91,64 @@ def patched(target: Any, **overrides: Any) -> Iterator[None]:
         yield
 
 
-def around(target: Any, name: str, wrapper: Callable[..., Any]) -> Callable[..., Any]:
+def around(target: Any, name: str, wrapper: Callable[..., Any]) -> Any:
     """Make a method that calls `wrapper(original, *args, **kwargs)`, `original` bound to `target`.
 
-    It keeps the original's signature, which mlx-vlm inspects to decide what to pass. Any other object
-    that has the method, such as a copy of `target`, gets the original.
+    It keeps the original's signature, which mlx-vlm inspects to decide what to pass. The original is the one
+    of the moment, whoever put it in its class or on `target` itself. Any other object that has the method,
+    such as a copy of `target`, gets the original, and so does `target` of a class made from its patched one.
     """
     cls = class_of(target)
-    function, plain = inspect.getattr_static(cls, name), getattr(cls, name)
+    plain = getattr(cls, name)
 
     @functools.wraps(plain)
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        original = function.__get__(self, type(self))
-        return wrapper(original, *args, **kwargs) if self is target else original(*args, **kwargs)
+        original = inspect.getattr_static(cls, name).__get__(self, type(self))
+        ours = self is target and class_of(self) is cls
+        return wrapper(original, *args, **kwargs) if ours else original(*args, **kwargs)
 
-    if isinstance(function, staticmethod):
+    setattr(method, TAKEN, untaken(inspect.getattr_static(cls, name)))
+    if isinstance(inspect.getattr_static(cls, name), staticmethod):
         signature = inspect.signature(plain)
         first = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
         parameters = [first, *signature.parameters.values()]
         method.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    return method
+    return method if name.startswith("__") else _Method(target, name, method, wrapper)
+
+
+class _Method:
+    """A method of an object that also goes around what somebody sets in its place on the object itself."""
+
+    def __init__(self, target: Any, name: str, method: Any, wrapper: Callable[..., Any]) -> None:
+        self._target, self._name, self._wrapper = target, name, wrapper
+        self._cls = class_of(target)
+        self.method = method
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None or self._name not in vars(instance):
+            return self.method.__get__(instance, owner)
+        own = vars(instance)[self._name]
+        if instance is not self._target or class_of(instance) is not self._cls or not callable(own):
+            return own
+        return functools.wraps(own)(functools.partial(self._wrapper, own))
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        vars(instance)[self._name] = value
+
+    def __delete__(self, instance: Any) -> None:
+        if self._name not in vars(instance):
+            raise AttributeError(self._name)
+        del vars(instance)[self._name]
 
 
 def shown(target: Any, name: str, show: Callable[[Any], Any]) -> property:
     """Make an attribute that `show(target)` computes; any other object shows its own."""
     missing = object()
-    inherited = inspect.getattr_static(class_of(target), name, missing)
+    cls = class_of(target)
+    inherited = inspect.getattr_static(cls, name, missing)
 
     def get(self: Any) -> Any:
-        if self is target:
+        if self is target and class_of(self) is cls:
             return show(self)
         if name in vars(self):
             return vars(self)[name]
@@ -156,7 +187,7 @@ def _copying(original: type) -> dict[str, Any]:
 
     def reduce_ex(self: Any, protocol: Any) -> Any:
         reduced = getattr(original, "__reduce_ex__")(self, protocol)  # noqa: B009  # mypy takes it for type's
-        if not isinstance(reduced, tuple):
+        if not isinstance(reduced, tuple) or class_of(self) is not original:
             return reduced
         make, args, *rest = reduced
         if getattr(make, "__name__", "") == "__newobj__":  # which insists on the object's own class

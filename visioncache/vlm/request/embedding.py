@@ -72,7 +72,13 @@ class Embedding:
         """
         if not any(self._items.values()):
             return self._original(**self._whole)
-        ahead = self._compared()
+        trust, kind = self._attached.trust, self._kind
+        try:
+            ahead = {} if trust.knows(kind) or trust.leaves(kind) else self._compared()
+        except ValueError as error:
+            trust.leave(kind, error)
+        if trust.leaves(kind):
+            return self._original(**self._own)
 
         def encode(item: Item) -> Any:
             return ahead[id(item)] if id(item) in ahead else self._encoded(item)
@@ -172,7 +178,24 @@ class Embedding:
         others = {name: value for name, value in self._inputs.items() if name not in theirs}
         return self._family.layout.completed({**others, **item.inputs})
 
-    # A family that is not proven as installed ------------------------------------------------------
+    # A family that is not proven as installed, or not as the user runs it ----------------------------
+
+    @property
+    def _kind(self) -> str:
+        """What a comparison of this request is about."""
+        counts = (sum(item.images for item in self._items.get(n, ())) for n in anchors(self._family))
+        return kind_of(*counts)
+
+    @cached_property
+    def _real(self) -> dict[int, dict[str, Any]]:
+        """What the processor makes of each request without a cache, by the request's `id`."""
+        return {id(one): one.owner.real(one, whole=True) for one in self._requests.values()}
+
+    @property
+    def _own(self) -> dict[str, Any]:
+        """The inputs as they would be without a cache."""
+        real = (one.items() for one in self._real.values())
+        return {**self._passed, **{n: value for pairs in real for n, value in pairs if n != "input_ids"}}
 
     def _compared(self) -> dict[int, Any]:
         """Compare a kind of request that is not known to be exact with the model's own answer.
@@ -183,21 +206,14 @@ class Embedding:
         Raises:
             ValueError: they differ.
         """
-        trust, family = self._attached.trust, self._family
-        counts = (sum(item.images for item in self._items.get(name, ())) for name in anchors(family))
-        kind = kind_of(*counts)
-        if trust.knows(kind):
-            return {}
+        trust, family, kind = self._attached.trust, self._family, self._kind
         if self._passed.get("cache") is not None:  # each run would add to it
             raise trust.refusal(
                 f"{kind} can't be compared while keys and values are given; ask without first"
             )
-        whole = self._passed
         for request in self._requests.values():
-            real = request.owner.real(request, whole=True)
-            trust.compare_ids(kind, real.pop("input_ids", None), request.ids)
-            whole = {**whole, **real}
-        plain = self._original(**whole)
+            trust.compare_ids(kind, self._real[id(request)].get("input_ids"), request.ids)
+        plain = self._original(**self._own)
         read = [name for name in anchors(family) if self._items.get(name) and name not in family.kept]
         told = {**self._inputs, **{name: unreadable(self._inputs[name]) for name in read}}
         with trust.refusing(kind):

@@ -102,7 +102,7 @@ class ModelSide:
         if self._is_method:
             seam = around(embedder, self._family.seam, self._seam.at)
             if self._family.seam in overrides:
-                seam = shown(embedder, self._family.seam, partial(self._hidden, seam))  # type: ignore[assignment]
+                seam = shown(embedder, self._family.seam, partial(self._hidden, seam))
             overrides[self._family.seam] = seam
         return overrides
 

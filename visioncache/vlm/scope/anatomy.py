@@ -45,6 +45,8 @@ class Anatomy:
         self.watch = Watch()
         self.opaque: list[str] = []
         """Where there is something that can't be described, and what: no other digest equals this one."""
+        self.users: list[str] = []
+        """Where there is code that is neither mlx-vlm's nor another library's."""
         self.defined: set[Any] = set()
         """Classes and modules, once it was said what they define."""
         self.counts, self.reads, self.was = counts, frozenset(reads), was

@@ -1,8 +1,7 @@
-"""Code: read what a function does with names, and tell a library's own functions from others."""
+"""Code: tell code objects apart, what classes do with their attributes, and a library's own functions."""
 
 from __future__ import annotations
 
-import dis
 import os
 import sys
 import sysconfig
@@ -15,6 +14,7 @@ from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from visioncache.vlm.patching.functions import untaken
+from visioncache.vlm.scope.reading import Reading, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,119 +37,6 @@ _AFTER = tuple(
     ]
 )
 """What of it runs when there are features, or before there are images."""
-
-_MUTATES = frozenset(
-    [
-        "add",
-        "append",
-        "appendleft",
-        "clear",
-        "discard",
-        "extend",
-        "insert",
-        "pop",
-        "popitem",
-        "remove",
-        "setdefault",
-        "update",
-    ]
-)
-"""Methods that write into a container."""
-
-_NEAR = 6
-"""Instructions before a store into a container, among which the container is named."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What a code object, and those nested in it, do with names."""
-
-    chains: tuple[tuple[str, ...], ...] = ()
-    """Globals that are read, each with the attributes that are read of it at once."""
-    imports: tuple[tuple[str, str], ...] = ()
-    """Modules that are imported inside, each with a name that is taken from it (or "")."""
-    reads: frozenset[str] = frozenset()
-    """Attributes that are read of anything; strings that could be passed to `getattr` too."""
-    writes: frozenset[str] = frozenset()
-    """Attributes that are set on anything."""
-    fills: frozenset[str] = frozenset()
-    """Globals and closure variables that are set, or written into."""
-
-
-def read(code: CodeType) -> Reading:
-    """Read a code object, once for as long as the process lives."""
-    known = _known.get(id(code))
-    if known is None:
-        known = _known[id(code)] = (code, _read(code))
-    return known[1]
-
-
-_known: dict[int, tuple[CodeType, Reading]] = {}
-"""Readings by the code's id, with the code, so that no id comes twice."""
-
-
-def _read(code: CodeType) -> Reading:
-    reader = _Reader(code)
-    for op in dis.get_instructions(code):
-        reader.take(op.opname, op.argval)
-    inner = [read(const) for const in code.co_consts if isinstance(const, CodeType)]
-    strings = {const for const in code.co_consts if isinstance(const, str) and const.isidentifier()}
-    return Reading(
-        tuple(dict.fromkeys([*reader.chains, *(c for one in inner for c in one.chains)])),
-        tuple(dict.fromkeys([*reader.imports, *(i for one in inner for i in one.imports)])),
-        frozenset(reader.reads | strings).union(*(one.reads for one in inner)),
-        frozenset(reader.writes).union(*(one.writes for one in inner)),
-        frozenset(reader.fills).union(*(one.fills for one in inner)),
-    )
-
-
-class _Reader:
-    """Reads one instruction after the other."""
-
-    def __init__(self, code: CodeType) -> None:
-        self._free, self._local = code.co_freevars, {*code.co_freevars, *code.co_cellvars}
-        self.chains: list[tuple[str, ...]] = []
-        self.imports: list[tuple[str, str]] = []
-        self.reads: set[str] = set()
-        self.writes: set[str] = set()
-        self.fills: set[str] = set()
-        self._chain: tuple[str, ...] = ()
-        self._recent: list[str] = []
-        self._consts: tuple[Any, Any] = (None, None)
-        self._module = ""
-
-    def take(self, op: str, name: Any) -> None:
-        loads = op in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF")
-        self._recent = [*self._recent[1 - _NEAR :], name if loads else ""]
-        if op in ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"):
-            self.reads.add(name)
-            if self._chain:
-                self._chain = (*self._chain, name)
-                if name in _MUTATES:
-                    self.fills.add(self._chain[-2])
-                return
-        if self._chain and self._chain[0] not in self._local:
-            self.chains.append(self._chain)
-        self._chain = (name,) if loads else ()
-        self._set(op, name)
-        self._import(op, name)
-
-    def _set(self, op: str, name: Any) -> None:
-        if op in ("STORE_ATTR", "DELETE_ATTR"):
-            self.writes.add(name)
-        elif op in ("STORE_SUBSCR", "DELETE_SUBSCR"):
-            self.fills.update(filter(None, self._recent))
-        elif op in ("STORE_GLOBAL", "DELETE_GLOBAL") or (op == "STORE_DEREF" and name in self._free):
-            self.fills.add(name)
-
-    def _import(self, op: str, name: Any) -> None:
-        if op in ("LOAD_CONST", "LOAD_SMALL_INT"):
-            self._consts = (self._consts[1], name)
-        elif op == "IMPORT_NAME":  # the level and the names come before it
-            self._module = "." * int(self._consts[0] or 0) + name
-            self.imports.append((self._module, ""))
-        elif op == "IMPORT_FROM":
-            self.imports.append((self._module, name))
 
 
 def parts(code: CodeType) -> Iterator[Any]:

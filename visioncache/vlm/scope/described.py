@@ -28,6 +28,11 @@ class Described:
         """The first thing that couldn't be described when the digest was last asked for, or ""."""
         return next(iter(self._anatomy.opaque), "")
 
+    @property
+    def has_users_code(self) -> bool:
+        """Whether there is code in it that is no library's."""
+        return bool(self._now().users)
+
     def changed(self) -> bool:
         """Whether anything is another object now than when the digest was last asked for."""
         return self._anatomy.changed()

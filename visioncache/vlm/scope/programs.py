@@ -11,6 +11,7 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from visioncache.vlm.scope import code
+from visioncache.vlm.scope.reading import Reading, read
 
 if TYPE_CHECKING:
     from visioncache.vlm.scope.anatomy import Anatomy, Child
@@ -52,8 +53,10 @@ def function(anatomy: Anatomy, path: str, value: FunctionType) -> list[Child]:
     root = code.root_of(value)
     if code.library_of(value) and code.is_genuine(anatomy.watch.code(value), root):
         return builtin(anatomy, path, value)
+    if not (code.is_installed(value.__code__) or code.is_genuine(value.__code__, "mlx_vlm")):
+        anatomy.users.append(path)
     its_code, defaults, keywords = anatomy.watch.function(value)
-    reading = code.read(its_code)
+    reading = read(its_code)
     children = anatomy.row("function", path, [*code.parts(its_code)])
     children += anatomy.row("defaults", path, [defaults, keywords])
     cells = zip(its_code.co_freevars, value.__closure__ or (), strict=True)
@@ -67,7 +70,7 @@ def function(anatomy: Anatomy, path: str, value: FunctionType) -> list[Child]:
     return children
 
 
-def _globals(anatomy: Anatomy, value: FunctionType, reading: code.Reading) -> list[Child]:
+def _globals(anatomy: Anatomy, value: FunctionType, reading: Reading) -> list[Child]:
     """Give what a function reads of its module, and of those that it imports itself."""
     found: dict[str, Any] = {}
     for chain in reading.chains:
@@ -88,7 +91,7 @@ def _globals(anatomy: Anatomy, value: FunctionType, reading: code.Reading) -> li
 
 
 def _imported(
-    anatomy: Anatomy, value: FunctionType, module: str, name: str, reading: code.Reading
+    anatomy: Anatomy, value: FunctionType, module: str, name: str, reading: Reading
 ) -> dict[str, Any]:
     package = value.__globals__.get("__package__") or ""
     root = (package if module.startswith(".") else module).partition(".")[0]
@@ -136,9 +139,13 @@ def compiled(anatomy: Anatomy, path: str, value: Any) -> list[Child]:
 
 
 def is_found(value: Any) -> bool:
-    """Whether something callable of a library's is what it says: what lies there under its name."""
+    """Whether something callable of a library's is what it says: what lies there under its name.
+
+    Where somebody put another thing there, a function that is written in C is still that one.
+    """
     module = sys.modules.get(getattr(value, "__module__", None) or "")
-    return getattr(module, getattr(value, "__name__", None) or "", None) is value
+    found = getattr(module, getattr(value, "__name__", None) or "", None)
+    return found is value or (found is not None and type(value).__name__ == "nb_func")
 
 
 def module(anatomy: Anatomy, _: str, value: ModuleType) -> list[Child]:
@@ -154,15 +161,22 @@ def module(anatomy: Anatomy, _: str, value: ModuleType) -> list[Child]:
 def class_(anatomy: Anatomy, path: str, value: type) -> list[Child]:
     """Describe a class by what it and its bases define; of a library's, by what is not the library's own."""
     anatomy.say("class", str(value.__module__), value.__qualname__, code.library_of(value))
-    bases = [base for base in value.__mro__ if not base.__flags__ & _IMMUTABLE]
+    bases = [base for base in value.__mro__ if not _is_immutable(base)]
     children = []
     for base in bases:
         anatomy.say("of", str(base.__module__), base.__qualname__)
         if base not in anatomy.defined:
             anatomy.defined.add(base)
             children += anatomy.named("defines", path, _own(anatomy, base))
+            children += _metaclass(path, base)
             children += strangers(anatomy, base.__module__) if code.library_of(base) else []
     return children
+
+
+def _metaclass(path: str, value: type) -> list[Child]:
+    """Give the class of a class, where somebody wrote one: attributes can be computed there."""
+    kind = type(value)
+    return [] if _is_immutable(kind) or code.library_of(kind) else [(f"{path}.__class__", kind)]
 
 
 def strangers(anatomy: Anatomy, name: str) -> list[Child]:
@@ -173,10 +187,12 @@ def strangers(anatomy: Anatomy, name: str) -> list[Child]:
     anatomy.defined.add(module)
     found = {}
     for one, value in [*vars(module).items()]:
-        if isinstance(value, FunctionType):
+        if callable(value) and not isinstance(value, type):
             anatomy.watch.name(vars(module), one)
-            if not code.is_installed(value.__code__):
+            if isinstance(value, FunctionType) and not code.is_installed(value.__code__):
                 found[one] = value
+            elif (called := getattr(value, "__name__", one)) != one:  # an alias, or another in its place
+                anatomy.say("alias", one, called)
     return anatomy.named("strangers", name, found)
 
 
@@ -203,8 +219,14 @@ def _is_said(name: str, _: Any = None) -> bool:
     return name not in _UNSAID
 
 
+def _is_immutable(kind: type) -> bool:
+    """Whether a class is written in C, so that its attributes can't be set."""
+    flags: int = type.__dict__["__flags__"].__get__(kind)
+    return bool(flags & _IMMUTABLE)
+
+
 _IMMUTABLE = 1 << 8
-"""CPython's flag of classes that are written in C, whose attributes can't be set."""
+"""CPython's flag of such classes."""
 
 _SETTINGS = (bool, int, float, str, list, tuple, dict, type(None), partial, types.MethodType)
 _BUILTIN = (

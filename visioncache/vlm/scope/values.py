@@ -131,6 +131,7 @@ def _alone(anatomy: Anatomy, path: str, member: Any) -> str:
     alone = anatomy.inside()
     alone.add(path, member)
     anatomy.opaque += alone.opaque
+    anatomy.users += alone.users
     anatomy.watch.told(alone.changed)
     return alone.digest
 

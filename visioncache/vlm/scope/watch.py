@@ -192,8 +192,10 @@ def _is_alike(now: dict[Any, Any], held: dict[Any, Any], counts: Counts | None) 
 
 def _are_still(objects: list[Any], kinds: list[type], owns: list[type]) -> bool:
     """Whether objects are of the classes that they had, but for being attached; these are theirs then."""
+    if not _same(map(class_of, objects), owns):
+        return False
     kinds[:] = map(type, objects)  # the next time, by the short way again
-    return _same(map(class_of, objects), owns)
+    return True
 
 
 def _same(now: Iterable[Any], held: Iterable[Any]) -> bool:
