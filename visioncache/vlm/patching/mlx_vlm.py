@@ -23,6 +23,7 @@ from visioncache.sizes import leaves
 from visioncache.vlm.patching.functions import untaken
 from visioncache.vlm.patching.missing import missing
 from visioncache.vlm.prefixes.continuation import continued
+from visioncache.vlm.request.opened import has_own_ways
 from visioncache.vlm.request.tickets import is_stand_in
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def attached_to(cache: Any) -> list[Attached]:
 
 def _identify_image(img: Any, resize_shape: Any, image_processor: Any) -> Any:
     side, own = _owner(image_processor)
-    if side is None or not isinstance(img, (str, Path, BytesIO, Image.Image)):  # left as they are
+    known = isinstance(img, (str, Path, BytesIO, Image.Image))
+    if side is None or not known or (isinstance(img, Image.Image) and has_own_ways(img)):  # left as they are
         return _theirs["process_image"](img, resize_shape, own)
     # mlx-vlm turns what it opens itself; a family's processor opens the rest, and transformers' turn it.
     image = side.open(img, transpose=isinstance(img, str) or isinstance(own, TransformersImageProcessor))

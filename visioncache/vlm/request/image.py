@@ -6,7 +6,6 @@ import base64
 import binascii
 import copy
 import os
-import threading
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +15,8 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from visioncache.keys import Key, is_array, numbers_of, read_file
-from visioncache.vlm.request.file import decode, file_of, header_of, pixels_of, state_of
+from visioncache.vlm.request.file import decode, file_of, header_of, pixels_of
+from visioncache.vlm.request.opened import has_own_ways, unread
 from visioncache.vlm.request.source import SourceImage, exif_of, once, rgb
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def take(image: Any, *, transpose: bool, trust_urls: bool = False) -> Any:
     if isinstance(image, (str, Path)):
         return open_source(image, transpose=transpose, trust_urls=trust_urls)
     if isinstance(image, Image.Image):
-        return _from_pil(image, as_rgb=False)
+        return None if has_own_ways(image) else _from_pil(image, as_rgb=False)
     if isinstance(image, bytes):
         return image
     return _own(image) if is_array(image) else None
@@ -178,7 +178,7 @@ def _from_pil(image: Any, *, as_rgb: bool = True) -> SourceImage:
         return image
     name = getattr(image, "filename", "")
     label = os.fspath(name) if name else f"{image.mode} {image.width}x{image.height}"
-    data = _unread(image)
+    data = unread(image)
     if data is not None:
         return _from_bytes(data, label, transpose=False, by_path=bool(name), as_rgb=as_rgb, opened=True)
     pixels = Key.from_image(image)
@@ -205,25 +205,6 @@ def _of_mode(image: SourceImage, mode: str) -> SourceImage:
     if image.mode != "RGB":
         image.variant += f"/{image.mode}"
     return image
-
-
-_reading = threading.Lock()
-"""Around where an opened file is read: another thread may be asking about the same one."""
-
-
-def _unread(image: Any) -> bytes | None:
-    """The bytes of a file that PIL has opened and nobody has decoded or changed; None otherwise."""
-    if not isinstance(image, ImageFile.ImageFile) or image._im is not None or image.fp is None:  # noqa: SLF001
-        return None
-    with suppress(ValueError):  # it was closed
-        with _reading:
-            position = image.fp.tell()
-            image.fp.seek(0)
-            data = bytes(image.fp.read())
-            image.fp.seek(position)
-        if header_of(Key.from_bytes(data), data).state == state_of(image):
-            return data
-    return None
 
 
 def _file_shown(image: Any, pixels: Key) -> Key | None:
