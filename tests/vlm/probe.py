@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import traceback
 import warnings
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from mlx_vlm.utils import StoppingCriteria
 import visioncache
 from visioncache import VisionFeatureCache
 from visioncache.vlm import attach
+from visioncache.vlm.patching.instances import class_of
 from visioncache.vlm.patching.missing import MissingNameError
 from visioncache.vlm.verify.requests import Request
 
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 CLEAR = (ValueError, RuntimeError)
 """What an attachment may raise, in one line."""
 OURS = Path(visioncache.__file__).parent
+GAIN = "DRIFT_GAIN"
+TOKENS = 3
+"""Of how many requests tokens are compared too."""
 WORK = ("decode", "preprocess", "tower")
 
 
@@ -79,14 +85,16 @@ def verify(family: str) -> int:
 
 
 def probe(family: str) -> Probed:
-    """Ask about one image, then two, with the processor attached and without; tokens too."""
+    """Ask about one image, another size, two and three, with the processor attached and without; tokens too.
+
+    Then about one with another setting of the model's code, where a change gave it one.
+    """
     found = Probed(family)
     try:
         tiny = zoo.build(family)
-        first, second, _ = zoo.photos()
-        requests = [[first]] if tiny.max_images == 1 else [[first], [first, second], [second, first]]
-        plain = [embedded(tiny, prepared(tiny, images)) for images in requests]
-        tokens = [] if tiny.metal else [greedy(tiny, images) for images in requests]
+        requests = _requests(tiny)
+        plain = [_asked(tiny, request) for request in requests]
+        tokens = [] if tiny.metal else [greedy(tiny, request.images) for request in requests[:TOKENS]]
     except Exception as error:  # noqa: BLE001  # mlx-vlm's own affair
         found.plain = _line(error)
         return found
@@ -95,14 +103,51 @@ def probe(family: str) -> Probed:
         for processor in (tiny.processor, None)[tiny.processor is None :]:
             for what in _apart(tiny, processor, requests, plain, tokens, found):
                 (found.wrong if not isinstance(what, Exception) else _told(found, what)).append(_line(what))
-        after = [embedded(tiny, prepared(tiny, images)) for images in requests]
+        after = [_asked(tiny, request) for request in requests]
         if not all(map(same, plain, after)):
             found.wrong.append("the model is another one after detach()")
     return found
 
 
+@dataclass(frozen=True)
+class _Ask:
+    """Something to ask about: images, and what a setting of the code may be."""
+
+    name: str
+    images: list[Any]
+    gain: float = 1.0
+
+
+def _requests(tiny: zoo.Tiny) -> list[_Ask]:
+    first, second, third = zoo.photos()
+    large = third.resize((260, 196))
+    several = [
+        _Ask("two", [first, second]),
+        _Ask("two reversed", [second, first]),
+        _Ask("three", [first, second, third]),
+        _Ask("a large one and another", [large, first]),
+    ]
+    return [
+        _Ask("one", [first]),
+        *(ask for ask in several if len(ask.images) <= tiny.max_images),
+        _Ask("a large one", [large]),
+        _Ask("one with another setting", [first], gain=0.5),
+    ]
+
+
+def _asked(tiny: zoo.Tiny, ask: _Ask) -> dict[str, Any]:
+    """What the language model is given; simulated code reads its gain from the environment, or its module."""
+    of_module = getattr(sys.modules[class_of(tiny.model).__module__], GAIN, [1.0])
+    os.environ[GAIN], of_module[0] = str(ask.gain), ask.gain
+    try:
+        return embedded(tiny, prepared(tiny, ask.images))
+    finally:
+        del os.environ[GAIN]
+        of_module[0] = 1.0
+
+
 def _apart(
-    tiny: Any, processor: Any, requests: list[Any], plain: list[Any], tokens: list[Any], found: Probed
+    tiny: Any, processor: Any, requests: list[_Ask], plain: list[Any], tokens: list[Any], found: Probed
 ) -> Iterator[Any]:
     """Differences from `plain`, as text, and what an attachment raised."""
     try:
@@ -112,23 +157,23 @@ def _apart(
         return
     with attached:
         for way in ("miss", "hit"):
-            for images, expected in zip(requests, plain, strict=True):
+            for request, expected in zip(requests, plain, strict=True):
                 before = attached.stages.totals()
                 try:
-                    given = embedded(tiny, prepared(tiny, images))
+                    given = _asked(tiny, request)
                 except Exception as error:  # noqa: BLE001
                     yield error
                     continue
                 if not _close(expected, given):
-                    yield f"{way} of {len(images)}: another thing is given"
+                    yield f"{way} of {request.name}: another thing is given"
                 work = attached.stages.totals().since(before).counts
                 done = WORK if processor is not None else WORK[-1:]
                 found.slow |= way == "hit" and any(work[stage] for stage in done)
         if processor is not None:
-            for images, expected in zip(requests, tokens, strict=False):
+            for request, expected in zip(requests, tokens, strict=False):
                 try:
-                    if greedy(tiny, images) != expected:
-                        yield f"other tokens of {len(images)}"
+                    if greedy(tiny, request.images) != expected:
+                        yield f"other tokens of {request.name}"
                 except Exception as error:  # noqa: BLE001
                     yield error
 

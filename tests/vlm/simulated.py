@@ -332,6 +332,123 @@ CHANGES = (
         ),
         (EXACT, SLOW, REFUSED),
     ),
+    # A step after the features, in other families' ways to write it.
+    *(
+        Change(f"{family}-step-in-the-branch", (family,), ((_model(family), call, new),))
+        for family, call, new in (
+            ("jina_vlm", r"(self\.get_image_features\(pixel_values, image_masks\))", r"\1 * 0.5"),
+            ("florence2", r"= (self\._encode_image\(pixel_values\))", r"= mx.tanh(\1)"),
+            ("molmo2", r"= (self\.vision_tower\(pixel_values, token_pooling\))", r"= \1 * 0.5"),
+            ("phi4mm", r"= (self\.apply_mm_projector\(image_features\))", r"= [one + 0.1 for one in \1]"),
+            (
+                "lfm2_vl",
+                r"(image_features = )cached\n(        else:\n)",
+                r"\1cached\n\2            inputs_embeds = inputs_embeds * 2\n",
+            ),
+            (
+                "gemma3n",
+                r"(            modality = \"image\"\n)",
+                r"            image_features = image_features + pixel_values.mean()\n\1",
+            ),
+        )
+    ),
+    *(
+        Change(
+            f"{family}-kwarg-renamed",
+            (family,),
+            (
+                (
+                    _model(family),
+                    r'kwargs\.get\("cached_image_features", None\)',
+                    'kwargs.get("features", None)',
+                ),
+            ),
+        )
+        for family in ("molmo2", "glm4v", "internvl_chat", "lfm2_vl", "phi4mm")
+    ),
+    # Only some requests show it.
+    Change(
+        "llava-norm-of-three",
+        ("llava",),
+        ((_model("llava"), *_after("multi_modal_projector", r"\2 * (0.5 if len(\2) > 2 else 1)")),),
+    ),
+    Change(
+        "qwen-fewer-pixels-for-three",
+        ("qwen3_vl",),
+        ((QWEN, _FEWER[0], _FEWER[1].replace("> 1", "> 2")),),
+    ),
+    Change(
+        "pixtral-norm-of-large-images",
+        ("pixtral",),
+        ((_model("pixtral"), *_after("multi_modal_projector", r"\2 * (0.5 if \2.shape[-2] > 40 else 1)")),),
+    ),
+    # A setting of the environment, or of a module, that somebody sets later.
+    Change(
+        "gemma3-gain-of-the-environment",
+        ("gemma3",),
+        (
+            (
+                _model("gemma3"),
+                *_after(
+                    "multi_modal_projector", r"\2 * float(__import__('os').environ.get('DRIFT_GAIN', '1'))"
+                ),
+            ),
+        ),
+    ),
+    Change(
+        "glm4v-gain-of-the-module",
+        ("glm4v",),
+        (
+            (_model("glm4v"), r"\nclass Model\(", "\nDRIFT_GAIN = [1.0]\n\n\nclass Model("),
+            (
+                _model("glm4v"),
+                r"            hidden_states = (mx\.concatenate\(hidden_states, axis=0\))",
+                r"            hidden_states = (\1 * DRIFT_GAIN[0])",
+            ),
+        ),
+    ),
+    # Names, arguments and defaults move.
+    Change(
+        "qwen-image-processor-renamed",
+        ("qwen2_5_vl", "qwen3_vl"),
+        (
+            (QWEN, r"\bQwen3VLImageProcessor\b", "Qwen3VLPixels"),
+            (QWEN, r"\Z", "\n\nQwen3VLImageProcessor = Qwen3VLPixels\n"),
+        ),
+        (EXACT, REFUSED),
+    ),
+    Change(
+        "qwen-image-processor-default",
+        ("qwen3_vl",),
+        ((QWEN, r"image_mean or \[0\.5,", "image_mean or [0.25,"),),
+        (EXACT,),
+    ),
+    Change(
+        "llava-pixels-by-another-name",
+        ("llava",),
+        (
+            (
+                _model("llava"),
+                r"pixel_values: Optional\[mx\.array\] = None,\n        \*\*kwargs,\n    \):\n",
+                "images=None,\n        **kwargs,\n    ):\n        pixel_values = images\n",
+            ),
+        ),
+    ),
+    Change(
+        "pixels-scaled-in-prepare_inputs",
+        ("gemma3", "molmo2"),
+        (
+            (
+                UTILS,
+                r"    return model_inputs\n\n\ndef group_images_by_shape",
+                (
+                    "    if isinstance(model_inputs.get('pixel_values'), mx.array):\n"
+                    "        model_inputs['pixel_values'] = model_inputs['pixel_values'] * 0.5\n\\g<0>"
+                ),
+            ),
+        ),
+        (EXACT, SLOW, REFUSED),
+    ),
 )
 
 

@@ -148,7 +148,7 @@ def test_what_differs_is_refused_and_nothing_is_stored(monkeypatch: pytest.Monke
             "_merge_input_ids_with_image_features",
             lambda self, features, *rest: original(self, features * mx.random.normal(()), *rest),
         )
-        for images, kind in (([A], "an image"), ([A, B], "several images")):
+        for images, kind in (([A], "an image"), ([A, B], "two images")):
             for _ in range(2):
                 with pytest.raises(
                     ValueError, match=f"language model is given of {kind} .* differs with a cache; nothing"
@@ -181,8 +181,9 @@ def test_two_caches_of_one_family_compare_alone_and_prepared() -> None:
         for _ in range(2):
             assert same(embedded(tiny, dict(inputs)), plain)
         assert attached.stages.totals().counts["tower"] == 2
-        assert attached.trust.knows("several images")
-        assert not attached.trust.knows("an image")
+        pixels = inputs["pixel_values"]
+        assert attached.trust.knows(trust.Kind.of(2, 0, pixels))
+        assert not attached.trust.knows(trust.Kind.of(1, 0, pixels[:1]))
 
 
 def test_a_missing_part_is_one_line() -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from visioncache.keys import Key
     from visioncache.vlm.prefixes.boundaries import Pauses
+    from visioncache.vlm.scope.described import Described
     from visioncache.vlm.speedups.report import Speedups
     from visioncache.vlm.verify import Verification
     from visioncache.vlm.warming import Warmed
@@ -135,7 +136,8 @@ class Attached:
         self.processor = processor
         self._fingerprint = Fingerprint(model, family.projector, family.vision)
         self._training = TrainingMode(self._fingerprint)
-        self.trust = Trust(model, family, cache, lambda: self.scope, processor, lambda: self.users_code)
+        self.processor_side: ProcessorSide | None = None
+        self.trust = Trust(model, family, cache, lambda: self.described)
         """Which kinds of requests are believed without being compared."""
         self._bypassed = 0
         self.processor_side = None if processor is None else ProcessorSide(self, processor)
@@ -201,10 +203,9 @@ class Attached:
         return self._fingerprint.opaque or of_processor
 
     @property
-    def users_code(self) -> str:
-        """A digest of model and processor where code takes part that is no library's, or ""."""
-        settings = [self._fingerprint] + ([self.processor_side.settings] if self.processor_side else [])
-        return "/".join(one.digest for one in settings) if any(one.has_users_code for one in settings) else ""
+    def described(self) -> list[Described]:
+        """What decides features, described: the model and its processor."""
+        return [self._fingerprint, *([self.processor_side.settings] if self.processor_side else [])]
 
     def running(self) -> AbstractContextManager[None]:
         """Take what the model sets of itself inside of the block for its own doing."""

@@ -10,6 +10,7 @@ import zoo
 from PIL import Image
 from twins import Scene, assert_alike
 
+from visioncache import VisionFeatureCache
 from visioncache.vlm.request import opened
 
 if TYPE_CHECKING:
@@ -74,3 +75,18 @@ def test_an_image_of_a_class_with_ways_of_its_own_is_what_that_says(family: str)
         return [scene.ask(image) for image in (A, mirrored, replaced, A, B, mirrored)]
 
     assert_alike(family, play)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_images_that_only_are_identified_have_no_ways_of_their_own(family: str) -> None:
+    scene = Scene(zoo.build(family), VisionFeatureCache(), with_processor=True)
+    scene.ask(A)
+    scene.ask(A)
+    assert {
+        name: count for name, count in scene.attached.stages.totals().counts.items() if name != "key"
+    } == {
+        "decode": 1,
+        "preprocess": 1,
+        "tower": 1,
+    }
+    scene.detach()

@@ -12,6 +12,7 @@ import json
 import os
 import warnings
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from blake3 import blake3
 from mlx.utils import tree_flatten, tree_map
 
 import visioncache
+from visioncache.sizes import leaves
 from visioncache.vlm.families.proven import is_proven, source_digest, versions_with
 from visioncache.vlm.request.tickets import stand_in
 from visioncache.vlm.scope.code import version
@@ -30,23 +32,26 @@ if TYPE_CHECKING:
 
     from visioncache.cache import VisionFeatureCache
     from visioncache.vlm.families.family import Family
+    from visioncache.vlm.scope.described import Described
 
 SLIGHT = {"float32": 1e-4, "float16": 2.0**-8, "bfloat16": 2.0**-5}
 """How far several images, encoded one by one, may lie from a batch of them, over the largest number."""
+MANY = 4
+"""So many images or more are one kind of request."""
 FILE = "compared.json"
-"""In a store's folder: which kinds of requests were compared, by model and sources."""
+"""In a store's folder: which kinds of requests were compared, by digests of the model and the sources."""
 
 
 class Trust:
     """Which kinds of requests of a model may be answered from a cache without being compared first.
 
+    What was compared counts for the model and the processor as they were then: their weights, settings, code.
+
     Args:
         model: the model.
         family: its family.
         cache: the cache; what was compared is remembered in the folder of its store, if it has one.
-        scope: gives the model's scope, as keys hold it.
-        processor: the processor, or None.
-        users: gives a digest of model and processor where code takes part that is no library's, or "".
+        described: gives what decides features, the model and its processor, as it was last looked at.
     """
 
     def __init__(
@@ -54,21 +59,17 @@ class Trust:
         model: Any,
         family: Family,
         cache: VisionFeatureCache,
-        scope: Callable[[], str],
-        processor: Any,
-        users: Callable[[], str],
+        described: Callable[[], Sequence[Described]],
     ) -> None:
         self.package = package_of(model)
         self.version = version("mlx-vlm")
         # One that is only recognised is compared whenever it encodes; see recognise.py.
         self.proven = bool(family.recognised) or is_proven(self.package, self.version)
-        self._scope, self._users = scope, users
-        self._processor = "none" if processor is None else type(processor).__qualname__
-        self._path = None if self.proven else _folder_of(cache)
+        self._described = described
+        self._path = _folder_of(cache)
         self._compared: set[str] = set()
         self._differing: set[str] = set()
-        if self._path is not None:
-            self._compared |= set(_read(self._path).get(self._name, ()))
+        self._is_read = False
 
     @property
     def note(self) -> str:
@@ -85,47 +86,61 @@ class Trust:
             "the first encode of each kind of request is compared with the model's own answer"
         )
 
-    def knows(self, kind: str) -> bool:
+    def knows(self, kind: Kind) -> bool:
         """Tell whether a kind of request needs no comparing: of a proven family, or compared before."""
-        users = self._users()
-        return (self.proven and not users) or f"{kind}{users}" in self._compared
+        if self.proven and not self._has_users_code:
+            return True
+        if self._path is not None and not self._is_read:
+            self._compared |= set(_read(self._path))
+            self._is_read = True
+        return self._entry(kind) in self._compared
 
-    def leaves(self, kind: str) -> bool:
+    def leaves(self, kind: Kind) -> bool:
         """Tell whether a kind of request was seen to differ, by code of the user's own."""
-        return f"{kind}{self._users()}" in self._differing
+        return bool(self._differing) and self._entry(kind) in self._differing
 
-    def leave(self, kind: str, error: ValueError) -> None:
+    def leave(self, kind: Kind, error: ValueError) -> None:
         """Leave a kind of request to the model from now on, and say why; raise what no user's code caused."""
-        if not self._users():
+        if not self._has_users_code:
             raise error
-        self._differing.add(f"{kind}{self._users()}")
+        self._differing.add(self._entry(kind))
         why = str(error.__cause__ or error).partition(";")[0]
         warnings.warn(
             f"{kind} is not cached: code that is not mlx-vlm's takes part, and with a cache {why}",
             stacklevel=2,
         )
 
-    def compare(self, kind: str, plain: Any, given: Any) -> None:
+    @property
+    def _has_users_code(self) -> bool:
+        return any(one.has_users_code for one in self._described())
+
+    def _entry(self, kind: Kind) -> str:
+        """What is remembered of a comparison: 128 bits over the kind, model, processor and sources."""
+        sources = f"{self.package}/{source_digest(self.package)}/{self.version}/{visioncache.__version__}"
+        state = "/".join(one.last for one in self._described())
+        return blake3(f"{kind!r}/{sources}/{state}".encode()).hexdigest(length=16)
+
+    def compare(self, kind: Kind, plain: Any, given: Any) -> None:
         """Compare what a model itself gives its language model with what it gives with a cache.
 
         Args:
-            kind: what `kind_of` said of the request.
+            kind: the request's.
             plain: what the model's own code returned.
             given: what it returned when it was handed features, and NaN for pixels.
 
         Raises:
             ValueError: they differ; the kind stays unknown, and nothing is to be stored.
         """
-        differing = _differing(plain, given, exact=kind == kind_of(1))
+        differing = _differing(plain, given, exact=kind.images == (1, 0))
         if differing:
             raise self.refusal(
                 f"what its language model is given of {kind} ({differing}) differs with a cache"
             )
-        self._compared.add(f"{kind}{self._users()}")
+        self._compared.add(self._entry(kind))
         if self._path is not None:
-            _remember(self._path, self._name, self._compared)
+            _remember(self._path, self._entry(kind), str(kind))
 
-    def compare_ids(self, kind: str, own: Any, handed: Any) -> None:
+    def compare_ids(self, kind: Kind, own: Any, handed: Any) -> None:
         """Compare the tokens that a processor makes of a prompt with those that it made with a cache.
 
         Raises:
@@ -135,7 +150,7 @@ class Trust:
             raise self.refusal(f"what its processor makes of {kind} (input_ids) differs with a cache")
 
     @contextmanager
-    def refusing(self, kind: str) -> Iterator[None]:
+    def refusing(self, kind: Kind) -> Iterator[None]:
         """Make a refusal of whatever is raised in the block, after the model itself has raised nothing."""
         try:
             yield
@@ -152,12 +167,6 @@ class Trust:
             f"detach() goes on without a cache{way}"
         )
 
-    @property
-    def _name(self) -> str:
-        """The model, the sources and the processor that a comparison is about."""
-        about = f"{self._scope()}/{source_digest(self.package)}/{self._processor}/{visioncache.__version__}"
-        return blake3(about.encode()).hexdigest(length=16)
-
 
 def package_of(model: Any) -> str:
     """Return the package of `mlx_vlm.models` that a model's class is from."""
@@ -165,10 +174,27 @@ def package_of(model: Any) -> str:
     return package[-2] if len(package) > 1 else ""
 
 
-def kind_of(images: int, videos: int = 0) -> str:
-    """Name a kind of request by how many images and videos it has."""
-    named = (("an image", "several images", images), ("a video", "several videos", videos))
-    return " and ".join(one if number == 1 else several for one, several, number in named if number)
+@dataclass(frozen=True)
+class Kind:
+    """A kind of request: how many images and videos, and of one alone also its shape."""
+
+    images: tuple[int, int]
+    """How many images, and videos; from MANY on they are many."""
+    shapes: tuple[Any, ...] = ()
+    """Shapes of the pixels of one alone: models treat sizes in different ways."""
+
+    @classmethod
+    def of(cls, images: int, videos: int, pixels: Any) -> Kind:
+        """Name the kind of a request by its numbers of images and videos, and its pixels."""
+        alone = images + videos == 1
+        counts = min(images, MANY), min(videos, MANY)
+        return cls(counts, tuple(tuple(a.shape) for a in leaves(pixels)) if alone else ())
+
+    def __str__(self) -> str:
+        numbers = ("", "a", "two", "three", "several")
+        named = zip(("image", "video"), self.images, strict=True)
+        said = [f"{numbers[n]} {one}{'s' * (n > 1)}" for one, n in named if n]
+        return " and ".join(said).replace("a image", "an image")
 
 
 def unreadable(pixels: Any) -> Any:
@@ -239,17 +265,17 @@ def _folder_of(cache: VisionFeatureCache) -> Path | None:
     return path / FILE if isinstance(path, Path) else None
 
 
-def _read(path: Path) -> dict[str, Sequence[str]]:
+def _read(path: Path) -> dict[str, str]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) and all(isinstance(v, list) for v in found.values()) else {}
+    return found if isinstance(found, dict) and all(isinstance(v, str) for v in found.values()) else {}
 
 
-def _remember(path: Path, name: str, kinds: set[str]) -> None:
+def _remember(path: Path, entry: str, kind: str) -> None:
     """Write a file anew, beside and renamed; without it, the next kernel compares again."""
-    whole = {**_read(path), name: sorted(kinds)}
+    whole = {**_read(path), entry: kind}
     unfinished = path.with_suffix(f".{os.getpid()}.tmp")
     with suppress(OSError):
         unfinished.write_text(json.dumps(whole, indent=1), encoding="utf-8")

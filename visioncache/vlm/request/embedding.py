@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from visioncache.keys import Key
 from visioncache.vlm.families.recognise import confirm
-from visioncache.vlm.families.trust import kind_of, unreadable
+from visioncache.vlm.families.trust import Kind, unreadable
 from visioncache.vlm.prefixes.spelling import Shown
 from visioncache.vlm.request.arrays import content, holds_nan, is_data, leaves_of
 from visioncache.vlm.request.recall import encoded, find
@@ -181,10 +181,10 @@ class Embedding:
     # A family that is not proven as installed, or not as the user runs it ----------------------------
 
     @property
-    def _kind(self) -> str:
+    def _kind(self) -> Kind:
         """What a comparison of this request is about."""
-        counts = (sum(item.images for item in self._items.get(n, ())) for n in anchors(self._family))
-        return kind_of(*counts)
+        counts = [sum(item.images for item in self._items.get(n, ())) for n in anchors(self._family)]
+        return Kind.of(counts[0], sum(counts[1:]), [self._whole[name] for name in self._items])
 
     @cached_property
     def _real(self) -> dict[int, dict[str, Any]]:

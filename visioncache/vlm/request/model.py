@@ -61,8 +61,7 @@ class ModelSide:
             if not callable(found):
                 raise missing(name, where, package)
         for name, entrance in entrances.items():
-            kinds = {parameter.kind for parameter in inspect.signature(entrance).parameters.values()}
-            if inspect.Parameter.VAR_POSITIONAL in kinds:  # pixels that are handed on have no name
+            if family.layout.pixels[0] not in inspect.signature(entrance).parameters:  # they have no name
                 raise missing(f"{name}(..., {family.layout.pixels[0]})", where, package)
 
     @property

@@ -52,6 +52,7 @@ def _forget(name: int) -> Any:
 
 def has_own_ways(image: Image.Image) -> bool:
     """Tell whether an image or its class has methods in the place of PIL's: pixels may be others then."""
-    own = (vars(base) for base in type(image).__mro__ if base is not object and not library_of(base))
-    ours = {name for names in own for name in names} - _UNUSED
-    return not ours.isdisjoint(vars(Image.Image)) or any(map(callable, vars(image).values()))
+    bases = (vars(base) for base in type(image).__mro__ if base is not object and not library_of(base))
+    own = {name for names in bases for name in names} - _UNUSED
+    own |= {name for name, value in vars(image).items() if callable(value)}
+    return not own.isdisjoint(vars(Image.Image))

@@ -29,9 +29,14 @@ class Described:
         return next(iter(self._anatomy.opaque), "")
 
     @property
+    def last(self) -> str:
+        """The digest as it was when it was last asked for."""
+        return self._anatomy.digest
+
+    @property
     def has_users_code(self) -> bool:
-        """Whether there is code in it that is no library's."""
-        return bool(self._now().users)
+        """Whether there was code in it then that is no library's."""
+        return bool(self._anatomy.users)
 
     def changed(self) -> bool:
         """Whether anything is another object now than when the digest was last asked for."""

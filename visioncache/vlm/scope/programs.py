@@ -95,14 +95,25 @@ def _imported(
 ) -> dict[str, Any]:
     package = value.__globals__.get("__package__") or ""
     root = (package if module.startswith(".") else module).partition(".")[0]
-    if not root or code.library(root):
-        return {f"import {module} {name}": None}
+    none = {f"import {module} {name}": None}
     try:
-        found = importlib.import_module(module, package)
+        found = importlib.import_module(module, package) if root else None
     except Exception:  # noqa: BLE001  # as it would be where the function imports it
-        return {f"import {module} {name}": None}
+        found = None
+    if found is None:
+        return none
     names = [name] if name else sorted(reading.reads & vars(found).keys())
-    return {f"{found.__name__}.{one}": anatomy.watch.name(vars(found), one) for one in names}
+    if code.library(root):  # which is known by its version, but for what it holds: the environment
+        names = [one for one in names if _is_held(vars(found).get(one))]
+        none = none if not names else {}
+    else:
+        none = {}
+    return none | {f"{found.__name__}.{one}": anatomy.watch.name(vars(found), one) for one in names}
+
+
+def _is_held(value: Any) -> bool:
+    """Whether a library's global is a value that somebody may set, and no part of its code."""
+    return value is not None and not callable(value) and not isinstance(value, ModuleType)
 
 
 def builtin(anatomy: Anatomy, path: str, value: Any) -> list[Child]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import sys
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any
@@ -42,6 +43,10 @@ class Reading:
     """Globals and closure variables that are set, or written into."""
 
 
+_IMPORTERS = ("import_module", "__import__")
+"""Functions that import a module by a name that is a string."""
+
+
 def read(code: CodeType) -> Reading:
     """Read a code object, once for as long as the process lives."""
     known = _known.get(id(code))
@@ -60,6 +65,9 @@ def _read(code: CodeType) -> Reading:
         reader.take(op)
     inner = [read(const) for const in code.co_consts if isinstance(const, CodeType)]
     strings = {const for const in code.co_consts if isinstance(const, str) and const.isidentifier()}
+    if any(chain[-1] in _IMPORTERS for chain in reader.chains):
+        named = (const for const in code.co_consts if isinstance(const, str))
+        reader.imports += ((one, "") for one in named if one in sys.modules)
     return Reading(
         tuple(dict.fromkeys([*reader.chains, *(c for one in inner for c in one.chains)])),
         tuple(dict.fromkeys([*reader.imports, *(i for one in inner for i in one.imports)])),
