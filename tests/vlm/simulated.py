@@ -35,6 +35,8 @@ class Change:
     """Module, what is replaced (a regular expression), by what."""
     ends: tuple[str, ...] = ("refused",)
     """How it may end: `exact`, `refused` in one clear line, or `slow` (exact, without a hit)."""
+    later: bool = False
+    """Whether it shows only once somebody sets something, which `visioncache verify` does not."""
     seen: list[str] = field(default_factory=list, compare=False)
 
 
@@ -394,6 +396,7 @@ CHANGES = (
                 ),
             ),
         ),
+        later=True,
     ),
     Change(
         "glm4v-gain-of-the-module",
@@ -406,6 +409,7 @@ CHANGES = (
                 r"            hidden_states = (\1 * DRIFT_GAIN[0])",
             ),
         ),
+        later=True,
     ),
     # Names, arguments and defaults move.
     Change(
@@ -527,7 +531,8 @@ def main(names: Sequence[str]) -> int:
             for row in probe_change(change, Path(folder)):
                 row["right"] = (
                     row["ending"] in change.ends
-                    and row["status"] == (row["ending"] != EXACT)  # what `visioncache verify` exits with
+                    and row["status"]
+                    == (row["ending"] != EXACT and not change.later)  # what `visioncache verify` exits with
                     and bool(change.seen or not change.edits)
                 )
                 bad += not row["right"]

@@ -195,7 +195,8 @@ class Embedding:
     def _own(self) -> dict[str, Any]:
         """The inputs as they would be without a cache."""
         real = (one.items() for one in self._real.values())
-        return {**self._passed, **{n: value for pairs in real for n, value in pairs if n != "input_ids"}}
+        whole = {**self._passed, **{n: value for pairs in real for n, value in pairs if n != "input_ids"}}
+        return self._family.layout.completed(whole)
 
     def _compared(self) -> dict[int, Any]:
         """Compare a kind of request that is not known to be exact with the model's own answer.
