@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -174,10 +173,9 @@ def test_a_setting_that_the_processor_hides_is_found(
         hold(attached, pictures)
         assert verified(attached, pictures).status == 0
         gain.write_text("3.0")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it says that it leaves a processor of the user's alone
-            found = verified(attached, pictures)
+        found = verified(attached, pictures)
     assert found.status == 1
+    assert Verdict.REFUSED in {row.verdicts["held"] for row in found.rows if "held" in row.verdicts}
 
 
 def test_a_hit_that_works_again_is_no_hit(

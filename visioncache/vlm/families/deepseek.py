@@ -50,6 +50,9 @@ class Views(Layout):
         return images
 
     def completed(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return self.bounded(inputs)
+
+    def bounded(self, inputs: dict[str, Any]) -> dict[str, Any]:
         # mlx-vlm looks for as many sizes as there are views, and reads beyond the end of the array
         # where there are fewer; a size of zero ends its search.
         pixels, tiles = inputs.get(self.pixels[0]), inputs.get(self.companions[0])

@@ -52,6 +52,10 @@ class Layout:
         """A request's inputs, with what the model reads and its processor does not give."""
         return inputs
 
+    def bounded(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Return a request's inputs so that the model itself reads nothing beyond their end."""
+        return inputs
+
     def given(self, features: Any, inputs: dict[str, Any]) -> Any:  # noqa: ARG002
         """What the language model is given of the features that a part's inputs became."""
         return features

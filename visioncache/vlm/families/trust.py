@@ -70,6 +70,8 @@ class Trust:
         self._compared: set[str] = set()
         self._differing: set[str] = set()
         self._is_read = False
+        self.leaves_nothing = False
+        """Whether what differs by a user's code is an error too, as where that is to be found."""
 
     @property
     def note(self) -> str:
@@ -101,7 +103,7 @@ class Trust:
 
     def leave(self, kind: Kind, error: ValueError) -> None:
         """Leave a kind of request to the model from now on, and say why; raise what no user's code caused."""
-        if not self._has_users_code:
+        if self.leaves_nothing or not self._has_users_code:
             raise error
         self._differing.add(self._entry(kind))
         why = str(error.__cause__ or error).partition(";")[0]

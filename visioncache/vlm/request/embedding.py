@@ -196,7 +196,7 @@ class Embedding:
         """The inputs as they would be without a cache."""
         real = (one.items() for one in self._real.values())
         whole = {**self._passed, **{n: value for pairs in real for n, value in pairs if n != "input_ids"}}
-        return self._family.layout.completed(whole)
+        return self._family.layout.bounded(whole)
 
     def _compared(self) -> dict[int, Any]:
         """Compare a kind of request that is not known to be exact with the model's own answer.

@@ -180,6 +180,7 @@ def _copy_of(attached: Attached, cache: VisionFeatureCache) -> Attached:
         attached.model, attached.processor, cache, attached.family, trust_urls=attached.trust_urls
     )
     copy.detach()
+    copy.trust.leaves_nothing = True
     return copy
 
 
