@@ -64,7 +64,8 @@ class Trust:
         self.package = package_of(model)
         self.version = version("mlx-vlm")
         # One that is only recognised is compared whenever it encodes; see recognise.py.
-        self.proven = bool(family.recognised) or is_proven(self.package, self.version)
+        self._is_recognised = bool(family.recognised)
+        self.proven = self._is_recognised or is_proven(self.package, self.version)
         self._described = described
         self._path = _folder_of(cache)
         self._compared: set[str] = set()
@@ -90,7 +91,7 @@ class Trust:
 
     def knows(self, kind: Kind) -> bool:
         """Tell whether a kind of request needs no comparing: of a proven family, or compared before."""
-        if self.proven and not self._has_users_code:
+        if self._is_recognised or (self.proven and not self._has_users_code):
             return True
         if self._path is not None and not self._is_read:
             self._compared |= set(_read(self._path))
