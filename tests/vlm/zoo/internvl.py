@@ -1,4 +1,4 @@
-"""InternVL as transformers lays it out: it takes no cached features, and so is in no row of the table."""
+"""InternVL as transformers lays it out: tiles as in `internvl_chat`, a projector of its own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from mlx_vlm.models.internvl.processing_internvl import InternVLProcessor
 from mlx_vlm.models.internvl_chat import InternVLImageProcessor
 
 from zoo import Tiny, internvl_chat, textured
+from zoo.internvl_chat import BATCH as BATCH
 
 SIZE, PATCH = 32, 8
 

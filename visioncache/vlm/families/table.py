@@ -96,17 +96,22 @@ class _CrossAttended(Family):
     entrances = ("get_input_embeddings", "__call__")
 
 
-class _ByPosition(Family):
-    """Phi-3 places features by the positions of its tokens, and calls its seam image by image."""
-
-    vision = "model.vision_embed_tokens"
+class _ImageByImage(Family):
+    """The seam is called image by image."""
 
     def values(self, model: Any, own: list[Any], inputs: dict[str, Any]) -> list[Any]:  # noqa: ARG002
         return own
 
 
+class _ByPosition(_ImageByImage):
+    """Phi-3 places features by the positions of its tokens."""
+
+    vision = "model.vision_embed_tokens"
+
+
 _SIZED = Padded(companions=("image_sizes",))
 _NEXT = Rows(companions=("image_sizes",), numpy=True)
+_SHAPED = Rows(companions=("spatial_shapes", "pixel_attention_mask"))
 _KIMI = Packed(companions=("image_grid_hws", "_grid_shapes"))
 
 # Packed patches behind a grid, the tower alone between pixels and language model.
@@ -169,6 +174,7 @@ _ROWS = (
     Family("gemma3", "multi_modal_projector", ROWS),
     Family("gemma3n", "get_image_features", ROWS),
     Family("gemma4", "embed_vision", ROWS, axis=1),
+    Family("got", "multi_modal_projector", ROWS, "seam"),
     # The first image is all that the Granites read, padded to as many tiles as the request's largest.
     _EveryLayer(
         "granite4_vision",
@@ -182,7 +188,7 @@ _ROWS = (
     # Tower and resampler attend to the padding that the request's largest image brings.
     Family("idefics2", "connector", Canvas(pixels=("pixel_values", "pixel_attention_mask"))),
     Family("idefics3", "connector", Tiles(), kin=("smolvlm",)),
-    _EndToEnd("lfm2_vl", "encode_images", Rows(companions=("spatial_shapes", "pixel_attention_mask"))),
+    _EndToEnd("lfm2_vl", "encode_images", _SHAPED, kin=("d1",)),
     # As the Granites; rows of a newline follow the projector, so its place is taken.
     Family("llava_next", "multi_modal_projector", _NEXT, "seam", granularity="request"),
     _OfTheLanguageModel(
@@ -229,10 +235,11 @@ _ROWS = (
         Rows(pixels=("pixel_values", "pixel_attention_mask"), companions=("spatial_shapes",)),
     ),
     Family("llava", "multi_modal_projector", Rows(numpy=True)),
+    Family("llama4", "multi_modal_projector", ROWS, "seam"),
     Family("llmjpvl", "mlp1.3", ROWS, granularity="tile", preprocessor=""),
     # The norm is the last of what it does to pictures; it is the last for films and sounds too, later on.
     Family("muse_spark", "perception_emb_norm", Listed(), preprocessor=Boxes, proven=("embeddings",)),
-    Family("mistral3", "multi_modal_projector", _SIZED),
+    Family("mistral3", "multi_modal_projector", _SIZED, kin=("mistral_large3",)),
     _OneRow("paligemma", "multi_modal_projector", ROWS),
     _CrossAttended(
         "mllama",
@@ -249,6 +256,9 @@ _ROWS = (
         _SIZED,
         "seam",
     ),
+    # Its tower knows no mask: patches of padding are seen too, as many as its processor always makes.
+    _ImageByImage("phi4_siglip", "mm_projector", _SHAPED, "seam"),
+    Family("internvl", "multi_modal_projector", Rows(axis=1), "seam"),
     Family("internvl_chat", "mlp1.3", Rows(axis=1)),
     Family("gemma4_unified", "get_image_features", Rows(companions=("image_position_ids",))),
 )
