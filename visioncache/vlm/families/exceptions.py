@@ -12,6 +12,7 @@ NO_PREFIX: dict[str, str] = {
     "gemma4_unified": _IN_ONE_PIECE,
     "mllama": "what it sees of images lies beside the prompt, not in it",
     "paligemma": _IN_ONE_PIECE,
+    "qwen4_exp": "a QSAKVCache is nothing that segments are made of",
 }
 """By family, what is said when a prompt of it with images is prefilled."""
 

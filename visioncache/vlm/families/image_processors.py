@@ -7,6 +7,7 @@ function of the processor's module. An image processor of mlx-vlm's own kind is 
 
 from __future__ import annotations
 
+import inspect
 import sys
 import threading
 from functools import partial
@@ -56,8 +57,8 @@ class Preprocessor:
         self._where = where
         self._pixels = pixels
         self._thread = threading.local()
-        self._module = sys.modules[class_of(processor).__module__] if where.endswith("()") else None
         self._function = where.removesuffix("()")
+        self._module = _module_with(self._function, processor) if where.endswith("()") else None
         if self.target is None:
             raise ValueError(
                 f"{type(processor).__name__} has no {where}; pass the processor that mlx_vlm.load "
@@ -189,6 +190,26 @@ class Preprocessor:
         return outputs[self._pixels] if self.is_bare or self._module is not None else outputs
 
 
+class Stills(Preprocessor):
+    """The image processor of a processor that gives frames of films to it, each with its time beside it.
+
+    What a frame becomes depends on its time then: a call with films is left alone.
+    """
+
+    def __init__(self, processor: Any, pixels: str) -> None:
+        super().__init__(processor, ATTRIBUTE, pixels)
+
+    def patch_of_processor(self, process: Callable[..., Any], more: dict[str, Any] | None = None) -> Patch:
+        """Return a patch that gives the calls without films to `process`."""
+
+        def without_films(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            if inspect.signature(original).bind(*args, **kwargs).arguments.get("videos") is not None:
+                raise LeftAlone
+            return process(original, *args, **kwargs)
+
+        return super().patch_of_processor(without_films, more)
+
+
 class Hidden:
     """Stands in the place of an image processor that mlx-vlm must not call, or that there never was."""
 
@@ -205,3 +226,9 @@ class Hidden:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self._preprocessor.shown.__reduce_ex__(protocol)
+
+
+def _module_with(function: str, processor: Any) -> Any:
+    """Return the module of a processor's class that has a function, or of the class that it comes from."""
+    modules = [sys.modules[cls.__module__] for cls in class_of(processor).__mro__]
+    return next((module for module in modules if hasattr(module, function)), modules[0])

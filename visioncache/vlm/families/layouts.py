@@ -74,7 +74,10 @@ class Layout:
 
 @dataclass(frozen=True)
 class Packed(Layout):
-    """The patches of all images in one array `[patches, values]`; a grid says how many are whose."""
+    """The patches of all images in one array `[patches, values]`; a grid says how many are whose.
+
+    Each further array of `pixels` has a row for each patch too.
+    """
 
     companions: tuple[str, ...] = ("image_grid_thw",)
 
@@ -83,9 +86,8 @@ class Packed(Layout):
         return grid is not None and int(np.array(grid).prod(-1).sum()) != len(inputs[self.pixels[0]])
 
     def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
-        pixels, (grid, *_) = self.pixels[0], self.companions
-        own = {name: inputs[name] for name in (pixels, *self.companions) if name in inputs}
-        return _cut(own, (pixels,), np.array(inputs[grid]).prod(-1))
+        own = {name: inputs[name] for name in self.names if name in inputs}
+        return _cut(own, self.pixels, np.array(inputs[self.companions[0]]).prod(-1))
 
 
 @dataclass(frozen=True)

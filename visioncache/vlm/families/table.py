@@ -8,6 +8,7 @@ from visioncache.vlm.families.boxes import Boxes, FloatBoxes
 from visioncache.vlm.families.canvas import Canvas
 from visioncache.vlm.families.deepseek import Tokens, Views
 from visioncache.vlm.families.family import Family, First, Separate
+from visioncache.vlm.families.image_processors import Stills
 from visioncache.vlm.families.layouts import (
     PACKED,
     ROWS,
@@ -112,6 +113,7 @@ class _ByPosition(_ImageByImage):
 _SIZED = Padded(companions=("image_sizes",))
 _NEXT = Rows(companions=("image_sizes",), numpy=True)
 _SHAPED = Rows(companions=("spatial_shapes", "pixel_attention_mask"))
+_CROPS = Counted(companions=("num_crops", "crop_layouts"), numpy=True)
 _KIMI = Packed(companions=("image_grid_hws", "_grid_shapes"))
 
 # Packed patches behind a grid, the tower alone between pixels and language model.
@@ -133,9 +135,10 @@ _PACKED = (
         "vision_tower",
         PACKED,
         "seam",
-        kin=("indic_ocr", "qwen3_5_moe"),
+        kin=("indic_ocr", "prism_hadamard_qwen35", "qwen3_5_moe"),
         video=True,
     ),
+    _WithNothing("qwen4_exp", "vision_tower", PACKED, "seam", video=True),
     Family("cohere_compass", "vision_tower", PACKED, "seam", side_outputs="DeepStack"),
     Family("dots_ocr", "vision_tower", PACKED),
     Family("ernie4_5_moe_vl", "resampler_model", PACKED),
@@ -150,11 +153,19 @@ _PACKED = (
     Family("kimi_vl", "multi_modal_projector", _KIMI),
     Family("locateanything", "multi_modal_projector", _KIMI),
     _FirstSeparate("deepseek_v4", "_encode_images", Permuted(), preprocessor="preprocess_image()"),
+    Family(
+        "mage_vl",
+        "vision_tower",
+        Packed(pixels=("pixel_values", "patch_positions")),
+        "seam",
+        preprocessor=Stills,
+    ),
     Family("mimo_v2", "vision_tower", PACKED, "seam", video=True),
     Family("minimax_m3_vl", "_compute_visual_features", PACKED, "seam", video=True),
     Family("muse_glimmer", "_encode_image", PACKED, video=True),
     # One image; of several, its processor makes one clip, which its tower refuses.
     Family("paddleocr_vl", "visual", PACKED, granularity="request"),
+    Family("youtu_vl", "vision_tower", Packed(companions=("spatial_shapes",)), "seam", preprocessor=""),
     Family("zaya1_vl", "vision_tower", PACKED),
 )
 
@@ -222,12 +233,8 @@ _ROWS = (
     ),
     First("molmo", "vision_tower", Placed(), axis=2, preprocessor=FloatBoxes),
     CountedByEnds("molmo2", "vision_tower", Pooled()),
-    Family(
-        "moondream3",
-        "vision",
-        Counted(companions=("num_crops", "crop_layouts"), numpy=True),
-        preprocessor="create_crops()",
-    ),
+    Family("moondream2", "vision", _CROPS, "seam", preprocessor="create_crops()"),
+    Family("moondream3", "vision", _CROPS, preprocessor="create_crops()"),
     Family("multi_modality", "aligner", ROWS),
     _FirstSeparate(
         "phi4mm",
