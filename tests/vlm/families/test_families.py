@@ -135,6 +135,10 @@ def test_order_counts(tiny: zoo.Tiny) -> None:
 
 
 def test_a_prompt_without_images_is_left_alone(tiny: zoo.Tiny) -> None:
+    if tiny.without:
+        with attached(tiny), pytest.raises(ValueError, match=tiny.without):
+            greedy(tiny, [])
+        return
     plain = greedy(tiny, [])
     with attached(tiny) as (cache, _):
         assert greedy(tiny, []) == plain

@@ -8,9 +8,10 @@ from mlx_vlm.models.internvl.processing_internvl import InternVLProcessor
 from mlx_vlm.models.internvl_chat import InternVLImageProcessor
 
 from zoo import Tiny, internvl_chat, textured
-from zoo.internvl_chat import BATCH as BATCH
 
 SIZE, PATCH = 32, 8
+
+BATCH = internvl_chat.BATCH
 
 
 def build(model_class: type = Model) -> Tiny:

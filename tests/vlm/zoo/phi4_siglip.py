@@ -7,10 +7,11 @@ from mlx_vlm.models.phi4_siglip.config import TextConfig, VisionConfig
 from mlx_vlm.models.phi4_siglip.processing_phi4_siglip import Phi4SigLipProcessor
 from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
 
-from zoo import Tiny, byte_tokenizer, textured
-from zoo.phi4mm import complete as complete
+from zoo import Tiny, byte_tokenizer, phi4mm, textured
 
 PATCH = 8
+
+complete = phi4mm.complete
 
 
 def build() -> Tiny:

@@ -54,6 +54,8 @@ class Family:
     # What follows is the same for all but a few, which are subclasses.
     entrances: ClassVar[tuple[str, ...]] = ("get_input_embeddings",)
     """The model's methods that look at pixels, other than through one of these."""
+    preparing: ClassVar[tuple[str, ...]] = ()
+    """The model's methods that cut pixels before it embeds them: they are given pixels, and no tickets."""
     embedder: ClassVar[str] = ""
     """The submodule that embeds prompts, where the model itself only hands its calls on."""
     vision: ClassVar[str] = ""
@@ -64,6 +66,10 @@ class Family:
     """Pixels that are stored beside the features, because the model reads them again later."""
     settings: ClassVar[tuple[str, ...]] = ()
     """Settings of the model's configuration that decide how it encodes, and that it reads at every call."""
+
+    def takes(self, inputs: dict[str, Any]) -> bool:  # noqa: ARG002
+        """Tell whether a prompt's images may be looked up; another input can decide what they become."""
+        return True
 
     def keep(self, output: Any) -> Any:
         """Return the part of the seam's output that is stored: all that the language model is given."""

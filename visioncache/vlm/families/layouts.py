@@ -218,6 +218,14 @@ class Counted(Layout):
 
 
 @dataclass(frozen=True)
+class Nameless(Layout):
+    """The views of all images in one array; without the processor's word they are one image's."""
+
+    def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
+        return [inputs]
+
+
+@dataclass(frozen=True)
 class Pooled(Counted):
     """Counted crops, and which of their patches each token pools; of a video's frames, all in one part."""
 

@@ -15,6 +15,7 @@ from visioncache.vlm.families.layouts import (
     Beside,
     Counted,
     Listed,
+    Nameless,
     Packed,
     Padded,
     PaddedTiles,
@@ -55,6 +56,26 @@ class _EndToEnd(Family):
 
     def keep(self, output: Any) -> Any:
         return concatenate(0)(list(output))
+
+
+class _Flat(Family):
+    """The seam gives an image's tokens in a batch of one, or in none."""
+
+    def keep(self, output: Any) -> Any:
+        return output.reshape(-1, output.shape[-1])
+
+
+class _OfStills(Family):
+    """Inkling can be told to put the second frames of a video into the slots that stills fill twice."""
+
+    def takes(self, inputs: dict[str, Any]) -> bool:
+        return inputs.get("video_temporal_pixels") is None
+
+
+class _Decides(_EndToEnd):
+    """d1 cuts the padding off before it reads decisions."""
+
+    preparing = ("decision_inputs",)
 
 
 class _OneRow(Family):
@@ -149,6 +170,7 @@ _PACKED = (
     # Its tower's attention has no mask: the images of a request see each other.
     Family("hunyuan_vl", "vision_tower", PACKED, granularity="request"),
     First("kimi_k25", "mm_projector", _KIMI),
+    _OfStills("inkling", "get_image_features", Nameless(), "seam"),
     Family("kimi_k3", "mm_projector", Packed(companions=("grid_thws",))),
     Family("kimi_vl", "multi_modal_projector", _KIMI),
     Family("locateanything", "multi_modal_projector", _KIMI),
@@ -199,7 +221,8 @@ _ROWS = (
     # Tower and resampler attend to the padding that the request's largest image brings.
     Family("idefics2", "connector", Canvas(pixels=("pixel_values", "pixel_attention_mask"))),
     Family("idefics3", "connector", Tiles(), kin=("smolvlm",)),
-    _EndToEnd("lfm2_vl", "encode_images", _SHAPED, kin=("d1",)),
+    _EndToEnd("lfm2_vl", "encode_images", _SHAPED),
+    _Decides("d1", "encode_images", _SHAPED),
     # As the Granites; rows of a newline follow the projector, so its place is taken.
     Family("llava_next", "multi_modal_projector", _NEXT, "seam", granularity="request"),
     _OfTheLanguageModel(
@@ -247,6 +270,8 @@ _ROWS = (
     # The norm is the last of what it does to pictures; it is the last for films and sounds too, later on.
     Family("muse_spark", "perception_emb_norm", Listed(), preprocessor=Boxes, proven=("embeddings",)),
     Family("mistral3", "multi_modal_projector", _SIZED, kin=("mistral_large3",)),
+    _Flat("nemotron_h_nano_omni", "extract_feature", ROWS, "seam", preprocessor=Stills),
+    Family("nemotron_parse", "_encode_image", ROWS, "seam"),
     _OneRow("paligemma", "multi_modal_projector", ROWS),
     _CrossAttended(
         "mllama",

@@ -95,6 +95,8 @@ class ModelSide:
             name: around(embedder, name, partial(self._enter, inspect.signature(getattr(cls, name))))
             for name in self._family.entrances
         }
+        for name in self._family.preparing:
+            overrides[name] = around(embedder, name, self._with_pixels)
         for name in ("encode_image", "encode_images"):
             # mlx-vlm's own cache asks for these first; it must not encode tickets.
             if hasattr(cls, name):
@@ -110,6 +112,10 @@ class ModelSide:
         if self._seam.is_open:
             return function.__get__(model)
         raise AttributeError("to encode an image is the cache's business while it is attached")
+
+    def _with_pixels(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        with self._attached.bypass():
+            return original(*args, **kwargs)
 
     def _scatter(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         # Others' models call it too, and this one while it is bypassed.
@@ -141,7 +147,8 @@ class ModelSide:
 
     def _looks_up(self, inputs: dict[str, Any]) -> bool:
         """Tell whether images may be looked up: not while the vision side trains or is transformed."""
-        return self._attached.active and not is_traced(leaves_of(inputs.values()))
+        usual = self._attached.active and self._family.takes(inputs)
+        return usual and not is_traced(leaves_of(inputs.values()))
 
     def _request(self, inputs: dict[str, Any], anchor: str) -> Request | None:
         """Return the request that pixels are the ticket of; None for pixels that came from elsewhere.
