@@ -14,6 +14,7 @@ NO_PREFIX: dict[str, str] = {
     "nemotron_parse": "a SimpleKVCache is nothing that segments are made of",
     "paligemma": _IN_ONE_PIECE,
     "qwen4_exp": "a QSAKVCache is nothing that segments are made of",
+    "unlimited_ocr": "a RingSlidingKVCache is nothing that segments are made of",
 }
 """By family, what is said when a prompt of it with images is prefilled."""
 
@@ -30,7 +31,6 @@ NO_STEPS: dict[str, str] = {
 
 _RETRIEVAL = "for retrieval: it turns an image into vectors, and generates no text"
 _DETECTION = "for detection, segmentation or depth: it generates no text"
-_NOT_YET = "nobody has brought it in yet"
 _DECISION = "it gives probabilities of answers, and generates no text"
 
 LEFT_OUT: dict[str, str] = {
@@ -38,14 +38,12 @@ LEFT_OUT: dict[str, str] = {
     "colidefics3": _RETRIEVAL,
     "colqwen2_5": _RETRIEVAL,
     "d1_omni": _DECISION,
-    "deepseek_v41": _NOT_YET,
-    "deepseekocr": _NOT_YET,
-    "deepseekocr_2": _NOT_YET,
+    "deepseek_v41": "an image's patches come in a record with its place in the prompt, and are no array",
     "diffusion_gemma": "it writes by diffusion, and reads pixels where no prompt is embedded",
     "embedding_gemma2": _RETRIEVAL,
     "llama_nemotron_vl_embedding": _RETRIEVAL,
     "moge3": _DETECTION,
-    "molmo_point": _NOT_YET,
+    "molmo_point": "to point, it reads the patches of its tower again while it answers",
     "moss_image": "it makes images, and generates no text",
     "pp_doclayout_v3": _DETECTION,
     "qwen3_vl_embedding": _RETRIEVAL,
@@ -57,8 +55,6 @@ LEFT_OUT: dict[str, str] = {
     "sam3d_objects": _DETECTION,
     "sapiens2": _DETECTION,
     "siglip": "a tower alone: it generates no text",
-    "step3p7": _NOT_YET,
-    "unlimited_ocr": _NOT_YET,
     "video_depth_anything": _DETECTION,
 }
 """Packages of mlx-vlm that take images and are no families, each with the reason."""

@@ -87,12 +87,12 @@ class Family:
         """Return the values that the model is given, in the order in which the seam is called."""
         if not own:
             return []
-        if self.calls(model):
+        if self.calls(model, inputs):
             return [one for of_all_calls in own for one in of_all_calls]
         return [self.layout.united(own, inputs, self.join)]
 
-    def calls(self, model: Any) -> int | None:  # noqa: ARG002
-        """Return how often the model calls the seam for one request, where that is not once."""
+    def calls(self, model: Any, inputs: dict[str, Any]) -> int | None:  # noqa: ARG002
+        """Return how often the model calls the seam for one request's inputs, where that is not once."""
         return None
 
     def encode(self, model: Any, embed: Callable[..., Any], inputs: dict[str, Any]) -> None:

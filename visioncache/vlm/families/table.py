@@ -26,7 +26,9 @@ from visioncache.vlm.families.layouts import (
 )
 from visioncache.vlm.families.minicpm import ByPrompt, OfCrops, OfMode, Prompts
 from visioncache.vlm.families.molmo import CountedByEnds, Placed
+from visioncache.vlm.families.ocr import Cut, CutApart, CutOnce, Pairs, TileByTile, Tiled
 from visioncache.vlm.families.plamo import Outlines
+from visioncache.vlm.families.step import Viewed, Windowed, Windows
 from visioncache.vlm.trees import concatenate
 
 if TYPE_CHECKING:
@@ -106,7 +108,7 @@ class _EveryLayer(Family):
     def give(self, value: Any) -> Any:
         return [value]
 
-    def calls(self, model: Any) -> int:
+    def calls(self, model: Any, inputs: dict[str, Any]) -> int:  # noqa: ARG002
         config = model.config
         spatial = config.spatial_target_layers if config.use_spatial_sampling else None
         return len(config.deepstack_layer_map or ()) + len(spatial or ())
@@ -134,6 +136,7 @@ class _ByPosition(_ImageByImage):
 _SIZED = Padded(companions=("image_sizes",))
 _NEXT = Rows(companions=("image_sizes",), numpy=True)
 _SHAPED = Rows(companions=("spatial_shapes", "pixel_attention_mask"))
+_APART = "features of tiles and of the whole, apart"
 _CROPS = Counted(companions=("num_crops", "crop_layouts"), numpy=True)
 _KIMI = Packed(companions=("image_grid_hws", "_grid_shapes"))
 
@@ -194,6 +197,23 @@ _PACKED = (
 # A batch of views, one row or several an image, then a projector.
 _ROWS = (
     Family("aya_vision", "multi_modal_projector", ROWS),
+    Tiled(
+        "deepseekocr",
+        "projector",
+        Pairs(),
+        "seam",
+        preprocessor=Cut,
+        side_outputs=_APART,
+    ),
+    Tiled("unlimited_ocr", "projector", Pairs(), "seam", preprocessor=CutApart, side_outputs=_APART),
+    TileByTile(
+        "deepseekocr_2",
+        "projector",
+        Pairs(fewest=1),
+        "seam",
+        preprocessor=CutOnce,
+        side_outputs=_APART,
+    ),
     Family("deepseek_vl_v2", "projector", Views(), preprocessor=Tokens),
     _KeepsPixels(
         "falcon_perception",
@@ -272,6 +292,7 @@ _ROWS = (
     Family("mistral3", "multi_modal_projector", _SIZED, kin=("mistral_large3",)),
     _Flat("nemotron_h_nano_omni", "extract_feature", ROWS, "seam", preprocessor=Stills),
     Family("nemotron_parse", "_encode_image", ROWS, "seam"),
+    Viewed("step3p7", "_vision_embeddings", Windowed(), "seam", preprocessor=Windows),
     _OneRow("paligemma", "multi_modal_projector", ROWS),
     _CrossAttended(
         "mllama",

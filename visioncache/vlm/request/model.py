@@ -39,7 +39,7 @@ class ModelSide:
         self._attached = attached
         self._family: Family = attached.family
         self._model = model
-        self._seam = Seam(self._family, model)
+        self._seam = Seam(self._family)
         self._check_names()
         self._patches = [Patch(lambda: self._embedder, self._overrides)]
         if not self._is_method:
