@@ -236,6 +236,18 @@ def test_weights_that_are_no_part_of_the_identity_change_no_feature(tiny: zoo.Ti
     assert scope_after != scope or same(values_after, values)
 
 
+@pytest.mark.parametrize("name", sorted(name for name in FAMILIES if not FAMILIES[name].preprocessor))
+def test_a_processor_that_nothing_is_known_of_is_left_alone(name: str) -> None:
+    tiny = zoo.build(name)
+    processor = tiny.processor or zoo.byte_tokenizer()
+    kind, inputs = type(processor), prepared(tiny, [A])
+    cache = VisionFeatureCache()
+    with attach(tiny.model, processor, cache) as attachment:
+        assert type(processor) is kind
+        assert same(embedded(tiny, dict(inputs)), embedded(tiny, dict(inputs)))
+        assert attachment.stages.totals().counts["tower"] == len(cache) == tiny.tiles
+
+
 def test_detach_gives_back_the_identical_objects(tiny: zoo.Tiny) -> None:
     objects = [tiny.model, tiny.processor, tiny.model.language_model]
     classes = [type(item) for item in objects]

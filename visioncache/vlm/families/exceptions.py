@@ -6,6 +6,7 @@ _IN_ONE_PIECE = "mlx-vlm prefills such a prompt in one piece"
 
 NO_PREFIX: dict[str, str] = {
     "deepseek_v4": _IN_ONE_PIECE,
+    "deepseek_v41": "a DeepseekV41Cache is nothing that segments are made of",
     "falcon_ocr": _IN_ONE_PIECE,
     "falcon_perception": _IN_ONE_PIECE,
     "florence2": "a SimpleKVCache is nothing that segments are made of",
@@ -38,7 +39,6 @@ LEFT_OUT: dict[str, str] = {
     "colidefics3": _RETRIEVAL,
     "colqwen2_5": _RETRIEVAL,
     "d1_omni": _DECISION,
-    "deepseek_v41": "an image's patches come in a record with its place in the prompt, and are no array",
     "diffusion_gemma": "it writes by diffusion, and reads pixels where no prompt is embedded",
     "embedding_gemma2": _RETRIEVAL,
     "llama_nemotron_vl_embedding": _RETRIEVAL,

@@ -124,3 +124,11 @@ class Separate(Family):
 
     def join(self, values: Sequence[Any]) -> Any:
         return list(values)
+
+
+@dataclass(frozen=True)
+class ImageByImage(Family):
+    """Families with a seam that is called image by image."""
+
+    def values(self, model: Any, own: list[Any], inputs: dict[str, Any]) -> list[Any]:  # noqa: ARG002
+        return own

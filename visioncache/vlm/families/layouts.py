@@ -48,6 +48,14 @@ class Layout:
         """The inputs of each image of a request, in order."""
         raise NotImplementedError
 
+    def flattened(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """A prompt's inputs with arrays in the place of objects that hold them."""
+        return inputs
+
+    def folded(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The inputs that `flattened` made arrays of, as the model takes them."""
+        return inputs
+
     def completed(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """A request's inputs, with what the model reads and its processor does not give."""
         return inputs
@@ -74,10 +82,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Packed(Layout):
-    """The patches of all images in one array `[patches, values]`; a grid says how many are whose.
-
-    Each further array of `pixels` has a row for each patch too.
-    """
+    """Patches of all images, `[patches, values]`, in each array of `pixels`; a grid counts each image's."""
 
     companions: tuple[str, ...] = ("image_grid_thw",)
 

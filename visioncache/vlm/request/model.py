@@ -128,13 +128,14 @@ class ModelSide:
         self, signature: inspect.Signature, original: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Any:
         """Embed a prompt; the model encodes by any name that it likes inside."""
-        inputs = _arguments(signature, self._embedder, args, kwargs)
+        inputs = self._family.layout.flattened(_arguments(signature, self._embedder, args, kwargs))
         shows = any(inputs.get(name) is not None for name in anchors(self._family))
         # Asked before anything takes the weights that a transformation put in for the model's own.
         transformed = shows and self._attached.is_transformed()
         with self._seam.opened(), nullcontext() if transformed else self._attached.running():
             if not shows:
                 return original(*args, **kwargs)
+            original = partial(self._folded, original)
             if not transformed:
                 self._attached.follow()
             requests = {name: self._request(inputs, name) for name in anchors(self._family)}
@@ -144,6 +145,9 @@ class ModelSide:
             if inputs.get("cached_image_features") is not None and inputs.get("vision_cache") is None:
                 return self._steered(original, inputs, own)
             return Embedding(self._attached, self._seam, original, inputs, own).features()
+
+    def _folded(self, original: Callable[..., Any], **inputs: Any) -> Any:
+        return original(**self._family.layout.folded(inputs))
 
     def _looks_up(self, inputs: dict[str, Any]) -> bool:
         """Tell whether images may be looked up: not while the vision side trains or is transformed."""

@@ -141,7 +141,10 @@ class Tickets:
 
     def find(self, pixels: Any) -> _Held | None:
         """Return what these very pixels stand for; None for pixels that were not handed out here."""
-        arrays = list(leaves(pixels))
+        try:
+            arrays = list(leaves(pixels))
+        except TypeError:  # objects, which no ticket is made of
+            return None
         if not arrays or not self.may_hold(arrays[0]):
             return None  # without a look at the buffer, which a GPU might have to move
         return self._held.get(tuple(map(mark, arrays)))
