@@ -2,6 +2,7 @@
 
     python tools/prove_versions.py                    # those of VERSIONS, each in a fresh folder
     python tools/prove_versions.py 0.7.11             # one more; what is known of others stays
+    python tools/prove_versions.py 0.7.10 --family llava    # of one family; of others stays what is known
     python tools/prove_versions.py --newest           # the newest mlx-vlm and mlx, pins or not; writes nothing
 
 Writes visioncache/vlm/families/proven.json, which attachments read, and docs/develop/versions.md. A version is
@@ -34,29 +35,30 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("versions", nargs="*", help="versions of mlx-vlm (default: all of 0.7)")
     parser.add_argument("--newest", action="store_true", help="the newest mlx-vlm and mlx; write nothing")
+    parser.add_argument("--family", action="append", default=[], help="of these alone (default: all)")
     parser.add_argument("--folder", type=Path, help="where versions are installed (default: a temporary one)")
     parser.add_argument("--probe", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.probe:
-        return probe_all()
+        return probe_all(options.family)
     results = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         for one in ["newest"] if options.newest else options.versions or VERSIONS:
-            results += probed(folder / one, one)
+            results += probed(folder / one, one, options.family)
             if not options.newest:
                 write(results)
     return int(any(row["ending"] in ("WRONG", "refused") for row in results))
 
 
-def probed(folder: Path, which: str) -> list[dict[str, Any]]:
-    """Probe every family with a version of mlx-vlm, installed in a folder of its own."""
-    if not folder.exists():
+def probed(folder: Path, which: str, families: list[str]) -> list[dict[str, Any]]:
+    """Probe families with a version of mlx-vlm: the installed one, or one in a folder of its own."""
+    if which != version("mlx-vlm") and not folder.exists():
         new = ["--upgrade", "mlx-vlm", "mlx", BACKEND] if which == "newest" else [f"mlx-vlm=={which}"]
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
         subprocess.run([*command, *new], check=True)  # noqa: S603
     path = os.pathsep.join(map(str, (folder, ROOT, TESTS)))
-    command = [sys.executable, __file__, "--probe"]
+    command = [sys.executable, __file__, "--probe", *(f"--family={name}" for name in families)]
     rows = []
     with subprocess.Popen(  # noqa: S603
         command, env={**os.environ, "PYTHONPATH": path}, text=True, stdout=subprocess.PIPE
@@ -68,15 +70,15 @@ def probed(folder: Path, which: str) -> list[dict[str, Any]]:
     return rows
 
 
-def probe_all() -> int:
-    """Print a line of JSON a family, with the mlx-vlm that is imported here."""
+def probe_all(families: list[str]) -> int:
+    """Print a line of JSON a family (every one, if none is named), with the mlx-vlm that is imported here."""
     import zoo
     from probe import probe
 
     from visioncache.vlm.families.proven import source_digest
     from visioncache.vlm.families.table import FAMILIES, KIN
 
-    for family in sorted({*FAMILIES, *KIN} & set(zoo.families())):
+    for family in families or sorted({*FAMILIES, *KIN} & set(zoo.families())):
         found = probe(family)
         row = {
             "version": version("mlx-vlm"),
@@ -120,7 +122,7 @@ def page(table: dict[str, dict[str, list[str]]], results: list[dict[str, Any]]) 
         (
             "`exact`: what the language model is given, and greedy tokens, are those without a cache, on a miss and on a "
             "hit, of one image and of two in both orders; a hit does no work. `-`: mlx-vlm has no such family there, or "
-            "it does not run. Where a version or the source of a family is not in this table, the first encode of each "
+            "it does not run, or has not been tried. Where a version or the source of a family is not in this table, the first encode of each "
             "kind of request is compared with the model's own answer before anything is stored."
         ),
         "",

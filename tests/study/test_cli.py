@@ -12,6 +12,8 @@ import pytest
 import visioncache
 from visioncache.cli import main
 from visioncache.study.data import data_path
+from visioncache.vlm import FAMILIES
+from visioncache.vlm.families.exceptions import LEFT_OUT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,15 +74,22 @@ def test_what_simulate_can_not_do_is_one_line(
     assert says in error
 
 
-def test_families_prints_a_record_for_each_of_the_61(capsys: pytest.CaptureFixture[str]) -> None:
+def test_families_prints_a_record_for_each_and_for_what_is_left_out(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(["families", "--json"]) == 0
-    records = json.loads(capsys.readouterr().out)
-    assert len({record["family"] for record in records}) == 61
-    assert all(record["supported"] and not record["reason"] for record in records)
+    every = json.loads(capsys.readouterr().out)
+    records = [record for record in every if record["supported"]]
+    assert {record["family"] for record in records} == set(FAMILIES)
+    assert len(records) == len(FAMILIES)
+    assert not any(record["reason"] for record in records)
+    assert {record["family"]: record["reason"] for record in every if not record["supported"]} == LEFT_OUT
     assert {record["granularity"] for record in records} == {"image", "request"}
     assert all(record["skips"] for record in records)
     assert main(["families"]) == 0
-    assert "| `qwen2_5_vl` | per image |" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "| `qwen2_5_vl` | per image |" in printed
+    assert "| `colqwen2_5` | for retrieval: " in printed
 
 
 def test_the_module_is_the_command() -> None:

@@ -15,8 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print which families are supported, and how."""
-    from visioncache.vlm.families.listing import family_records, markdown_table
+    """Print which families are supported, and how; and which models are not, and why."""
+    from visioncache.vlm.families.listing import family_records, left_out_records, markdown_table
 
-    print(json.dumps(family_records(), indent=1) if options.json else markdown_table())
+    records = [*family_records(), *left_out_records()]
+    print(json.dumps(records, indent=1) if options.json else markdown_table())
     return 0

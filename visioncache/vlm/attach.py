@@ -140,7 +140,8 @@ class Attached:
         self.trust = Trust(model, family, cache, lambda: self.described)
         """Which kinds of requests are believed without being compared."""
         self._bypassed = 0
-        self.processor_side = None if processor is None else ProcessorSide(self, processor)
+        looks_up = processor is not None and bool(family.preprocessor)
+        self.processor_side = ProcessorSide(self, processor) if looks_up else None
         tokenizer = None if processor is None else PlaceholderSide.of(model, processor)
         sides = (ModelSide(self, model), self.processor_side, tokenizer)
         self.sides: list[Any] = [side for side in sides if side is not None]

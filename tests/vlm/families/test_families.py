@@ -135,6 +135,10 @@ def test_order_counts(tiny: zoo.Tiny) -> None:
 
 
 def test_a_prompt_without_images_is_left_alone(tiny: zoo.Tiny) -> None:
+    if tiny.without:
+        with attached(tiny), pytest.raises(ValueError, match=tiny.without):
+            greedy(tiny, [])
+        return
     plain = greedy(tiny, [])
     with attached(tiny) as (cache, _):
         assert greedy(tiny, []) == plain
@@ -230,6 +234,18 @@ def test_weights_that_are_no_part_of_the_identity_change_no_feature(tiny: zoo.Ti
     language.update(tree_map(lambda weight: weight * 1.5, language.parameters()))
     values_after, scope_after = encoded()
     assert scope_after != scope or same(values_after, values)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in FAMILIES if not FAMILIES[name].preprocessor))
+def test_a_processor_that_nothing_is_known_of_is_left_alone(name: str) -> None:
+    tiny = zoo.build(name)
+    processor = tiny.processor or zoo.byte_tokenizer()
+    kind, inputs = type(processor), prepared(tiny, [A])
+    cache = VisionFeatureCache()
+    with attach(tiny.model, processor, cache) as attachment:
+        assert type(processor) is kind
+        assert same(embedded(tiny, dict(inputs)), embedded(tiny, dict(inputs)))
+        assert attachment.stages.totals().counts["tower"] == len(cache) == tiny.tiles
 
 
 def test_detach_gives_back_the_identical_objects(tiny: zoo.Tiny) -> None:

@@ -11,7 +11,7 @@ from visioncache.vlm import FAMILIES, attach
 
 A, B, _ = zoo.photos()
 FAMILIES_WITH_VIDEO = sorted(name for name, family in FAMILIES.items() if family.video)
-ONE_KIND = ["muse_glimmer", "qwen3_5", "qwen3_vl_moe"]
+ONE_KIND = ["muse_glimmer", "qwen3_5", "qwen3_vl_moe", "qwen4_exp"]
 """Families of which mlx-vlm takes pictures or films in a prompt, not both."""
 
 

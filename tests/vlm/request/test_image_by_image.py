@@ -51,9 +51,9 @@ def test_a_known_image_gives_all_but_its_pixels_again(tiny: zoo.Tiny, cache: Vis
         embedded(tiny, dict(miss))
         hit = prepared(tiny, images)
     assert same(hit, miss)  # the tickets spell the same digest too
-    assert any(map(is_stand_in, leaves([hit[name] for name in attachment.family.layout.pixels]))) != bool(
-        attachment.family.kept
-    )
+    assert any(
+        map(is_stand_in, leaves([hit[n] for n in attachment.family.layout.pixels if n in hit]))
+    ) != bool(attachment.family.kept)
 
 
 def test_a_known_file_is_not_decoded(tiny: zoo.Tiny, cache: VisionFeatureCache, tmp_path: Path) -> None:

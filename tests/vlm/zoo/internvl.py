@@ -1,4 +1,4 @@
-"""InternVL as transformers lays it out: it takes no cached features, and so is in no row of the table."""
+"""InternVL as transformers lays it out: tiles as in `internvl_chat`, a projector of its own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from mlx_vlm.models.internvl_chat import InternVLImageProcessor
 from zoo import Tiny, internvl_chat, textured
 
 SIZE, PATCH = 32, 8
+
+BATCH = internvl_chat.BATCH
 
 
 def build(model_class: type = Model) -> Tiny:

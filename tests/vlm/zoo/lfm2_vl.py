@@ -10,7 +10,7 @@ from zoo import Tiny, byte_tokenizer, textured
 PATCH, TILE = 8, 32
 
 
-def build() -> Tiny:
+def build(model_class: type = Model) -> Tiny:
     places = [f"<|img_row_{row}_col_{column}|>" for row in range(1, 4) for column in range(1, 4)]
     names = {
         "image_token": "<image>",
@@ -62,7 +62,7 @@ def build() -> Tiny:
         use_thumbnail=True,
     )
     # Its gated convolutions multiply three projections: a larger gain would let the last token win.
-    model = textured(Model(config), gain=1.0)
+    model = textured(model_class(config), gain=1.0)
     return Tiny(model, Lfm2VlProcessor(images, tokenizer), prompt)
 
 

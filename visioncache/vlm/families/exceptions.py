@@ -1,4 +1,4 @@
-"""Exceptions: families that no prefix can be kept for, and inputs that end where a prompt is embedded."""
+"""Exceptions: models left out, families without prefixes, inputs that end where a prompt is embedded."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ _IN_ONE_PIECE = "mlx-vlm prefills such a prompt in one piece"
 
 NO_PREFIX: dict[str, str] = {
     "deepseek_v4": _IN_ONE_PIECE,
+    "deepseek_v41": "a DeepseekV41Cache is nothing that segments are made of",
     "falcon_ocr": _IN_ONE_PIECE,
     "falcon_perception": _IN_ONE_PIECE,
     "florence2": "a SimpleKVCache is nothing that segments are made of",
     "gemma4_unified": _IN_ONE_PIECE,
     "mllama": "what it sees of images lies beside the prompt, not in it",
+    "nemotron_parse": "a SimpleKVCache is nothing that segments are made of",
     "paligemma": _IN_ONE_PIECE,
+    "qwen4_exp": "a QSAKVCache is nothing that segments are made of",
+    "unlimited_ocr": "a RingSlidingKVCache is nothing that segments are made of",
 }
 """By family, what is said when a prompt of it with images is prefilled."""
 
@@ -25,6 +29,35 @@ NO_STEPS: dict[str, str] = {
     "ernie4_5_moe_vl": "the language model notes something of what it reads, beside its caches",
 }
 """The same where prefill pauses by mlx-vlm's own steps alone."""
+
+_RETRIEVAL = "for retrieval: it turns an image into vectors, and generates no text"
+_DETECTION = "for detection, segmentation or depth: it generates no text"
+_DECISION = "it gives probabilities of answers, and generates no text"
+
+LEFT_OUT: dict[str, str] = {
+    "clef": _DECISION,
+    "colidefics3": _RETRIEVAL,
+    "colqwen2_5": _RETRIEVAL,
+    "d1_omni": _DECISION,
+    "diffusion_gemma": "it writes by diffusion, and reads pixels where no prompt is embedded",
+    "embedding_gemma2": _RETRIEVAL,
+    "llama_nemotron_vl_embedding": _RETRIEVAL,
+    "moge3": _DETECTION,
+    "molmo_point": "to point, it reads the patches of its tower again while it answers",
+    "moss_image": "it makes images, and generates no text",
+    "pp_doclayout_v3": _DETECTION,
+    "qwen3_vl_embedding": _RETRIEVAL,
+    "rfdetr": _DETECTION,
+    "rt_detr_v2": _DETECTION,
+    "sam3": _DETECTION,
+    "sam3_1": _DETECTION,
+    "sam3d_body": _DETECTION,
+    "sam3d_objects": _DETECTION,
+    "sapiens2": _DETECTION,
+    "siglip": "a tower alone: it generates no text",
+    "video_depth_anything": _DETECTION,
+}
+"""Packages of mlx-vlm that take images and are no families, each with the reason."""
 
 MEDIA = ("pixel_values", "pixel_values_videos", "input_features", "audio_features")
 """Inputs that are pictures, films or sounds."""

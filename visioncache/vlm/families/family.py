@@ -54,6 +54,8 @@ class Family:
     # What follows is the same for all but a few, which are subclasses.
     entrances: ClassVar[tuple[str, ...]] = ("get_input_embeddings",)
     """The model's methods that look at pixels, other than through one of these."""
+    preparing: ClassVar[tuple[str, ...]] = ()
+    """The model's methods that cut pixels before it embeds them: they are given pixels, and no tickets."""
     embedder: ClassVar[str] = ""
     """The submodule that embeds prompts, where the model itself only hands its calls on."""
     vision: ClassVar[str] = ""
@@ -64,6 +66,10 @@ class Family:
     """Pixels that are stored beside the features, because the model reads them again later."""
     settings: ClassVar[tuple[str, ...]] = ()
     """Settings of the model's configuration that decide how it encodes, and that it reads at every call."""
+
+    def takes(self, inputs: dict[str, Any]) -> bool:  # noqa: ARG002
+        """Tell whether a prompt's images may be looked up; another input can decide what they become."""
+        return True
 
     def keep(self, output: Any) -> Any:
         """Return the part of the seam's output that is stored: all that the language model is given."""
@@ -81,12 +87,12 @@ class Family:
         """Return the values that the model is given, in the order in which the seam is called."""
         if not own:
             return []
-        if self.calls(model):
+        if self.calls(model, inputs):
             return [one for of_all_calls in own for one in of_all_calls]
         return [self.layout.united(own, inputs, self.join)]
 
-    def calls(self, model: Any) -> int | None:  # noqa: ARG002
-        """Return how often the model calls the seam for one request, where that is not once."""
+    def calls(self, model: Any, inputs: dict[str, Any]) -> int | None:  # noqa: ARG002
+        """Return how often the model calls the seam for one request's inputs, where that is not once."""
         return None
 
     def encode(self, model: Any, embed: Callable[..., Any], inputs: dict[str, Any]) -> None:
@@ -118,3 +124,11 @@ class Separate(Family):
 
     def join(self, values: Sequence[Any]) -> Any:
         return list(values)
+
+
+@dataclass(frozen=True)
+class ImageByImage(Family):
+    """Families with a seam that is called image by image."""
+
+    def values(self, model: Any, own: list[Any], inputs: dict[str, Any]) -> list[Any]:  # noqa: ARG002
+        return own

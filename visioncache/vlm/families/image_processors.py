@@ -7,6 +7,7 @@ function of the processor's module. An image processor of mlx-vlm's own kind is 
 
 from __future__ import annotations
 
+import inspect
 import sys
 import threading
 from functools import partial
@@ -192,6 +193,26 @@ class Preprocessor:
         if others:
             return outputs[self._pixels], *others
         return outputs[self._pixels] if self.is_bare or self._module is not None else outputs
+
+
+class Stills(Preprocessor):
+    """The image processor of a processor that gives frames of films to it, each with its time beside it.
+
+    What a frame becomes depends on its time then: a call with films is left alone.
+    """
+
+    def __init__(self, processor: Any, pixels: str) -> None:
+        super().__init__(processor, ATTRIBUTE, pixels)
+
+    def patch_of_processor(self, process: Callable[..., Any], more: dict[str, Any] | None = None) -> Patch:
+        """Return a patch that gives the calls without films to `process`."""
+
+        def without_films(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            if inspect.signature(original).bind(*args, **kwargs).arguments.get("videos") is not None:
+                raise LeftAlone
+            return process(original, *args, **kwargs)
+
+        return super().patch_of_processor(without_films, more)
 
 
 class Hidden:

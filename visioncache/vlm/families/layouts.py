@@ -48,6 +48,14 @@ class Layout:
         """The inputs of each image of a request, in order."""
         raise NotImplementedError
 
+    def flattened(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """A prompt's inputs with arrays in the place of objects that hold them."""
+        return inputs
+
+    def folded(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The inputs that `flattened` made arrays of, as the model takes them."""
+        return inputs
+
     def completed(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """A request's inputs, with what the model reads and its processor does not give."""
         return inputs
@@ -78,7 +86,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Packed(Layout):
-    """The patches of all images in one array `[patches, values]`; a grid says how many are whose."""
+    """Patches of all images, `[patches, values]`, in each array of `pixels`; a grid counts each image's."""
 
     companions: tuple[str, ...] = ("image_grid_thw",)
 
@@ -87,9 +95,8 @@ class Packed(Layout):
         return grid is not None and int(np.array(grid).prod(-1).sum()) != len(inputs[self.pixels[0]])
 
     def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
-        pixels, (grid, *_) = self.pixels[0], self.companions
-        own = {name: inputs[name] for name in (pixels, *self.companions) if name in inputs}
-        return _cut(own, (pixels,), np.array(inputs[grid]).prod(-1))
+        own = {name: inputs[name] for name in self.names if name in inputs}
+        return _cut(own, self.pixels, np.array(inputs[self.companions[0]]).prod(-1))
 
 
 @dataclass(frozen=True)
@@ -217,6 +224,14 @@ class Counted(Layout):
     def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
         views = len(inputs[self.pixels[0]])
         return _cut(inputs, self.pixels[:1], inputs.get(self.companions[0], [1] * views))
+
+
+@dataclass(frozen=True)
+class Nameless(Layout):
+    """The views of all images in one array; without the processor's word they are one image's."""
+
+    def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
+        return [inputs]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from visioncache.vlm.families.exceptions import NO_PREFIX, UNPROVEN
+from visioncache.vlm.families.exceptions import LEFT_OUT, NO_PREFIX, UNPROVEN
 from visioncache.vlm.families.table import FAMILIES
 
 if TYPE_CHECKING:
@@ -14,12 +14,18 @@ if TYPE_CHECKING:
 def family_records() -> list[dict[str, Any]]:
     """One object a family: its names, what an entry is, what a hit skips, what is proven, and reasons.
 
-    Granularity is `image` or `request`; an entry may hold less than an image, a `tile` of it. `reason`
-    is why a family is not supported; every family of this mlx-vlm is. `no_prefix` is why no keys and values
-    of its prompts are kept.
+    Granularity is `image` or `request`; an entry may hold less than an image, a `tile` of it. `no_prefix` is
+    why no keys and values of its prompts are kept.
     """
     records = [_record(family) for family in FAMILIES.values()]
     return sorted(records, key=lambda record: str(record["family"]))
+
+
+def left_out_records() -> list[dict[str, Any]]:
+    """One object a model of mlx-vlm that takes images and is not supported: its name, and the reason."""
+    return [
+        {"family": name, "supported": False, "reason": reason} for name, reason in sorted(LEFT_OUT.items())
+    ]
 
 
 def markdown_table() -> str:
@@ -34,6 +40,8 @@ def markdown_table() -> str:
         cells = [f"per {record['entry']}", ", ".join(record["skips"]), kept, exact, prefix]
         names = ", ".join(f"`{name}`" for name in (record["family"], *record["kin"]))
         lines.append(f"| {names} | " + " | ".join(cells) + " |")
+    lines += ["", "| left out | reason |", "| --- | --- |"]
+    lines += [f"| `{record['family']}` | {record['reason']} |" for record in left_out_records()]
     return "\n".join(lines)
 
 

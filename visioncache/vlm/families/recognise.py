@@ -14,6 +14,7 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 
+from visioncache.vlm.families.exceptions import LEFT_OUT
 from visioncache.vlm.families.family import Family
 from visioncache.vlm.families.layouts import ROWS
 from visioncache.vlm.families.table import FAMILIES, KIN
@@ -49,10 +50,9 @@ def _refusal(model: Any) -> str:
             f"this model is a {cls.__module__}.{cls.__qualname__}, though its config says {kind!r}; what is "
             f"supported by that name is mlx_vlm.models.{kind}.Model, as mlx_vlm.load returns it"
         )
-    return (
-        f"models of type {kind or type(model).__name__!r} are not supported; "
-        "`visioncache families` lists those that are"
-    )
+    name = kind or type(model).__name__
+    why = f": {LEFT_OUT[name]}" if name in LEFT_OUT else ""
+    return f"models of type {name!r} are not supported{why}; `visioncache families` lists those that are"
 
 
 def _recognised(model: Any, name: str) -> Family | None:

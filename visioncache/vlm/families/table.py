@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from visioncache.vlm.families.boxes import Boxes, FloatBoxes
 from visioncache.vlm.families.canvas import Canvas
 from visioncache.vlm.families.deepseek import Tokens, Views
-from visioncache.vlm.families.family import Family, First, Separate
+from visioncache.vlm.families.family import Family, First, ImageByImage
+from visioncache.vlm.families.image_processors import Stills
 from visioncache.vlm.families.layouts import (
     PACKED,
     ROWS,
     Beside,
     Counted,
     Listed,
+    Nameless,
     Packed,
     Padded,
     PaddedTiles,
@@ -24,89 +24,31 @@ from visioncache.vlm.families.layouts import (
 )
 from visioncache.vlm.families.minicpm import ByPrompt, OfCrops, OfMode, Prompts
 from visioncache.vlm.families.molmo import CountedByEnds, Placed
+from visioncache.vlm.families.ocr import Cut, CutApart, CutOnce, Pairs, TileByTile, Tiled
+from visioncache.vlm.families.odd import (
+    ByPosition,
+    CrossAttended,
+    Decides,
+    EndToEnd,
+    EveryLayer,
+    FirstSeparate,
+    Flat,
+    KeepsPixels,
+    OfStills,
+    OfTheLanguageModel,
+    Omni,
+    OneRow,
+    WithNothing,
+)
 from visioncache.vlm.families.plamo import Outlines
-from visioncache.vlm.trees import concatenate
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-
-class _WithNothing(First):
-    """Qwen3.5's tower returns a pair; the second is DeepStack features, of which it has none."""
-
-    def give(self, value: Any) -> Any:
-        return value, None
-
-
-class _Omni(Family):
-    """Qwen3-Omni's thinker is a model in itself."""
-
-    embedder = "thinker"
-    vision = "thinker.vision_tower"
-
-
-class _FirstSeparate(First, Separate):
-    """Features come first, and are given image by image."""
-
-
-class _EndToEnd(Family):
-    """The seam returns a list, one array a view."""
-
-    def keep(self, output: Any) -> Any:
-        return concatenate(0)(list(output))
-
-
-class _OneRow(Family):
-    """PaliGemma's tower returns one row."""
-
-    def join(self, values: Sequence[Any]) -> Any:
-        return values[0]
-
-
-class _OfTheLanguageModel(Family):
-    """Falcon's features are made by a projector of the language model."""
-
-    projector = "language_model.model.img_projector"
-
-
-class _KeepsPixels(_OfTheLanguageModel):
-    """Falcon Perception makes masks from the pixels, after the prompt was embedded."""
-
-    kept = ("pixel_values",)
-
-
-class _EveryLayer(Family):
-    """Granite 4 calls its seam once for each of several layers."""
-
-    def keep(self, output: Any) -> Any:
-        return [first for (first,) in output]
-
-    def give(self, value: Any) -> Any:
-        return [value]
-
-    def calls(self, model: Any) -> int:
-        config = model.config
-        spatial = config.spatial_target_layers if config.use_spatial_sampling else None
-        return len(config.deepstack_layer_map or ()) + len(spatial or ())
-
-
-class _CrossAttended(Family):
-    """Mllama's language model attends to the features; there is nothing to put among its tokens."""
-
-    entrances = ("get_input_embeddings", "__call__")
-
-
-class _ByPosition(Family):
-    """Phi-3 places features by the positions of its tokens, and calls its seam image by image."""
-
-    vision = "model.vision_embed_tokens"
-
-    def values(self, model: Any, own: list[Any], inputs: dict[str, Any]) -> list[Any]:  # noqa: ARG002
-        return own
-
+from visioncache.vlm.families.records import Recorded, Records
+from visioncache.vlm.families.step import Viewed, Windowed, Windows
 
 _SIZED = Padded(companions=("image_sizes",))
 _NEXT = Rows(companions=("image_sizes",), numpy=True)
+_SHAPED = Rows(companions=("spatial_shapes", "pixel_attention_mask"))
+_APART = "features of tiles and of the whole, apart"
+_CROPS = Counted(companions=("num_crops", "crop_layouts"), numpy=True)
 _KIMI = Packed(companions=("image_grid_hws", "_grid_shapes"))
 
 # Packed patches behind a grid, the tower alone between pixels and language model.
@@ -115,7 +57,7 @@ _PACKED = (
     Family("qwen2_5_vl", "vision_tower", PACKED, "seam", video=True),
     Family("qwen3_vl", "vision_tower", PACKED, "seam", video=True, side_outputs="DeepStack"),
     Family("qwen3_vl_moe", "vision_tower", PACKED, "seam", video=True, side_outputs="DeepStack"),
-    _Omni(
+    Omni(
         "qwen3_omni_moe",
         "thinker.vision_tower",
         PACKED,
@@ -123,14 +65,15 @@ _PACKED = (
         video=True,
         side_outputs="DeepStack",
     ),
-    _WithNothing(
+    WithNothing(
         "qwen3_5",
         "vision_tower",
         PACKED,
         "seam",
-        kin=("indic_ocr", "qwen3_5_moe"),
+        kin=("indic_ocr", "prism_hadamard_qwen35", "qwen3_5_moe"),
         video=True,
     ),
+    WithNothing("qwen4_exp", "vision_tower", PACKED, "seam", video=True),
     Family("cohere_compass", "vision_tower", PACKED, "seam", side_outputs="DeepStack"),
     Family("dots_ocr", "vision_tower", PACKED),
     Family("ernie4_5_moe_vl", "resampler_model", PACKED),
@@ -141,23 +84,51 @@ _PACKED = (
     # Its tower's attention has no mask: the images of a request see each other.
     Family("hunyuan_vl", "vision_tower", PACKED, granularity="request"),
     First("kimi_k25", "mm_projector", _KIMI),
+    OfStills("inkling", "get_image_features", Nameless(), "seam"),
     Family("kimi_k3", "mm_projector", Packed(companions=("grid_thws",))),
     Family("kimi_vl", "multi_modal_projector", _KIMI),
     Family("locateanything", "multi_modal_projector", _KIMI),
-    _FirstSeparate("deepseek_v4", "_encode_images", Permuted(), preprocessor="preprocess_image()"),
+    FirstSeparate("deepseek_v4", "_encode_images", Permuted(), preprocessor="preprocess_image()"),
+    Family(
+        "mage_vl",
+        "vision_tower",
+        Packed(pixels=("pixel_values", "patch_positions")),
+        "seam",
+        preprocessor=Stills,
+    ),
+    # What its processor hands on are records, whose place no ticket can take.
+    Recorded("deepseek_v41", "encode_image", Records(), "seam", preprocessor=""),
     Family("mimo_v2", "vision_tower", PACKED, "seam", video=True),
     Family("minimax_m3_vl", "_compute_visual_features", PACKED, "seam", video=True),
     Family("muse_glimmer", "_encode_image", PACKED, video=True),
     # One image; of several, its processor makes one clip, which its tower refuses.
     Family("paddleocr_vl", "visual", PACKED, granularity="request"),
+    Family("youtu_vl", "vision_tower", Packed(companions=("spatial_shapes",)), "seam", preprocessor=""),
     Family("zaya1_vl", "vision_tower", PACKED),
 )
 
 # A batch of views, one row or several an image, then a projector.
 _ROWS = (
     Family("aya_vision", "multi_modal_projector", ROWS),
+    Tiled(
+        "deepseekocr",
+        "projector",
+        Pairs(),
+        "seam",
+        preprocessor=Cut,
+        side_outputs=_APART,
+    ),
+    Tiled("unlimited_ocr", "projector", Pairs(), "seam", preprocessor=CutApart, side_outputs=_APART),
+    TileByTile(
+        "deepseekocr_2",
+        "projector",
+        Pairs(fewest=1),
+        "seam",
+        preprocessor=CutOnce,
+        side_outputs=_APART,
+    ),
     Family("deepseek_vl_v2", "projector", Views(), preprocessor=Tokens),
-    _KeepsPixels(
+    KeepsPixels(
         "falcon_perception",
         "_patchify_and_project",
         Rows(companions=("image_grid_hw",)),
@@ -169,8 +140,9 @@ _ROWS = (
     Family("gemma3", "multi_modal_projector", ROWS),
     Family("gemma3n", "get_image_features", ROWS),
     Family("gemma4", "embed_vision", ROWS, axis=1),
+    Family("got", "multi_modal_projector", ROWS, "seam"),
     # The first image is all that the Granites read, padded to as many tiles as the request's largest.
-    _EveryLayer(
+    EveryLayer(
         "granite4_vision",
         "_pack_and_unpad_image_features",
         _NEXT,
@@ -182,10 +154,11 @@ _ROWS = (
     # Tower and resampler attend to the padding that the request's largest image brings.
     Family("idefics2", "connector", Canvas(pixels=("pixel_values", "pixel_attention_mask"))),
     Family("idefics3", "connector", Tiles(), kin=("smolvlm",)),
-    _EndToEnd("lfm2_vl", "encode_images", Rows(companions=("spatial_shapes", "pixel_attention_mask"))),
+    EndToEnd("lfm2_vl", "encode_images", _SHAPED),
+    Decides("d1", "encode_images", _SHAPED),
     # As the Granites; rows of a newline follow the projector, so its place is taken.
     Family("llava_next", "multi_modal_projector", _NEXT, "seam", granularity="request"),
-    _OfTheLanguageModel(
+    OfTheLanguageModel(
         "falcon_ocr",
         "_patchify_and_project",
         Rows(companions=("image_grid_hw",)),
@@ -216,25 +189,25 @@ _ROWS = (
     ),
     First("molmo", "vision_tower", Placed(), axis=2, preprocessor=FloatBoxes),
     CountedByEnds("molmo2", "vision_tower", Pooled()),
-    Family(
-        "moondream3",
-        "vision",
-        Counted(companions=("num_crops", "crop_layouts"), numpy=True),
-        preprocessor="create_crops()",
-    ),
+    Family("moondream2", "vision", _CROPS, "seam", preprocessor="create_crops()"),
+    Family("moondream3", "vision", _CROPS, preprocessor="create_crops()"),
     Family("multi_modality", "aligner", ROWS),
-    _FirstSeparate(
+    FirstSeparate(
         "phi4mm",
         "apply_mm_projector",
         Rows(pixels=("pixel_values", "pixel_attention_mask"), companions=("spatial_shapes",)),
     ),
     Family("llava", "multi_modal_projector", Rows(numpy=True)),
+    Family("llama4", "multi_modal_projector", ROWS, "seam"),
     Family("llmjpvl", "mlp1.3", ROWS, granularity="tile", preprocessor=""),
     # The norm is the last of what it does to pictures; it is the last for films and sounds too, later on.
     Family("muse_spark", "perception_emb_norm", Listed(), preprocessor=Boxes, proven=("embeddings",)),
-    Family("mistral3", "multi_modal_projector", _SIZED),
-    _OneRow("paligemma", "multi_modal_projector", ROWS),
-    _CrossAttended(
+    Family("mistral3", "multi_modal_projector", _SIZED, kin=("mistral_large3",)),
+    Flat("nemotron_h_nano_omni", "extract_feature", ROWS, "seam", preprocessor=Stills),
+    Family("nemotron_parse", "_encode_image", ROWS, "seam"),
+    Viewed("step3p7", "_vision_embeddings", Windowed(), "seam", preprocessor=Windows),
+    OneRow("paligemma", "multi_modal_projector", ROWS),
+    CrossAttended(
         "mllama",
         "multi_modal_projector",
         Beside(companions=("aspect_ratio_ids", "aspect_ratio_mask")),
@@ -243,12 +216,15 @@ _ROWS = (
     Family("plamo2vl", "image_proj", Rows(numpy=True), preprocessor=Outlines),
     Family("pixtral", "multi_modal_projector", _SIZED, axis=1),
     # Placed by the positions of its tokens, which mlx-vlm's own path for cached features takes for others.
-    _ByPosition(
+    ByPosition(
         "phi3_v",
         "model.vision_embed_tokens.img_projection.2",
         _SIZED,
         "seam",
     ),
+    # Its tower knows no mask: patches of padding are seen too, as many as its processor always makes.
+    ImageByImage("phi4_siglip", "mm_projector", _SHAPED, "seam"),
+    Family("internvl", "multi_modal_projector", Rows(axis=1), "seam"),
     Family("internvl_chat", "mlp1.3", Rows(axis=1)),
     Family("gemma4_unified", "get_image_features", Rows(companions=("image_position_ids",))),
 )

@@ -42,7 +42,8 @@ def is_fresh(cache: Any) -> bool:
         return all(map(is_fresh, cache.caches))
     if getattr(cache, "is_speculating", False) or getattr(cache, "lengths", None) is not None:
         return False
-    return bool(cache.empty()) and not getattr(cache, "offset", 0)
+    is_empty = getattr(cache, "empty", lambda: True)  # one that can't say is of a kind that is refused
+    return bool(is_empty()) and not getattr(cache, "offset", 0)
 
 
 def described(caches: Sequence[Any]) -> list[Any]:

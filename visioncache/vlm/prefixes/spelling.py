@@ -79,7 +79,7 @@ class Spelling:
             raise ValueError("the prompt has other embeddings than tokens")
         spelling = cls(ids, specials=specials)
         if places is not None and len(ids) != length:
-            spelling.ids = _repeated(ids, {*placeholders}, [len(own) for own in places])
+            spelling.ids = _repeated(ids, {*placeholders, *_below(ids)}, [len(own) for own in places])
         if foreign or places is None:
             spelling.embeddings = given["inputs_embeds"]
         if places is not None:
@@ -148,8 +148,7 @@ def _placed(
     rows = [one.rows for one in shown]
     if not shown:
         return [] if len(ids) == length and not any(token in placeholders for token in ids) else None
-    below = {token for token in ids if token < 0}  # a number of its own for each image
-    for wanted in [*({placeholder} for placeholder in placeholders), below]:
+    for wanted in [*({placeholder} for placeholder in placeholders), _below(ids)]:
         places = [place for place, token in enumerate(ids) if token in wanted]
         if len(ids) == length and len(places) == sum(rows):
             left = iter(places)
@@ -161,6 +160,11 @@ def _placed(
             begins = [place + sum(rows[:number]) - number for number, place in enumerate(places)]
             return [list(range(begin, begin + many)) for begin, many in zip(begins, rows, strict=True)]
     return None
+
+
+def _below(ids: Sequence[int]) -> set[int]:
+    """Give the tokens that are none, which stand for images: one number for all, or one for each."""
+    return {token for token in ids if token < 0}
 
 
 def _repeated(ids: list[int], placeholders: Collection[int], counts: Sequence[int]) -> list[int]:

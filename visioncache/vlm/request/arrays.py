@@ -11,7 +11,7 @@ from visioncache.keys import Key
 from visioncache.vlm.request.tickets import is_stand_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 def leaves_of(values: Any) -> Iterator[Any]:
@@ -49,3 +49,15 @@ def content(value: Any) -> Key:
     if isinstance(value, (list, tuple)):
         return Key.of([content(item) for item in value])
     return Key.of(value) if hasattr(value, "dtype") else Key.from_source(repr(value))
+
+
+def repeatable(
+    original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Callable[[], Any]:
+    """Make a call that can be done again, though the processor may write into the lists that it is given."""
+
+    def own(value: Any) -> Any:
+        return list(value) if type(value) is list else value
+
+    kept, named = tuple(map(own, args)), {name: own(value) for name, value in kwargs.items()}
+    return lambda: original(*map(own, kept), **{name: own(value) for name, value in named.items()})

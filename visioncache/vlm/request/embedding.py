@@ -162,7 +162,8 @@ class Embedding:
         with self._attached.stages.measure("tower"):
             family, alone = self._family, self._alone(item)
             encode = partial(family.encode, self._attached.model, self._original, alone)
-            features = family.layout.given(family.keep(self._seam.caught(encode)), item.inputs)
+            caught = self._seam.caught(encode, family.calls(self._attached.model, alone))
+            features = family.layout.given(family.keep(caught), item.inputs)
             if family.recognised:  # nothing is stored unless it is confirmed
                 confirm(self._original(**alone), self._inputs, lambda told: self._given([features], told))
             kept = {name: item.inputs[name] for name in family.kept}

@@ -39,7 +39,7 @@ class ModelSide:
         self._attached = attached
         self._family: Family = attached.family
         self._model = model
-        self._seam = Seam(self._family, model)
+        self._seam = Seam(self._family)
         self._check_names()
         self._patches = [Patch(lambda: self._embedder, self._overrides)]
         if not self._is_method:
@@ -94,6 +94,8 @@ class ModelSide:
             name: around(embedder, name, partial(self._enter, inspect.signature(getattr(cls, name))))
             for name in self._family.entrances
         }
+        for name in self._family.preparing:
+            overrides[name] = around(embedder, name, self._with_pixels)
         for name in ("encode_image", "encode_images"):
             # mlx-vlm's own cache asks for these first; it must not encode tickets.
             if hasattr(cls, name):
@@ -110,6 +112,10 @@ class ModelSide:
             return function.__get__(model)
         raise AttributeError("to encode an image is the cache's business while it is attached")
 
+    def _with_pixels(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        with self._attached.bypass():
+            return original(*args, **kwargs)
+
     def _scatter(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         # Others' models call it too, and this one while it is bypassed.
         own = self._attached.active and self._seam.is_open
@@ -121,13 +127,14 @@ class ModelSide:
         self, signature: inspect.Signature, original: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Any:
         """Embed a prompt; the model encodes by any name that it likes inside."""
-        inputs = _arguments(signature, self._embedder, args, kwargs)
+        inputs = self._family.layout.flattened(_arguments(signature, self._embedder, args, kwargs))
         shows = any(inputs.get(name) is not None for name in anchors(self._family))
         # Asked before anything takes the weights that a transformation put in for the model's own.
         transformed = shows and self._attached.is_transformed()
         with self._seam.opened(), nullcontext() if transformed else self._attached.running():
             if not shows:
                 return original(*args, **kwargs)
+            original = partial(self._folded, original)
             if not transformed:
                 self._attached.follow()
             requests = {name: self._request(inputs, name) for name in anchors(self._family)}
@@ -138,9 +145,13 @@ class ModelSide:
                 return self._steered(original, inputs, own)
             return Embedding(self._attached, self._seam, original, inputs, own).features()
 
+    def _folded(self, original: Callable[..., Any], **inputs: Any) -> Any:
+        return original(**self._family.layout.folded(inputs))
+
     def _looks_up(self, inputs: dict[str, Any]) -> bool:
         """Tell whether images may be looked up: not while the vision side trains or is transformed."""
-        return self._attached.active and not is_traced(leaves_of(inputs.values()))
+        usual = self._attached.active and self._family.takes(inputs)
+        return usual and not is_traced(leaves_of(inputs.values()))
 
     def _request(self, inputs: dict[str, Any], anchor: str) -> Request | None:
         """Return the request that pixels are the ticket of; None for pixels that came from elsewhere.

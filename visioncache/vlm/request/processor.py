@@ -19,6 +19,7 @@ from visioncache.keys import Key
 from visioncache.vlm.families.canvas import Canvas, OnCanvas
 from visioncache.vlm.families.image_processors import LeftAlone, Preprocessor
 from visioncache.vlm.fingerprint import Settings, settings_digest
+from visioncache.vlm.request.arrays import repeatable
 from visioncache.vlm.request.identity import each, flat, identity, identity_of_one, sources_of
 from visioncache.vlm.request.image import SourceImage, open_source, take
 from visioncache.vlm.request.recall import describe, find, recall, stand_ins
@@ -88,7 +89,7 @@ class ProcessorSide:
             original = partial(self._preprocessor.prepare, token)
         if transformed or not self._attached.active or _is_for_training():
             return original(*args, **kwargs)
-        request = Request(self, partial(original, *args, **kwargs))
+        request = Request(self, repeatable(original, args, kwargs))
         with request.current():
             outputs = original(*args, **kwargs)
         # mlx-vlm takes what a processor calls `images` for pixels.

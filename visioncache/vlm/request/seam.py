@@ -26,6 +26,8 @@ class _Moment:
     seam: Seam
     mode: str = ""
     values: list[Any] | None = None
+    calls: int | None = None
+    """How many calls are caught, where that is not one."""
 
 
 class Seam:
@@ -33,13 +35,12 @@ class Seam:
 
     Args:
         family: the family of the model.
-        model: the model.
     """
 
     _now: ContextVar[_Moment | None] = ContextVar("seam", default=None)
 
-    def __init__(self, family: Family, model: Any) -> None:
-        self._family, self._model = family, model
+    def __init__(self, family: Family) -> None:
+        self._family = family
 
     @property
     def is_open(self) -> bool:
@@ -48,21 +49,27 @@ class Seam:
         return now is not None and now.seam is self
 
     @contextmanager
-    def opened(self, mode: str = "", values: list[Any] | None = None) -> Iterator[None]:
+    def opened(
+        self, mode: str = "", values: list[Any] | None = None, calls: int | None = None
+    ) -> Iterator[None]:
         """Let the model embed a prompt inside the block."""
-        before = self._now.set(_Moment(self, mode, values))
+        before = self._now.set(_Moment(self, mode, values, calls))
         try:
             yield
         finally:
             self._now.reset(before)
 
-    def caught(self, encode: Callable[[], object]) -> Any:
+    def caught(self, encode: Callable[[], object], calls: int | None = None) -> Any:
         """Return the seam's output for one image alone; the model's code after it does not run.
+
+        Args:
+            encode: encodes the image by way of the seam.
+            calls: how often it calls the seam, if not once; then a list is returned.
 
         Raises:
             RuntimeError: the model did not come by the seam.
         """
-        with self.opened("catch", []):
+        with self.opened("catch", [], calls):
             try:
                 encode()
             except _Caught as caught:
@@ -87,9 +94,8 @@ class Seam:
         output = original(*args, **kwargs)
         if now.mode == "catch":
             now.values.append(output)
-            calls = self._family.calls(self._model)
-            if calls is None:
+            if now.calls is None:
                 raise _Caught(output)
-            if len(now.values) == calls:
+            if len(now.values) == now.calls:
                 raise _Caught(now.values)
         return output
