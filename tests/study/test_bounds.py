@@ -11,7 +11,7 @@ from traces_for_tests import traces
 
 from visioncache import VisionFeatureCache
 from visioncache.study.sim.bounds import advise
-from visioncache.study.trace.traces import TraceError
+from visioncache.study.trace.errors import TraceError
 
 
 def replayed(trace: pd.DataFrame, max_size: int | None, max_bytes: int | None) -> float:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from visioncache.study.trace.reruns import rerun
     from visioncache.study.trace.traces import load_trace, read_trace, save_trace
     from visioncache.study.trace.workloads import workload
+    from visioncache.study.trace.writing import convert
 
 _HOMES = {
     "visioncache.plots.curves": ("plot_granularity", "plot_miss_ratio", "plot_replay"),
@@ -45,6 +46,7 @@ _HOMES = {
     "visioncache.study.trace.anonymous": ("anonymise",),
     "visioncache.study.trace.traces": ("load_trace", "read_trace", "save_trace"),
     "visioncache.study.trace.workloads": ("workload",),
+    "visioncache.study.trace.writing": ("convert",),
 }
 """Modules and their public names; each is imported when first asked for."""
 
@@ -55,6 +57,7 @@ __all__ = [
     "bench",
     "by_request",
     "compare_granularity",
+    "convert",
     "load_model",
     "load_result",
     "load_session",

@@ -10,8 +10,8 @@ from traces_for_tests import frame
 from visioncache.study import measured, replay, ttft, workload
 from visioncache.study.sim.latency import request_times
 from visioncache.study.sim.profile import Profile, measured_turns, profiles
+from visioncache.study.trace.errors import TraceError
 from visioncache.study.trace.images import ImageModel
-from visioncache.study.trace.traces import TraceError
 
 STAGES = ["decode_s", "preprocess_s", "tower_s"]
 FREE = Profile(prefill_fixed_s=0.0, prefill_s_a_token=0.0, key_s=0.0, text_tokens=0)

@@ -17,8 +17,8 @@ from visioncache.study import miss_ratio_curve, recommend, replay, save_trace, w
 from visioncache.study.sim import sizing
 from visioncache.study.sim.distances import NEVER_BEFORE, _by_merging, _compiled, lru_distances, weight_below
 from visioncache.study.trace import sample
+from visioncache.study.trace.errors import TraceError
 from visioncache.study.trace.lines import parse
-from visioncache.study.trace.traces import TraceError
 
 if TYPE_CHECKING:
     from pathlib import Path

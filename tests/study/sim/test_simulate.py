@@ -36,10 +36,10 @@ from visioncache.study.sim.optimum import belady, most_saved, reusable
 from visioncache.study.sim.outcome import Asked, Outcome
 from visioncache.study.sim.policies import POLICIES, available, lru, policy
 from visioncache.study.sim.simulate import working_set_shares
+from visioncache.study.trace.errors import TraceError
 from visioncache.study.trace.images import ImageModel, draw, published
 from visioncache.study.trace.lookups import requests
 from visioncache.study.trace.provenance import trace_digest
-from visioncache.study.trace.traces import TraceError
 from visioncache.study.trace.workloads import WORKLOADS, gaps
 
 if TYPE_CHECKING:
@@ -432,5 +432,5 @@ def test_what_cannot_be_simulated_is_one_line(
 def test_a_csv_holds_what_json_would(tmp_path: Path) -> None:
     table = replay(workload("loop"), ["lru"], [20], "entries")
     table.to_csv(tmp_path / "t.csv", index=False)
-    back = pd.read_csv(tmp_path / "t.csv").fillna({"note": ""})
+    back = pd.read_csv(tmp_path / "t.csv", dtype={"note": str}).fillna({"note": ""})
     assert json.loads(back.to_json()) == json.loads(table.reset_index(drop=True).to_json())

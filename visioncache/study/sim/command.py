@@ -15,15 +15,18 @@ from visioncache.study.sim.borrowed import MissingExtraError
 from visioncache.study.sim.policies import POLICIES
 from visioncache.study.sim.simulate import policy_names, replay, working_set_shares
 from visioncache.study.sim.sizing import recommend
+from visioncache.study.trace.errors import TraceError
+from visioncache.study.trace.files import MissingFormatError
+from visioncache.study.trace.formats import FORMATS
 from visioncache.study.trace.lookups import requests
 from visioncache.study.trace.provenance import comment
-from visioncache.study.trace.traces import TraceError, read_trace
+from visioncache.study.trace.traces import read_trace
 
 if TYPE_CHECKING:
     import argparse
 
     from visioncache.study.sim.mrc import By
-    from visioncache.study.trace.traces import BadLine
+    from visioncache.study.trace.errors import BadLine
 
 SHOWN_BAD_LINES = 10
 WORTH_WORKERS = 100_000
@@ -32,7 +35,12 @@ WORTH_WORKERS = 100_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `visioncache simulate` takes."""
-    parser.add_argument("trace", nargs="+", help="JSON lines, as `cache.events.to_jsonl` writes them")
+    parser.add_argument(
+        "trace", nargs="+", help="files that follow one another, packed by gzip or zstd or not at all"
+    )
+    parser.add_argument(
+        "--format", choices=FORMATS, metavar="NAME", help=f"{', '.join(FORMATS)}; default: as a file begins"
+    )
     parser.add_argument(
         "--policies",
         metavar="A,B",
@@ -67,13 +75,13 @@ def run_simulate(args: argparse.Namespace) -> int:
             check_writable(path)
         if args.png is not None:
             picture_format(args.png)
-        trace, bad = read_trace(args.trace)
+        trace, bad = read_trace(args.trace, format=args.format)
         _report(bad)
         asked = requests(trace)
         capacities = _capacities(args, asked)
         workers = args.workers if len(asked) >= WORTH_WORKERS else 1
         table = replay(asked, args.policies, capacities, args.by, progress=not args.quiet, workers=workers)
-    except (TraceError, MissingExtraError, ValueError) as error:
+    except (TraceError, MissingExtraError, MissingFormatError, ValueError) as error:
         return _failed(str(error))
     except OSError as error:
         return _failed(f"{error.filename}: {error.strerror}")

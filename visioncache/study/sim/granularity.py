@@ -10,8 +10,8 @@ import pandas as pd
 from visioncache.study.sim.outcome import Asked
 from visioncache.study.sim.policies import run_policy
 from visioncache.study.sim.simulate import capacities_in, working_set_shares
+from visioncache.study.trace.errors import TraceError
 from visioncache.study.trace.lookups import requests
-from visioncache.study.trace.traces import TraceError, TraceLike
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from visioncache.study.sim.mrc import By
+    from visioncache.study.trace.traces import TraceLike
 
 
 def by_request(trace: TraceLike) -> pd.DataFrame:

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from visioncache.events import LOOKUPS, STAGE_TAGS
-from visioncache.study.trace.lines import MOST_BYTES
-from visioncache.study.trace.traces import COLUMNS, TraceError, TraceLike, load_trace
+from visioncache.study.trace.errors import TraceError
+from visioncache.study.trace.lines import COLUMNS, MOST_BYTES
+from visioncache.study.trace.traces import TraceLike, load_trace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
