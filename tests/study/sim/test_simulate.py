@@ -36,11 +36,12 @@ from visioncache.study.sim.optimum import belady, most_saved, reusable
 from visioncache.study.sim.outcome import Asked, Outcome
 from visioncache.study.sim.policies import POLICIES, available, lru, policy
 from visioncache.study.sim.simulate import working_set_shares
+from visioncache.study.trace.asked import gaps
 from visioncache.study.trace.errors import TraceError
 from visioncache.study.trace.images import ImageModel, draw, published
 from visioncache.study.trace.lookups import requests
 from visioncache.study.trace.provenance import trace_digest
-from visioncache.study.trace.workloads import WORKLOADS, gaps
+from visioncache.study.trace.workloads import WORKLOADS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,22 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 
+from visioncache.study.trace.asked import Arrivals, Request, gaps, look_ups
 from visioncache.study.trace.images import ImageModel, Published, draw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable
 
-    from numpy.typing import NDArray
-
-Arrivals = Literal["poisson", "bursty"]
-
-BURSTY_CV = 4.0
-"""Of the times between requests: the upper quartile of ServeGen's mm-image clients is 3.96."""
-
-Request = tuple[float, str, int, "Sequence[int]"]
-"""When, in which session, at which turn, and the images, as numbers."""
+    import pandas as pd
 
 
 def album(
@@ -62,7 +54,7 @@ def album(
                 made += come
             asked.append((now, f"album {session}", turn, shown))
             now += rng.exponential(think)
-    return _trace(asked, images, rng)
+    return look_ups(asked, images, rng)
 
 
 def document(
@@ -92,7 +84,7 @@ def document(
         for j in range(inner):
             page, question = (i, j) if order == "page" else (j, i)
             asked.append((len(asked) * seconds_apart, f"page {page}", question, [page]))
-    return _trace(asked, images or ImageModel(tokens=1564), rng)
+    return look_ups(asked, images or ImageModel(tokens=1564), rng)
 
 
 def screenshots(
@@ -130,7 +122,7 @@ def screenshots(
             shown[session] = [*kept, image][-window:]
             now = step * seconds_apart + session * seconds_apart / sessions
             asked.append((now, f"agent {session}", step, shown[session]))
-    return _trace(asked, images or ImageModel(tokens=1564), rng)
+    return look_ups(asked, images or ImageModel(tokens=1564), rng)
 
 
 def catalogue(
@@ -175,7 +167,7 @@ def catalogue(
         )
         for i in range(requests)
     ]
-    return _trace(asked, images, rng)
+    return look_ups(asked, images, rng)
 
 
 def branches(
@@ -215,7 +207,7 @@ def branches(
             current = len(states) - 1
         asked.append((now, "branches", turn, states[current]))
         now += rng.exponential(think)
-    return _trace(asked, images, rng)
+    return look_ups(asked, images, rng)
 
 
 def interleaved(
@@ -249,7 +241,7 @@ def interleaved(
             if not shown or (len(shown) < most_images and rng.random() < 1 / 2):
                 shown, made = [*shown, made], made + 1
             asked.append((float(when[turn]), f"chat {session}", turn, shown))
-    return _trace(sorted(asked, key=lambda request: request[0]), images, rng)
+    return look_ups(sorted(asked, key=lambda request: request[0]), images, rng)
 
 
 def video(
@@ -277,7 +269,7 @@ def video(
         (turn * seconds_apart, "video", turn, range(start, min(start + window, frames)))
         for turn, start in enumerate(starts)
     ]
-    return _trace(asked, images or ImageModel(tokens=256), rng)
+    return look_ups(asked, images or ImageModel(tokens=256), rng)
 
 
 def loop(
@@ -295,7 +287,7 @@ def loop(
     """
     rng = np.random.default_rng(seed)
     asked: list[Request] = [(float(i), "loop", i, [i % size]) for i in range(size * rounds)]
-    return _trace(asked, images or ImageModel(tokens=1564), rng)
+    return look_ups(asked, images or ImageModel(tokens=1564), rng)
 
 
 WORKLOADS: dict[str, Callable[..., pd.DataFrame]] = {
@@ -310,37 +302,3 @@ def workload(name: str, seed: int = 0, **options: object) -> pd.DataFrame:
     if name not in WORKLOADS:
         raise ValueError(f"no workload {name!r}; there are: {', '.join(WORKLOADS)}")
     return WORKLOADS[name](seed, **options)
-
-
-def gaps(count: int, mean: float, rng: np.random.Generator, arrivals: Arrivals) -> NDArray[np.float64]:
-    """Seconds between requests: exponential, or gamma with the coefficient of variation `BURSTY_CV`."""
-    if arrivals == "poisson":
-        return rng.exponential(mean, count)
-    if arrivals == "bursty":
-        shape = 1 / BURSTY_CV**2
-        return rng.gamma(shape, mean / shape, count)
-    raise ValueError(f"arrivals={arrivals!r}; there are: 'poisson', 'bursty'")
-
-
-def _trace(asked: Iterable[Request], images: ImageModel | None, rng: np.random.Generator) -> pd.DataFrame:
-    """A row for every image of every request, with what that image costs."""
-    model = images or ImageModel()
-    rows = [
-        (time, session, turn, image) for time, session, turn, shown in asked for image in dict.fromkeys(shown)
-    ]
-    trace = pd.DataFrame(rows, columns=["time", "session", "turn", "image"])
-    count = int(trace["image"].max()) + 1 if len(trace) else 0
-    tokens = model.draw(count, rng)[trace["image"].to_numpy(np.int64)]
-    return pd.DataFrame(
-        {
-            "time": trace["time"],
-            "session": trace["session"],
-            "turn": trace["turn"],
-            "key": [f"{image:032x}" for image in trace["image"]],
-            "nbytes": model.nbytes(tokens),
-            "tokens": tokens,
-            "seconds": model.seconds(tokens),
-            **model.stages(tokens),
-            "outcome": None,
-        }
-    )
