@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     from visioncache.study.benchmark.result import BenchResult, load_result
     from visioncache.study.benchmark.run import bench
     from visioncache.study.benchmark.sessions import load_session
-    from visioncache.study.sim.granularity import by_request, compare_granularity
+    from visioncache.study.sim.granularity import by_request, by_tile, compare_granularity
     from visioncache.study.sim.latency import ttft
     from visioncache.study.sim.mrc import miss_ratio_curve
     from visioncache.study.sim.policies import policy
+    from visioncache.study.sim.prefixes import Prefixes
     from visioncache.study.sim.profile import measured
     from visioncache.study.sim.simulate import replay
     from visioncache.study.sim.sizing import recommend
+    from visioncache.study.sim.tier import Tier, measured_tier
+    from visioncache.study.sim.tiers import simulate_tiers
     from visioncache.study.trace.anonymous import anonymise
     from visioncache.study.trace.recorder import Recorder
     from visioncache.study.trace.reruns import rerun
@@ -34,13 +37,16 @@ _HOMES = {
     "visioncache.study.benchmark.result": ("BenchResult", "load_result"),
     "visioncache.study.benchmark.run": ("bench",),
     "visioncache.study.benchmark.sessions": ("load_session",),
-    "visioncache.study.sim.granularity": ("by_request", "compare_granularity"),
+    "visioncache.study.sim.granularity": ("by_request", "by_tile", "compare_granularity"),
     "visioncache.study.sim.latency": ("ttft",),
+    "visioncache.study.sim.prefixes": ("Prefixes",),
     "visioncache.study.sim.profile": ("measured",),
     "visioncache.study.sim.policies": ("policy",),
     "visioncache.study.sim.mrc": ("miss_ratio_curve",),
     "visioncache.study.sim.simulate": ("replay",),
     "visioncache.study.sim.sizing": ("recommend",),
+    "visioncache.study.sim.tier": ("Tier", "measured_tier"),
+    "visioncache.study.sim.tiers": ("simulate_tiers",),
     "visioncache.study.trace.recorder": ("Recorder",),
     "visioncache.study.trace.reruns": ("rerun",),
     "visioncache.study.trace.anonymous": ("anonymise",),
@@ -52,10 +58,13 @@ _HOMES = {
 
 __all__ = [
     "BenchResult",
+    "Prefixes",
     "Recorder",
+    "Tier",
     "anonymise",
     "bench",
     "by_request",
+    "by_tile",
     "compare_granularity",
     "convert",
     "load_model",
@@ -63,6 +72,7 @@ __all__ = [
     "load_session",
     "load_trace",
     "measured",
+    "measured_tier",
     "miss_ratio_curve",
     "plot_granularity",
     "plot_miss_ratio",
@@ -73,6 +83,7 @@ __all__ = [
     "replay",
     "rerun",
     "save_trace",
+    "simulate_tiers",
     "ttft",
     "workload",
 ]
