@@ -151,7 +151,11 @@ def _sizes(asked: pd.DataFrame, folder: Path) -> list[int]:
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("branches", {"turns": 60}), ("catalogue", {"requests": 150, "items": 40}), ("album", {"sessions": 4, "turns": 12})],
+    [
+        ("branches", {"turns": 60}),
+        ("catalogue", {"requests": 150, "items": 40}),
+        ("album", {"sessions": 4, "turns": 12}),
+    ],
 )
 def test_hits_by_tier_are_the_real_caches_with_a_folder_behind_it(
     name: str, options: dict[str, int], tmp_path: Path
