@@ -254,6 +254,23 @@ def test_lrfu_is_lru_where_uses_fade_at_once_and_lfu_where_they_never_do(
     assert lrfu(asked, capacity, decay=1.0).hits.tolist() == hits
 
 
+@needs_libcachesim
+@pytest.mark.parametrize("by", ["entries", "bytes"])
+def test_ratios_alone_come_from_c_and_are_the_same(by: str) -> None:
+    trace = workload("catalogue", requests=1500)
+    names = ["sieve", "s3-fifo:small_size_ratio=0.2", "arc", "gdsf-size", "w-tinylfu", "gdsf"]
+    told, fast = (replay(trace, names, None, by, ratios=ratios) for ratios in (False, True))
+    for column in ("hit_ratio", "evictions", "encodes"):
+        assert fast[column].to_numpy() == pytest.approx(told[column].to_numpy(), nan_ok=True)
+    assert fast["note"].tolist() == told["note"].tolist()
+    in_c = fast["policy"].str.split(":").str[0].isin(["sieve", "s3-fifo", "arc", "gdsf-size"])
+    known = ~in_c if by == "entries" else in_c | True
+    for column, rows in (("byte_hit_ratio", known), ("seconds_saved", ~in_c)):
+        assert fast.loc[~rows, column].isna().all()
+        expected = told.loc[rows, column].to_numpy()
+        assert fast.loc[rows, column].to_numpy() == pytest.approx(expected, nan_ok=True)
+
+
 def test_several_processes_give_the_same_table() -> None:
     trace = workload("interleaved")
     names = ["visioncache", "gdsf", "lru"]

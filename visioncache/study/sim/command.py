@@ -59,6 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the plot and the table's columns show",
     )
     parser.add_argument(
+        "--ratios",
+        action="store_true",
+        help="ratios alone: libCacheSim's policies run in C, which tells no seconds saved",
+    )
+    parser.add_argument(
         "--workers",
         type=int,
         default=os.cpu_count() or 1,
@@ -80,7 +85,15 @@ def run_simulate(args: argparse.Namespace) -> int:
         asked = requests(trace)
         capacities = _capacities(args, asked)
         workers = args.workers if len(asked) >= WORTH_WORKERS else 1
-        table = replay(asked, args.policies, capacities, args.by, progress=not args.quiet, workers=workers)
+        table = replay(
+            asked,
+            args.policies,
+            capacities,
+            args.by,
+            ratios=args.ratios,
+            progress=not args.quiet,
+            workers=workers,
+        )
     except (TraceError, MissingExtraError, MissingFormatError, ValueError) as error:
         return _failed(str(error))
     except OSError as error:
