@@ -55,7 +55,7 @@ def miss_ratio_curve(
         ValueError: `by` or `sample` is out of range.
     """
     if sample is None:
-        asked = requests(trace)
+        asked = requests(trace, ("time", "seconds"))
         keys, sizes = arrays_of(asked, by)
         points = default_capacities(keys, sizes, by) if capacities is None else as_points(capacities)
         ratio = exact(keys, sizes, points)
