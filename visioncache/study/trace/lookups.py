@@ -44,11 +44,14 @@ def requests(source: TraceLike, columns: Sequence[str] = COLUMNS) -> pd.DataFram
         raise TraceError(f"a trace has columns 'key' and 'nbytes'; there is no {', '.join(missing)}")
     image, _ = pd.factorize(trace["key"])
     outcome = _column(trace, "outcome")
-    looked_up, stored = (outcome.isin(kinds).to_numpy() for kinds in (LOOKUPS, ("put", "reject")))
-    made = outcome.isna().to_numpy() | looked_up
-    # A recorded miss has no size and no cost yet: zero there means unknown, not empty.
-    missed = outcome.eq("miss").to_numpy(bool)
-    del outcome, looked_up
+    made = np.array(outcome.isna(), bool)
+    stored, missed = (np.zeros(len(made), np.bool_) for _ in range(2))
+    if not made.all():  # recorded
+        stored = outcome.isin(("put", "reject")).to_numpy(bool)
+        # A recorded miss has no size and no cost yet: zero there means unknown, not empty.
+        missed = outcome.eq("miss").to_numpy(bool)
+        made |= outcome.isin(LOOKUPS).to_numpy(bool)
+    del outcome
     tells, asked = (made | stored) & (image >= 0), made & (image >= 0)
     nbytes = _numbers(trace, "nbytes")
     nbytes[missed & (nbytes == 0)] = np.nan
