@@ -7,6 +7,7 @@ import io
 import json
 import resource
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -269,6 +270,19 @@ def test_ratios_alone_come_from_c_and_are_the_same(by: str) -> None:
         assert fast.loc[~rows, column].isna().all()
         expected = told.loc[rows, column].to_numpy()
         assert fast.loc[rows, column].to_numpy() == pytest.approx(expected, nan_ok=True)
+
+
+@needs_libcachesim
+def test_a_million_look_ups_under_five_policies_at_nine_capacities_take_less_than_a_minute() -> None:
+    rng = np.random.default_rng(0)
+    image = (100_000 * rng.random(10**6 if WHOLE else 10**5) ** 3).astype(np.int64)
+    sizes = rng.integers(1, 64, 100_000)[image] * 65536
+    trace = pd.DataFrame({"key": pd.Series(image).astype(str), "nbytes": sizes, "seconds": 0.1})
+    start = time.perf_counter()
+    policies = ["lru", "fifo", "sieve", "s3-fifo", "arc"]
+    table = replay(trace, policies, references=False, ratios=True, workers=2)
+    assert time.perf_counter() - start < 60
+    assert len(table) == 45
 
 
 def test_several_processes_give_the_same_table() -> None:
