@@ -126,6 +126,8 @@ def _finish(ax: Axes, value: str, by: str) -> Axes:
     ax.set_ylabel(_NAMES.get(value, value))
     if value in {"hit_ratio", "byte_hit_ratio"}:
         ax.set_ylim(0, min(1.0, 1.1 * max(ax.get_ylim()[1], 0.1)))
+    elif value.startswith("ttft") or value == "waited":
+        ax.set_ylim(bottom=0)
     ax.grid(color=TEXT, alpha=0.25)
     ax.spines[["top", "right"]].set_visible(False)
     colour = {"labelcolor": TEXT} if isinstance(ax, Plot) else {}

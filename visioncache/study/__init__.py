@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from visioncache.plots.curves import plot_granularity, plot_miss_ratio, plot_replay
+    from visioncache.plots.fit import plot_fit
     from visioncache.study.benchmark.demo import load_model
     from visioncache.study.benchmark.result import BenchResult, load_result
     from visioncache.study.benchmark.run import bench
     from visioncache.study.benchmark.sessions import load_session
+    from visioncache.study.sim.fit import fit_error
     from visioncache.study.sim.granularity import by_request, by_tile, compare_granularity
     from visioncache.study.sim.latency import ttft
     from visioncache.study.sim.mrc import miss_ratio_curve
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from visioncache.study.sim.tier import Tier, measured_tier
     from visioncache.study.sim.tiers import simulate_tiers
     from visioncache.study.trace.anonymous import anonymise
+    from visioncache.study.trace.fitted import fit
+    from visioncache.study.trace.published import published_trace, published_traces
     from visioncache.study.trace.recorder import Recorder
     from visioncache.study.trace.reruns import rerun
     from visioncache.study.trace.traces import load_trace, read_trace, save_trace
@@ -33,11 +37,13 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "visioncache.plots.curves": ("plot_granularity", "plot_miss_ratio", "plot_replay"),
+    "visioncache.plots.fit": ("plot_fit",),
     "visioncache.study.benchmark.demo": ("load_model",),
     "visioncache.study.benchmark.result": ("BenchResult", "load_result"),
     "visioncache.study.benchmark.run": ("bench",),
     "visioncache.study.benchmark.sessions": ("load_session",),
     "visioncache.study.sim.granularity": ("by_request", "by_tile", "compare_granularity"),
+    "visioncache.study.sim.fit": ("fit_error",),
     "visioncache.study.sim.latency": ("ttft",),
     "visioncache.study.sim.prefixes": ("Prefixes",),
     "visioncache.study.sim.profile": ("measured",),
@@ -47,6 +53,8 @@ _HOMES = {
     "visioncache.study.sim.sizing": ("recommend",),
     "visioncache.study.sim.tier": ("Tier", "measured_tier"),
     "visioncache.study.sim.tiers": ("simulate_tiers",),
+    "visioncache.study.trace.fitted": ("fit",),
+    "visioncache.study.trace.published": ("published_trace", "published_traces"),
     "visioncache.study.trace.recorder": ("Recorder",),
     "visioncache.study.trace.reruns": ("rerun",),
     "visioncache.study.trace.anonymous": ("anonymise",),
@@ -67,6 +75,8 @@ __all__ = [
     "by_tile",
     "compare_granularity",
     "convert",
+    "fit",
+    "fit_error",
     "load_model",
     "load_result",
     "load_session",
@@ -74,10 +84,13 @@ __all__ = [
     "measured",
     "measured_tier",
     "miss_ratio_curve",
+    "plot_fit",
     "plot_granularity",
     "plot_miss_ratio",
     "plot_replay",
     "policy",
+    "published_trace",
+    "published_traces",
     "read_trace",
     "recommend",
     "replay",

@@ -96,6 +96,16 @@ def test_no_policy_beats_belady_the_bound_or_the_floor(name: str) -> None:
             assert (hits["belady"] <= hits["bound"] + 1e-9).all()
 
 
+@needs_libcachesim
+@pytest.mark.parametrize("name", WORKLOADS if WHOLE else ["album", "branches"])
+def test_policies_that_learn_run_on_every_workload_and_stay_below_the_best(name: str) -> None:
+    trace = workload(name, seed=1, **({"requests": 800} if name == "catalogue" else {}))
+    table = replay(trace, ["lhd", "lrb", "3l-cache"], by="entries")
+    hits = table.pivot_table(index="capacity", columns="policy", values="hit_ratio")
+    assert (hits[["lhd", "lrb", "3l-cache"]].max(axis=1) <= hits["belady"] + 1e-9).all()
+    assert hits[["lhd", "lrb", "3l-cache"]].iloc[-1].tolist() == pytest.approx([hits["floor"].iloc[-1]] * 3)
+
+
 def test_the_bound_holds_where_what_fits_fills_the_capacity_exactly() -> None:
     # At one entry, as many reuses of length one as there are requests.
     trace = workload("interleaved", seed=1)
@@ -127,11 +137,11 @@ def test_our_cache_libcachesims_and_cachetools_lru_are_one(trace: pd.DataFrame, 
 
 
 @needs_libcachesim
-@given(traces(keys=12, length=120), st.integers(1, 40), st.sampled_from(["LRU", "FIFO"]))
+@given(traces(keys=12, length=120), st.integers(1, 40), st.sampled_from(["LRU", "FIFO", "LFU"]))
 @settings(max_examples=examples(60), deadline=None)
 def test_libcachesim_hits_where_we_do(trace: pd.DataFrame, capacity: int, name: str) -> None:
     asked = Asked(*as_ints(trace), np.zeros(len(trace)))
-    ours = lru(asked, capacity) if name == "LRU" else by_cachetools("FIFOCache", asked, capacity)
+    ours = lru(asked, capacity) if name == "LRU" else by_cachetools(f"{name}Cache", asked, capacity)
     theirs = by_libcachesim(name, asked, capacity)
     assert ours.hits.tolist() == theirs.hits.tolist()
     assert ours.evictions == theirs.evictions
@@ -147,6 +157,7 @@ def test_libcachesim_hits_where_we_do_in_a_long_trace(by: str) -> None:
         for ours, theirs in (
             (lru(asked, capacity), "LRU"),
             (by_cachetools("FIFOCache", asked, capacity), "FIFO"),
+            (by_cachetools("LFUCache", asked, capacity), "LFU"),
         ):
             found = by_libcachesim(theirs, asked, capacity)
             assert (ours.hits == found.hits).all()
