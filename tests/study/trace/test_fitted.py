@@ -60,7 +60,7 @@ def test_another_scale_has_as_many_sessions_as_asked_for_and_the_same_clients() 
     assert len(large) == 5 * len(trace)
     assert set(large["nbytes"]) == set(trace["nbytes"])
     assert large["time"].is_monotonic_increasing
-    assert large.attrs == {"seed": 0, "sessions": 60}
+    assert large.attrs["made"] == "fitted(seed=0, sessions=60)"
     with pytest.raises(ValueError, match="sessions=0: at least 1"):
         fitted.generate(0, sessions=0)
 

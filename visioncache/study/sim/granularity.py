@@ -12,6 +12,7 @@ from visioncache.study.sim.policies import run_policy
 from visioncache.study.sim.simulate import capacities_in, working_set_shares
 from visioncache.study.trace.errors import TraceError
 from visioncache.study.trace.lookups import requests
+from visioncache.study.trace.provenance import about
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,4 +144,6 @@ def compare_granularity(
                     "evictions": evictions,
                 }
             )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    table.attrs.update(about(images, by=by, policies=[policy], capacities=bounds))
+    return table

@@ -70,9 +70,13 @@ def simulate_tiers(
     for name, (count, moved, spent) in served.ahead.items():
         rows.append((name, count, moved, spent, 0))
     table = pd.DataFrame(rows, columns=["place", "lookups", "bytes", "seconds", "evictions"])
-    table.attrs.update(
-        about(asked, tiers=[repr(t) for t in tiers], prefixes=repr(prefixes), prefetch=prefetch)
-    )
+    options = {
+        "tiers": [repr(tier) for tier in tiers],
+        "prefixes": repr(prefixes),
+        "warm": served.ahead.get("warm", (0,))[0],
+        "prefetch": prefetch,
+    }
+    table.attrs.update(about(asked, **options))
     return table
 
 

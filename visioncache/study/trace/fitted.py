@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -80,7 +80,7 @@ class Fitted:
             for turn, many in enumerate(client.requests.tolist()):
                 now += float(client.gaps[turn])
                 rows += [(now, session, turn, next(images)) for _ in range(many)]
-        return self._trace(rows, np.array(costs), {"seed": seed, "sessions": count})
+        return self._trace(rows, np.array(costs), f"fitted(seed={seed}, sessions={count})")
 
     def _images(
         self, client: Client, costs: list[NDArray[np.float64]], rng: np.random.Generator
@@ -113,7 +113,7 @@ class Fitted:
 
     @staticmethod
     def _trace(
-        rows: list[tuple[float, int, int, int]], costs: NDArray[np.float64], about: dict[str, Any]
+        rows: list[tuple[float, int, int, int]], costs: NDArray[np.float64], made_by: str
     ) -> pd.DataFrame:
         made = pd.DataFrame(rows, columns=["time", "session", "turn", "image"])
         made = made.sort_values("time", kind="stable", ignore_index=True)
@@ -129,7 +129,7 @@ class Fitted:
                 "outcome": None,
             }
         )
-        trace.attrs.update(about)
+        trace.attrs["made"] = made_by
         return trace
 
 

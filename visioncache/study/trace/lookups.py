@@ -76,7 +76,11 @@ def requests(source: TraceLike, columns: Sequence[str] = COLUMNS) -> pd.DataFram
     found = found[[*dict.fromkeys([*(name for name in columns if name in found), "nbytes"])]]
     found["image"] = image if isinstance(kept, slice) else pd.factorize(image[kept])[0]
     times = pd.to_numeric(_column(trace, "time")[kept], errors="coerce").to_numpy(np.float64)
-    found.attrs = {"unsized": int(unsized.sum()), "backwards": int((times[1:] < times[:-1]).sum())}
+    found.attrs = {
+        **trace.attrs,
+        "unsized": int(unsized.sum()),
+        "backwards": int((times[1:] < times[:-1]).sum()),
+    }
     return found
 
 
