@@ -356,6 +356,16 @@ def test_every_format_says_what_it_is() -> None:
     assert all(found.about for found in FORMATS.values())
 
 
+def test_a_first_line_of_any_length_is_recognised(tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    shown = [{"identifier": "a" * 64, "mm_position": {"offset": 0, "length": 64}}]
+    tokens = list(range(50_000))
+    line = {"request_id": "r", "arrival_time": 1.0, "prompt_token_ids": tokens, "mm_features": shown}
+    path.write_bytes(_lines(line) * 2)
+    assert format_of(path) == "vllm"
+    assert len(load_trace(path)) == 2
+
+
 def test_files_of_unlike_formats_follow_one_another(tmp_path: Path) -> None:
     save_trace(workload("loop", rounds=1), tmp_path / "a")
     (tmp_path / "b").write_bytes(CSV)

@@ -70,8 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--profile",
         metavar="NAME",
-        help="for ttft: a measured model, or a chip for the roofline's prediction (both of Qwen2.5-VL-3B by "
-        "default); images cost what it says instead of what the trace does",
+        help="for ttft: a measured model, or a chip for which the roofline predicts Qwen2.5-VL-3B; images "
+        "cost what it says. Default: qwen2.5-vl-3b, and what the trace says of images",
     )
     parser.add_argument("--devices", type=int, default=1, metavar="N", help="for ttft: that serve the queue")
     parser.add_argument(

@@ -76,6 +76,8 @@ def format_of(path: Path) -> str:
     """
     with open_trace(path) as file:
         head = file.read(_HEAD)
+        if head.lstrip().startswith(b"{"):
+            head += file.readline()  # a request may have many tokens
     if head.startswith(b"PAR1"):
         return "parquet"
     first = next((line for line in head.splitlines() if line.strip()), b"")
