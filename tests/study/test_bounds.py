@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from traces_for_tests import traces
+from traces_for_tests import frame, traces
 
 from visioncache import VisionFeatureCache
 from visioncache.study.sim.bounds import advise
-from visioncache.study.trace.traces import TraceError
+from visioncache.study.trace.errors import TraceError
 
 
 def replayed(trace: pd.DataFrame, max_size: int | None, max_bytes: int | None) -> float:
@@ -26,6 +26,7 @@ def replayed(trace: pd.DataFrame, max_size: int | None, max_bytes: int | None) -
 BOUNDS = st.one_of(st.none(), st.integers(1, 12))
 
 
+@example(frame([1, 4, 1], [1, 2, 1]), None, 2, 0.2)  # one byte hits where two don't
 @given(traces(), BOUNDS, st.one_of(st.none(), st.integers(1, 60)), st.sampled_from([0.2, 0.5, 0.9, 1.0]))
 @settings(max_examples=300, deadline=None)
 def test_following_the_advice_reaches_the_promise(
@@ -40,6 +41,7 @@ def test_following_the_advice_reaches_the_promise(
         assert advice.max_size > (max_size or 0)
         assert replayed(trace, advice.max_size - 1, followed[1]) < min(target, advice.ceiling)
     if advice.max_bytes is not None:
+        assert advice.max_bytes > (max_bytes or 0)
         assert replayed(trace, followed[0], advice.max_bytes - 1) < min(target, advice.ceiling)
     if not advice.command:
         assert replayed(trace, max_size, max_bytes) >= min(target, advice.ceiling) - 1e-9

@@ -14,7 +14,7 @@ def advice(cache: VisionFeatureCache) -> str:
     if not (info.hits or info.store_hits or info.evictions):
         return ""  # nothing can have been asked for again, so pandas need not be loaded to say so
     from visioncache.study.sim.bounds import advise
-    from visioncache.study.trace.traces import TraceError
+    from visioncache.study.trace.errors import TraceError
 
     try:
         found = advise(cache.events, cache.max_size, cache.max_bytes)

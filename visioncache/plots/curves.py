@@ -22,6 +22,7 @@ _REFERENCES: dict[str, dict[str, Any]] = {
     "belady": {"color": TEXT, "linestyle": "--", "label": "Belady's MIN"},
     "bound": {"color": TEXT, "linestyle": ":", "label": "no policy does better"},
     "floor": {"color": TEXT, "linestyle": "-.", "label": "compulsory floor"},
+    "none": {"color": TEXT, "linestyle": "--", "label": "no cache"},
 }
 _NAMES = {
     "hit_ratio": "hit ratio",
@@ -29,6 +30,11 @@ _NAMES = {
     "seconds_saved": "encode seconds saved",
     "encodes": "images encoded",
     "encode_seconds": "encode seconds",
+    "ttft_p50": "seconds to first token, median",
+    "ttft_p90": "seconds to first token, 90th percentile",
+    "ttft_p99": "seconds to first token, 99th percentile",
+    "ttft_mean": "seconds to first token, mean",
+    "waited": "seconds in the queue, mean",
 }
 
 
@@ -120,6 +126,8 @@ def _finish(ax: Axes, value: str, by: str) -> Axes:
     ax.set_ylabel(_NAMES.get(value, value))
     if value in {"hit_ratio", "byte_hit_ratio"}:
         ax.set_ylim(0, min(1.0, 1.1 * max(ax.get_ylim()[1], 0.1)))
+    elif value.startswith("ttft") or value == "waited":
+        ax.set_ylim(bottom=0)
     ax.grid(color=TEXT, alpha=0.25)
     ax.spines[["top", "right"]].set_visible(False)
     colour = {"labelcolor": TEXT} if isinstance(ax, Plot) else {}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 STAGES = ("key", "decode", "preprocess", "tower")
 
@@ -37,7 +37,8 @@ class Stages:
     one's seconds, so that the seconds add up.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
         self._totals = StageTotals()
         self._lock = threading.Lock()
         self._open = threading.local()
@@ -47,11 +48,11 @@ class Stages:
         """Count a run of a stage over so many images, and its seconds, even if it raises."""
         inner_before: float = getattr(self._open, "inner", 0.0)
         self._open.inner = 0.0
-        start = time.perf_counter()
+        start = self._clock()
         try:
             yield
         finally:
-            elapsed = time.perf_counter() - start
+            elapsed = self._clock() - start
             with self._lock:
                 self._totals.counts[stage] += times
                 self._totals.seconds[stage] += elapsed - self._open.inner

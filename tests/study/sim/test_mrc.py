@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -11,14 +14,14 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from traces_for_tests import as_ints, examples, frame, needs_libcachesim, slow_lru, traces
+from traces_for_tests import WHOLE, as_ints, examples, frame, needs_libcachesim, slow_lru, traces
 
 from visioncache.study import miss_ratio_curve, recommend, replay, save_trace, workload
 from visioncache.study.sim import sizing
 from visioncache.study.sim.distances import NEVER_BEFORE, _by_merging, _compiled, lru_distances, weight_below
 from visioncache.study.trace import sample
+from visioncache.study.trace.errors import TraceError
 from visioncache.study.trace.lines import parse
-from visioncache.study.trace.traces import TraceError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,6 +111,44 @@ def test_a_million_requests_take_less_than_ten_seconds_and_agree_with_libcachesi
         for key, size in zip(keys.tolist(), sizes.tolist(), strict=True)
     )
     assert misses / len(trace) == pytest.approx(curve["miss_ratio"][at], abs=1e-12)
+
+
+CURVE = """
+import gc, json, sys, time
+from pathlib import Path
+import numpy as np, pandas as pd
+from visioncache.study import miss_ratio_curve
+
+def gib(name):
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)]
+    return int(line.split()[1]) / 2**20
+
+lookups, by = int(sys.argv[1]), sys.argv[2]
+rng = np.random.default_rng(0)
+image = (lookups // 10 * rng.random(lookups) ** 3).astype(np.int64)
+nbytes = rng.integers(1, 64, lookups // 10)[image] * 65536
+trace = pd.DataFrame({"key": pd.Series(image).astype(str), "nbytes": nbytes})
+del image, nbytes
+gc.collect()
+miss_ratio_curve(trace.head(30_000), by)  # compiles
+before = gib("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
+start = time.process_time()  # others on the machine don't count
+miss_ratio_curve(trace, by)
+print(json.dumps([time.process_time() - start, gib("VmHWM") - before]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from /proc")
+@pytest.mark.parametrize("by", ["entries", "bytes"])
+def test_a_curve_takes_little_beyond_its_input(by: str) -> None:
+    lookups = 10**7 if WHOLE else 10**6
+    ran = subprocess.run(
+        [sys.executable, "-c", CURVE, str(lookups), by], capture_output=True, text=True, check=True
+    )
+    seconds, gib = json.loads(ran.stdout)
+    assert gib < 1.2 * lookups / 10**7 + 0.05
+    assert seconds < 19 * (lookups / 10**7 if WHOLE else 1)
 
 
 def skewed(skew: float, lookups: int, keys: int) -> pd.DataFrame:

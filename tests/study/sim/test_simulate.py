@@ -7,6 +7,7 @@ import io
 import json
 import resource
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,11 +37,12 @@ from visioncache.study.sim.optimum import belady, most_saved, reusable
 from visioncache.study.sim.outcome import Asked, Outcome
 from visioncache.study.sim.policies import POLICIES, available, lru, policy
 from visioncache.study.sim.simulate import working_set_shares
+from visioncache.study.trace.asked import gaps
+from visioncache.study.trace.errors import TraceError
 from visioncache.study.trace.images import ImageModel, draw, published
 from visioncache.study.trace.lookups import requests
 from visioncache.study.trace.provenance import trace_digest
-from visioncache.study.trace.traces import TraceError
-from visioncache.study.trace.workloads import WORKLOADS, gaps
+from visioncache.study.trace.workloads import WORKLOADS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,6 +96,16 @@ def test_no_policy_beats_belady_the_bound_or_the_floor(name: str) -> None:
             assert (hits["belady"] <= hits["bound"] + 1e-9).all()
 
 
+@needs_libcachesim
+@pytest.mark.parametrize("name", WORKLOADS if WHOLE else ["album", "branches"])
+def test_policies_that_learn_run_on_every_workload_and_stay_below_the_best(name: str) -> None:
+    trace = workload(name, seed=1, **({"requests": 800} if name == "catalogue" else {}))
+    table = replay(trace, ["lhd", "lrb", "3l-cache"], by="entries")
+    hits = table.pivot_table(index="capacity", columns="policy", values="hit_ratio")
+    assert (hits[["lhd", "lrb", "3l-cache"]].max(axis=1) <= hits["belady"] + 1e-9).all()
+    assert hits[["lhd", "lrb", "3l-cache"]].iloc[-1].tolist() == pytest.approx([hits["floor"].iloc[-1]] * 3)
+
+
 def test_the_bound_holds_where_what_fits_fills_the_capacity_exactly() -> None:
     # At one entry, as many reuses of length one as there are requests.
     trace = workload("interleaved", seed=1)
@@ -125,11 +137,11 @@ def test_our_cache_libcachesims_and_cachetools_lru_are_one(trace: pd.DataFrame, 
 
 
 @needs_libcachesim
-@given(traces(keys=12, length=120), st.integers(1, 40), st.sampled_from(["LRU", "FIFO"]))
+@given(traces(keys=12, length=120), st.integers(1, 40), st.sampled_from(["LRU", "FIFO", "LFU"]))
 @settings(max_examples=examples(60), deadline=None)
 def test_libcachesim_hits_where_we_do(trace: pd.DataFrame, capacity: int, name: str) -> None:
     asked = Asked(*as_ints(trace), np.zeros(len(trace)))
-    ours = lru(asked, capacity) if name == "LRU" else by_cachetools("FIFOCache", asked, capacity)
+    ours = lru(asked, capacity) if name == "LRU" else by_cachetools(f"{name}Cache", asked, capacity)
     theirs = by_libcachesim(name, asked, capacity)
     assert ours.hits.tolist() == theirs.hits.tolist()
     assert ours.evictions == theirs.evictions
@@ -145,6 +157,7 @@ def test_libcachesim_hits_where_we_do_in_a_long_trace(by: str) -> None:
         for ours, theirs in (
             (lru(asked, capacity), "LRU"),
             (by_cachetools("FIFOCache", asked, capacity), "FIFO"),
+            (by_cachetools("LFUCache", asked, capacity), "LFU"),
         ):
             found = by_libcachesim(theirs, asked, capacity)
             assert (ours.hits == found.hits).all()
@@ -251,6 +264,36 @@ def test_lrfu_is_lru_where_uses_fade_at_once_and_lfu_where_they_never_do(
             del held[min(held, key=lambda k: held[k])]
         held[key] = held.get(key, (0, 0))[0] + 1, turn
     assert lrfu(asked, capacity, decay=1.0).hits.tolist() == hits
+
+
+@needs_libcachesim
+@pytest.mark.parametrize("by", ["entries", "bytes"])
+def test_ratios_alone_come_from_c_and_are_the_same(by: str) -> None:
+    trace = workload("catalogue", requests=1500)
+    names = ["sieve", "s3-fifo:small_size_ratio=0.2", "arc", "gdsf-size", "w-tinylfu", "gdsf"]
+    told, fast = (replay(trace, names, None, by, ratios=ratios) for ratios in (False, True))
+    for column in ("hit_ratio", "evictions", "encodes"):
+        assert fast[column].to_numpy() == pytest.approx(told[column].to_numpy(), nan_ok=True)
+    assert fast["note"].tolist() == told["note"].tolist()
+    in_c = fast["policy"].str.split(":").str[0].isin(["sieve", "s3-fifo", "arc", "gdsf-size"])
+    known = ~in_c if by == "entries" else in_c | True
+    for column, rows in (("byte_hit_ratio", known), ("seconds_saved", ~in_c)):
+        assert fast.loc[~rows, column].isna().all()
+        expected = told.loc[rows, column].to_numpy()
+        assert fast.loc[rows, column].to_numpy() == pytest.approx(expected, nan_ok=True)
+
+
+@needs_libcachesim
+def test_a_million_look_ups_under_five_policies_at_nine_capacities_take_less_than_a_minute() -> None:
+    rng = np.random.default_rng(0)
+    image = (100_000 * rng.random(10**6 if WHOLE else 10**5) ** 3).astype(np.int64)
+    sizes = rng.integers(1, 64, 100_000)[image] * 65536
+    trace = pd.DataFrame({"key": pd.Series(image).astype(str), "nbytes": sizes, "seconds": 0.1})
+    start = time.perf_counter()
+    policies = ["lru", "fifo", "sieve", "s3-fifo", "arc"]
+    table = replay(trace, policies, references=False, ratios=True, workers=2)
+    assert time.perf_counter() - start < 60
+    assert len(table) == 45
 
 
 def test_several_processes_give_the_same_table() -> None:
@@ -432,5 +475,5 @@ def test_what_cannot_be_simulated_is_one_line(
 def test_a_csv_holds_what_json_would(tmp_path: Path) -> None:
     table = replay(workload("loop"), ["lru"], [20], "entries")
     table.to_csv(tmp_path / "t.csv", index=False)
-    back = pd.read_csv(tmp_path / "t.csv").fillna({"note": ""})
+    back = pd.read_csv(tmp_path / "t.csv", dtype={"note": str}).fillna({"note": ""})
     assert json.loads(back.to_json()) == json.loads(table.reset_index(drop=True).to_json())

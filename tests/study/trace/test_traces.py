@@ -23,8 +23,9 @@ from visioncache.events import Kind, new_request
 from visioncache.study import Recorder, anonymise, load_trace, read_trace, replay, rerun, save_trace
 from visioncache.study.benchmark.sessions import load_session, session_names
 from visioncache.study.data import data_path
+from visioncache.study.trace.errors import TraceError
 from visioncache.study.trace.lookups import requests
-from visioncache.study.trace.traces import TraceError, trace_frame
+from visioncache.study.trace.traces import trace_frame
 from visioncache.study.trace.workloads import WORKLOADS, workload
 
 if TYPE_CHECKING:

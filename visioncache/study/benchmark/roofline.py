@@ -137,6 +137,22 @@ class Shape:
         return Work(flops, self.language_bytes + self.head * self.language_bytes / self.language_weights)
 
 
+QWEN25_VL_3B = Shape(
+    tower_weights=640_645_120.0,
+    tower_bytes=2 * 668_684_288.0,
+    tower_layers=32,
+    tower_width=1280,
+    patches_per_token=4,
+    language_weights=2_774_532_096.0,
+    language_bytes=2 * 2_774_773_760.0,
+    layers=36,
+    width=2048,
+    head=311_164_928.0,
+    window=64,
+)
+"""Qwen2.5-VL-3B in bfloat16, as `Shape.of` reads it off the model."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """A turn: its prompt's tokens, those that no turn before had, and the tokens of its images."""

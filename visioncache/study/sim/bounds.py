@@ -99,9 +99,9 @@ def advise(
         if past.hits(np.inf, size).sum() >= wanted:
             best = past.fewest_entries(size, wanted), None
         elif past.hits(entries, np.inf).sum() >= wanted:
-            best = None, past.fewest_bytes(entries, wanted)
+            best = None, past.fewest_bytes(entries, wanted, int(size))
         else:
-            least = past.fewest_bytes(np.inf, wanted)
+            least = past.fewest_bytes(np.inf, wanted, int(size))
             fewest = past.fewest_entries(least, wanted)
             best = (fewest if fewest > entries else None), least  # fewer bytes may keep large values out
     best = best[0], past.rounded(best[1], entries if best[0] is None else best[0], wanted)
@@ -149,13 +149,17 @@ class _Past:
         able = np.sort(in_entries[in_bytes <= size])
         return int(able[wanted - 1])
 
-    def fewest_bytes(self, entries: float, wanted: int) -> int:
-        """The smallest number of bytes with which so many look-ups hit; enough entries are given."""
+    def fewest_bytes(self, entries: float, wanted: int, least: int) -> int:
+        """The smallest number of bytes, of at least so many, with which so many look-ups hit.
+
+        Enough entries are given. Fewer bytes may hit more often, for they keep a large value out; but a
+        bound is to be raised.
+        """
         for largest, following in zip(self._distinct, [*self._distinct[1:], np.inf], strict=True):
             _, in_entries, in_bytes = self.distances(largest)
             able = np.sort(in_bytes[in_entries <= entries])
-            if len(able) >= wanted and (least := max(int(able[wanted - 1]), int(largest))) < following:
-                return least
+            if len(able) >= wanted and (found := max(int(able[wanted - 1]), int(largest), least)) < following:
+                return found
         raise LookupError(f"no number of bytes gives {wanted} hits with {entries} entries")
 
     def rounded(self, size: int | None, entries: float, wanted: int) -> int | None:

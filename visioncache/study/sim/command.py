@@ -7,23 +7,35 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from visioncache.plots.curves import picture_format, plot_replay, save_plot
 from visioncache.sizes import format_size
 from visioncache.study.sim.borrowed import MissingExtraError
+from visioncache.study.sim.latency import ttft
 from visioncache.study.sim.policies import POLICIES
+from visioncache.study.sim.profile import Profile, profile_of
 from visioncache.study.sim.simulate import policy_names, replay, working_set_shares
 from visioncache.study.sim.sizing import recommend
+from visioncache.study.trace.errors import TraceError
+from visioncache.study.trace.files import MissingFormatError
+from visioncache.study.trace.formats import FORMATS
 from visioncache.study.trace.lookups import requests
 from visioncache.study.trace.provenance import comment
-from visioncache.study.trace.traces import TraceError, read_trace
+from visioncache.study.trace.traces import read_trace
 
 if TYPE_CHECKING:
     import argparse
 
     from visioncache.study.sim.mrc import By
-    from visioncache.study.trace.traces import BadLine
+    from visioncache.study.trace.errors import BadLine
+
+VALUES = {
+    "hits": ("hit_ratio", "byte_hit_ratio", "seconds_saved"),
+    "ttft": ("ttft_p90", "ttft_p50", "ttft_p99", "ttft_mean", "waited"),
+}
+"""Columns of each objective's table that can be shown, the default first."""
 
 SHOWN_BAD_LINES = 10
 WORTH_WORKERS = 100_000
@@ -32,7 +44,12 @@ WORTH_WORKERS = 100_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `visioncache simulate` takes."""
-    parser.add_argument("trace", nargs="+", help="JSON lines, as `cache.events.to_jsonl` writes them")
+    parser.add_argument(
+        "trace", nargs="+", help="files that follow one another, packed by gzip or zstd or not at all"
+    )
+    parser.add_argument(
+        "--format", choices=FORMATS, metavar="NAME", help=f"{', '.join(FORMATS)}; default: as a file begins"
+    )
     parser.add_argument(
         "--policies",
         metavar="A,B",
@@ -45,10 +62,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table")
     parser.add_argument("--png", type=Path, metavar="FILE", help="write a plot (.png, .svg or .pdf)")
     parser.add_argument(
+        "--objective",
+        choices=[*VALUES],
+        default="hits",
+        help="hit ratios, or seconds until the first token with queues before the devices",
+    )
+    parser.add_argument(
+        "--profile",
+        metavar="NAME",
+        help="for ttft: a measured model, or a chip for which the roofline predicts Qwen2.5-VL-3B; images "
+        "cost what it says. Default: qwen2.5-vl-3b, and what the trace says of images",
+    )
+    parser.add_argument("--devices", type=int, default=1, metavar="N", help="for ttft: that serve the queue")
+    parser.add_argument(
         "--value",
-        choices=["hit_ratio", "byte_hit_ratio", "seconds_saved"],
-        default="hit_ratio",
-        help="what the plot and the table's columns show",
+        choices=[value for values in VALUES.values() for value in values],
+        help="what the plot and the table's columns show; default: hit_ratio, or ttft_p90",
+    )
+    parser.add_argument(
+        "--ratios",
+        action="store_true",
+        help="ratios alone: libCacheSim's policies run in C, which tells no seconds saved",
     )
     parser.add_argument(
         "--workers",
@@ -62,23 +96,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_simulate(args: argparse.Namespace) -> int:
     """Simulate; the exit status is 0, or 2 with one line on stderr when it can't be done."""
     try:
+        value = _value(args)
+        profile_of(args.profile) if args.profile else None
         policy_names(args.policies)  # every slip is told before the work
         for path in filter(None, (args.csv, args.png)):
             check_writable(path)
         if args.png is not None:
             picture_format(args.png)
-        trace, bad = read_trace(args.trace)
+        trace, bad = read_trace(args.trace, format=args.format)
         _report(bad)
         asked = requests(trace)
         capacities = _capacities(args, asked)
         workers = args.workers if len(asked) >= WORTH_WORKERS else 1
-        table = replay(asked, args.policies, capacities, args.by, progress=not args.quiet, workers=workers)
-    except (TraceError, MissingExtraError, ValueError) as error:
+        table = _table(args, asked, capacities, workers)
+    except (TraceError, MissingExtraError, MissingFormatError, ValueError) as error:
         return _failed(str(error))
     except OSError as error:
         return _failed(f"{error.filename}: {error.strerror}")
     _tell(asked)
-    sys.stdout.write(f"{args.value}\n{_wide(table, args.value, args.by)}\n")
+    sys.stdout.write(f"{value}\n{_wide(table, value, args.by)}\n")
     noted = table.loc[table["note"].ne(""), ["policy", "note"]].drop_duplicates("policy")
     for name, note in noted.to_numpy():
         sys.stdout.write(f"* {name}: {note}\n")
@@ -87,11 +123,43 @@ def run_simulate(args: argparse.Namespace) -> int:
         if args.csv is not None:
             args.csv.write_text(f"# {comment(table.attrs)}\n{table.to_csv(index=False)}", encoding="utf-8")
         if args.png is not None:
-            save_plot(plot_replay(table, args.value, by=args.by), args.png, comment(table.attrs))
+            save_plot(plot_replay(table, value, by=args.by), args.png, comment(table.attrs))
     except OSError as error:
         return _failed(f"{error.filename}: {error.strerror}")
     sys.stdout.write(f"\n{recommend(asked)}\n")
     return 0
+
+
+def _value(args: argparse.Namespace) -> str:
+    """Give the column to show; ValueError for one that the objective does not have."""
+    has = VALUES[args.objective]
+    if args.value not in {None, *has}:
+        raise ValueError(f"--objective {args.objective} has no {args.value}; it has: {', '.join(has)}")
+    return args.value or has[0]
+
+
+def _table(
+    args: argparse.Namespace, asked: pd.DataFrame, capacities: list[int | str] | None, workers: int
+) -> pd.DataFrame:
+    """Simulate what the objective asks for."""
+    if args.objective == "hits":
+        return replay(
+            asked,
+            args.policies,
+            capacities,
+            args.by,
+            ratios=args.ratios,
+            progress=not args.quiet,
+            workers=workers,
+        )
+    profile = profile_of(args.profile) if args.profile else Profile()
+    if args.profile:
+        if asked["tokens"].isna().any():
+            raise TraceError("--profile needs the tokens of every image; some look-ups tell none")
+        costs = profile.image.seconds(asked["tokens"].to_numpy(np.int64))
+        asked = asked.assign(seconds=costs)
+    table = ttft(asked, args.policies, capacities, args.by, profile=profile, devices=args.devices)
+    return table.assign(note="")
 
 
 def check_writable(path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+import visioncache
 from visioncache.study.sim.granularity import compare_granularity
 from visioncache.study.sim.simulate import SHARES, replay, working_set_shares
+from visioncache.study.trace.lookups import requests
+from visioncache.study.trace.provenance import trace_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,7 +48,9 @@ def policy_gains(
             saved = wide / savable
             for share, (_, at) in zip(sorted(shares), saved.iterrows(), strict=True):
                 rows += [(workload, seed, p, share, at[p], 100 * (at[p] - at[against])) for p in policies]
-    return pd.DataFrame(rows, columns=["workload", "seed", "policy", "share", "saved", "gain"])
+    table = pd.DataFrame(rows, columns=["workload", "seed", "policy", "share", "saved", "gain"])
+    table.attrs.update(_about(traces, policies=[*policies], against=against, shares=[*shares]))
+    return table
 
 
 def granularity_gains(traces: Mapping[str, Sequence[pd.DataFrame]], shares: Sequence[float]) -> pd.DataFrame:
@@ -61,7 +66,15 @@ def granularity_gains(traces: Mapping[str, Sequence[pd.DataFrame]], shares: Sequ
             wide = table.pivot_table(index="capacity", columns="granularity", values="encodes")
             saved = 100 * (1 - wide["image"] / wide["request"])
             rows += [(workload, seed, *pair) for pair in zip(sorted(shares), saved, strict=True)]
-    return pd.DataFrame(rows, columns=["workload", "seed", "share", "saved"])
+    table = pd.DataFrame(rows, columns=["workload", "seed", "share", "saved"])
+    table.attrs.update(_about(traces, policies=["lru"], shares=[*shares]))
+    return table
+
+
+def _about(traces: Mapping[str, Sequence[pd.DataFrame]], **parameters: Any) -> dict[str, Any]:
+    """Describe a table over many traces: the version, each trace's digest, and parameters."""
+    digests = {name: [trace_digest(requests(trace)) for trace in seeded] for name, seeded in traces.items()}
+    return {"visioncache": visioncache.__version__, "traces": digests, **parameters}
 
 
 def interval(table: pd.DataFrame, value: str, *, seed: int = 0) -> tuple[float, float, float]:

@@ -10,8 +10,9 @@ import pandas as pd
 from visioncache.study.sim.outcome import Asked
 from visioncache.study.sim.policies import run_policy
 from visioncache.study.sim.simulate import capacities_in, working_set_shares
+from visioncache.study.trace.errors import TraceError
 from visioncache.study.trace.lookups import requests
-from visioncache.study.trace.traces import TraceError, TraceLike
+from visioncache.study.trace.provenance import about
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from visioncache.study.sim.mrc import By
+    from visioncache.study.trace.traces import TraceLike
 
 
 def by_request(trace: TraceLike) -> pd.DataFrame:
@@ -46,6 +48,32 @@ def by_request(trace: TraceLike) -> pd.DataFrame:
             "images": grouped.size(),
         }
     ).reset_index(drop=True)
+
+
+def by_tile(trace: TraceLike, tokens: int = 256) -> pd.DataFrame:
+    """The same trace as a cache sees it that keeps an entry for each tile of so many tokens of an image.
+
+    Bytes and seconds are shared out by tokens; the last tile of an image may be smaller. An image without
+    tokens is one tile.
+    """
+    if tokens < 1:
+        raise ValueError(f"tokens={tokens!r}: at least 1")
+    asked = requests(trace)
+    whole = asked["tokens"].fillna(0).to_numpy(np.int64)
+    tiles = np.maximum(-(-whole // tokens), 1)
+    at = np.repeat(np.arange(len(asked)), tiles)
+    tile = np.arange(len(at)) - np.repeat(np.cumsum(tiles) - tiles, tiles)
+    of = np.maximum(whole, 1)[at]
+    start, end = np.minimum(tile * tokens, of), np.minimum((tile + 1) * tokens, of)
+    last = np.where(whole[at] > 0, end, of)
+    cut = asked.iloc[at].reset_index(drop=True)
+    nbytes = cut["nbytes"].to_numpy(np.int64)
+    return cut.assign(
+        key=[f"{key}/{number}" for key, number in zip(cut["key"], tile.tolist(), strict=True)],
+        nbytes=nbytes * last // of - nbytes * start // of,
+        tokens=last - start,
+        seconds=cut["seconds"] * (last - start) / of,
+    )
 
 
 def request_of(asked: pd.DataFrame) -> NDArray[np.int64]:
@@ -116,4 +144,6 @@ def compare_granularity(
                     "evictions": evictions,
                 }
             )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    table.attrs.update(about(images, by=by, policies=[policy], capacities=bounds))
+    return table

@@ -14,9 +14,9 @@ from visioncache.study.sim.outcome import Asked, CapacityError
 from visioncache.study.sim.policies import run_policy
 from visioncache.study.sim.profile import Profile
 from visioncache.study.sim.simulate import capacities_in, policy_names, working_set_shares
+from visioncache.study.trace.errors import TraceError
 from visioncache.study.trace.lookups import requests
 from visioncache.study.trace.provenance import about
-from visioncache.study.trace.traces import TraceError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,15 +9,17 @@ import pandas as pd
 
 from visioncache.study.sim.distances import lru_distances
 from visioncache.study.sim.shards import estimate
+from visioncache.study.trace.errors import TraceError
 from visioncache.study.trace.lookups import requests
 from visioncache.study.trace.provenance import about
 from visioncache.study.trace.sample import sample_of
-from visioncache.study.trace.traces import TraceError, TraceLike
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from visioncache.study.trace.traces import TraceLike
 
 By = Literal["entries", "bytes"]
 
@@ -53,7 +55,7 @@ def miss_ratio_curve(
         ValueError: `by` or `sample` is out of range.
     """
     if sample is None:
-        asked = requests(trace)
+        asked = requests(trace, ("time", "seconds"))
         keys, sizes = arrays_of(asked, by)
         points = default_capacities(keys, sizes, by) if capacities is None else as_points(capacities)
         ratio = exact(keys, sizes, points)

@@ -34,6 +34,13 @@ class Policy:
     extra: bool = False
     """In need of what the extra `sim` brings."""
 
+    @property
+    def in_c(self) -> str | None:
+        """The class of libCacheSim that can run it over a file; None where there is none."""
+        theirs = isinstance(self.run, partial) and self.run.func is by_libcachesim
+        name = self.run.args[0] if theirs else None  # type: ignore[attr-defined]  # a partial's
+        return None if name == "WTinyLFU" else name
+
     def options(self) -> list[str]:
         """List what may follow the name, as in "lrfu:decay=0.9"."""
         if isinstance(self.run, partial) and self.run.func is by_libcachesim:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,9 @@ from visioncache.study.trace.images import ImageModel
 
 if TYPE_CHECKING:
     import pandas as pd
+
+TYPICAL_PROMPT = 4096
+"""Tokens that a predicted prefill is exact at; attention makes longer prompts dearer, a token."""
 
 CHAT_TOKENS = 30
 """Of a short question with its template."""
@@ -70,6 +73,39 @@ def measured(model: str, *, size: str | None = None, session: str = "album") -> 
     slope, fixed = np.polyfit(floor["prompt_tokens"], floor["ttft_s"], 1)
     image = ImageModel(tokens=tokens, bytes_per_token=round(held / tokens), at_tokens=tokens, **stages)
     return Profile(model, image, float(fixed), float(slope))
+
+
+def predicted(chip: str) -> Profile:
+    """Make Qwen2.5-VL-3B's profile on a chip from its published figures: a lower bound, and no measurement.
+
+    The tower and prefill are the roofline's. Decoding and preprocessing run on the CPU, of which it says
+    nothing: they stay as measured on another machine.
+
+    Raises:
+        ValueError: there are no figures of such a chip.
+    """
+    from visioncache.study.benchmark.roofline import CHIPS, QWEN25_VL_3B
+
+    found = {one.name.lower(): one for one in CHIPS}.get(chip.lower())
+    if found is None:
+        raise ValueError(f"no chip {chip!r}; there are: {', '.join(one.name for one in CHIPS)}")
+    image = replace(ImageModel(), tower_s=QWEN25_VL_3B.encode(ImageModel.at_tokens).seconds(found))
+    slope = QWEN25_VL_3B.prefill(TYPICAL_PROMPT).seconds(found) / TYPICAL_PROMPT
+    return Profile(f"{found.name} (predicted)", image, 0.0, slope)
+
+
+def profile_of(name: str) -> Profile:
+    """Find a profile by a measured model's name or a chip's; ValueError tells all there are."""
+    from visioncache.study.benchmark.roofline import CHIPS
+
+    if name in profiles():
+        return measured(name)
+    if name.lower() in {one.name.lower() for one in CHIPS}:
+        return predicted(name)
+    chips = ", ".join(one.name for one in CHIPS)
+    raise ValueError(
+        f"no profile {name!r}; there are: {', '.join(profiles())} (measured), {chips} (predicted)"
+    )
 
 
 def measured_turns(model: str, session: str = "album", size: str | None = None) -> pd.DataFrame:

@@ -7,6 +7,8 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,6 +16,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from visioncache.sizes import parse_size
+from visioncache.study.sim.borrowed import ratios_by_libcachesim, write_look_ups
 from visioncache.study.sim.mrc import By, arrays_of, as_arrays
 from visioncache.study.sim.optimum import belady, most_saved, reusable
 from visioncache.study.sim.outcome import Asked, CapacityError
@@ -48,6 +51,9 @@ class Work(NamedTuple):
     asked: Asked
     worth: dict[str, NDArray[np.float64]]
     """By column: what hitting each look-up is worth."""
+    by: By
+    path: Path | None
+    """The look-ups as libCacheSim reads them, where ratios alone are wanted."""
 
 
 def replay(
@@ -57,6 +63,7 @@ def replay(
     by: By = "bytes",
     *,
     references: bool = True,
+    ratios: bool = False,
     progress: bool = False,
     workers: int = 1,
 ) -> pd.DataFrame:
@@ -77,6 +84,8 @@ def replay(
             working set.
         by: whether capacity is in entries or in bytes.
         references: whether to add their rows.
+        ratios: run libCacheSim's policies in C over a file, all but W-TinyLFU. That doesn't tell which
+            look-ups hit: `seconds_saved` is NaN there, and so is `byte_hit_ratio` by entries.
         progress: show a bar on stderr.
         workers: processes that share the work; in a script, only under `if __name__ == "__main__":`.
 
@@ -98,9 +107,9 @@ def replay(
         "byte_hit_ratio": asked["nbytes"].to_numpy(np.float64) / max(int(asked["nbytes"].sum()), 1),
         "seconds_saved": seconds,
     }
-    work = Work(Asked(keys, sizes, seconds), worth)
     tasks = [Task(name, capacity) for name in [*names, *extra] for capacity in bounds]
     with (
+        _work(Asked(keys, sizes, seconds), worth, by, ratios=ratios) as work,
         _runner(work, workers) as run,
         tqdm(total=len(tasks), file=sys.stderr, disable=not progress, desc="replay") as bar,
     ):
@@ -143,7 +152,15 @@ def capacities_in(capacities: Sequence[int | str], by: By) -> list[int]:
     return sorted(set(sizes))
 
 
-_work: list[Work] = []
+@contextmanager
+def _work(asked: Asked, worth: dict[str, NDArray[np.float64]], by: By, *, ratios: bool) -> Iterator[Work]:
+    """Give what all cells share; with `ratios`, a file of the look-ups that is there until the end."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "look-ups"
+        yield Work(asked, worth, by, path if ratios and write_look_ups(asked, path) else None)
+
+
+_handed: list[Work] = []
 """In a worker process: what was handed over when it began."""
 
 
@@ -173,17 +190,17 @@ def _is_shipped(policy: str) -> bool:
 
 
 def _begin(work: Work) -> None:
-    _work.append(work)
+    _handed.append(work)
 
 
 def _row_of_worker(task: Task) -> dict[str, Any]:
-    return _row(_work[0], task)
+    return _row(_handed[0], task)
 
 
 def _row(work: Work, task: Task) -> dict[str, Any]:
     """Replay one policy at one capacity."""
     name, capacity = task
-    asked, worth = work
+    asked, worth, by, path = work
     if name == "bound":
         bounds: dict[str, Any] = {
             column: most_saved(asked.keys, asked.sizes, value, capacity) for column, value in worth.items()
@@ -196,7 +213,14 @@ def _row(work: Work, task: Task) -> dict[str, Any]:
         hits, evictions, note = belady(asked.keys, capacity)
     else:
         found, options = named(name)
+        in_c = found.in_c if path is not None else None
         try:
+            if in_c is not None and path is not None:
+                ratio, byte_ratio, evictions, note = ratios_by_libcachesim(
+                    in_c, asked, capacity, path, **options
+                )
+                told = {"hit_ratio": ratio, "byte_hit_ratio": byte_ratio if by == "bytes" else np.nan}
+                return told | {"seconds_saved": np.nan, "evictions": evictions, "note": note}
             hits, evictions, note = found.run(asked, capacity, **options)
         except CapacityError as error:
             return dict.fromkeys([*worth, "evictions"], np.nan) | {"note": str(error)}

@@ -10,7 +10,8 @@ import pandas as pd
 from blake3 import blake3
 
 from visioncache.events import STAGE_TAGS
-from visioncache.study.trace.traces import COLUMNS, TraceLike, load_trace
+from visioncache.study.trace.lines import COLUMNS
+from visioncache.study.trace.traces import TraceLike, load_trace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,25 +6,68 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from visioncache.events import KEYLESS, LOOKUPS, STAGE_TAGS, TRACE_VERSION
+from visioncache.study.trace.errors import BadLine
+from visioncache.study.trace.files import open_trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 OUTCOMES = (*LOOKUPS, "put", "evict", "reject", "pop", "clear", "resize", "store-error")
+
+COLUMNS = (
+    "time",
+    "session",
+    "turn",
+    "key",
+    "nbytes",
+    "tokens",
+    "seconds",
+    "outcome",
+    "seq",
+    "request",
+    *STAGE_TAGS,
+)
+"""Of a trace as a DataFrame; `nbytes` is the line's `bytes`."""
 
 MOST_BYTES = 2**50
 """Of one value: 1 PiB. A sum of larger ones would not fit into 64 bits."""
 
 
-def parse(raw: bytes) -> dict[str, Any]:
-    """Read a line; ValueError says what is wrong with it."""
+def read_lines(
+    path: Path, rows_of: Callable[[bytes], list[dict[str, Any]]]
+) -> tuple[list[dict[str, Any]], list[BadLine]]:
+    """Read a file line by line into rows; a line that a ValueError refuses is told, blank ones are not."""
+    rows: list[dict[str, Any]] = []
+    bad: list[BadLine] = []
+    with open_trace(path) as file:
+        for number, raw in enumerate(file, 1):
+            if not raw.strip():
+                continue
+            try:
+                rows += rows_of(raw)
+            except ValueError as error:
+                bad.append(BadLine(str(path), number, str(error)))
+    return rows, bad
+
+
+def object_of(raw: bytes) -> dict[str, Any]:
+    """Read a line that is an object of JSON; ValueError says what is wrong with it."""
     try:
         line = json.loads(raw)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         raise ValueError("not JSON") from None
     if not isinstance(line, dict):
         raise ValueError(f"a line is an object, not {type(line).__name__}")  # noqa: TRY004  # one error
+    return line
+
+
+def parse(raw: bytes) -> dict[str, Any]:
+    """Read a line of our own; ValueError says what is wrong with it."""
+    line = object_of(raw)
     if line.get("v") != TRACE_VERSION:
         raise ValueError(f"version {line.get('v')!r}; this program reads {TRACE_VERSION}")
     check(line)
@@ -43,43 +86,52 @@ def check(line: dict[str, Any]) -> None:
             raise ValueError(f"{name!r} is {told}, not {line.get(name)!r}")
 
 
-def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Put the lines of each recording in the order of their numbers, as threads may not write them so.
+def frame_of(lines: list[dict[str, Any]]) -> pd.DataFrame:
+    """Give lines as a trace."""
+    frame = pd.DataFrame(lines, columns=[c if c != "nbytes" else "bytes" for c in COLUMNS])
+    return frame.rename(columns={"bytes": "nbytes"})
 
-    A number that comes again begins another recording; lines without numbers stay where they are.
+
+def in_order(trace: pd.DataFrame) -> pd.DataFrame:
+    """Put the events of each recording in the order of their numbers, as threads may not write them so.
+
+    A number that comes again begins another recording; events without numbers stay where they are.
     """
-    if not all(row.get("seq") for row in rows):
-        return rows
+    numbers = trace["seq"].fillna(0).tolist()
+    if not numbers or not all(numbers):
+        return trace
     seen: set[int] = set()
     recording = 0
     order: list[tuple[int, int]] = []
-    for row in rows:
-        if row["seq"] in seen:
+    for number in numbers:
+        if number in seen:
             recording, seen = recording + 1, set()
-        seen.add(row["seq"])
-        order.append((recording, row["seq"]))
-    return [row for _, row in sorted(zip(order, rows, strict=True), key=lambda pair: pair[0])]
+        seen.add(number)
+        order.append((recording, number))
+    return trace.iloc[sorted(range(len(order)), key=order.__getitem__)].reset_index(drop=True)
 
 
-def _is_number(value: Any, least: float = 0.0) -> bool:
+def is_number(value: Any, least: float = 0.0) -> bool:
+    """Tell if a value is a finite number, no less than `least`."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value < math.inf
 
 
-def _is_count(value: Any) -> bool:
-    return _is_number(value) and isinstance(value, int)
+def is_count(value: Any) -> bool:
+    """Tell if a value is a whole number from 0."""
+    return is_number(value) and isinstance(value, int)
 
 
 _NAME = (lambda value: isinstance(value, (str, int, type(None)))), "text, a whole number or null"
-_SOME = (lambda value: value is None or _is_number(value)), "a number from 0, or null"
+_SOME = (lambda value: value is None or is_number(value)), "a number from 0, or null"
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "bytes": ((lambda value: _is_count(value) and value <= MOST_BYTES), "a whole number from 0 to 2**50"),
-    "seconds": (_is_number, "a number from 0"),
-    "time": ((lambda value: _is_number(value, -math.inf) and value > -math.inf), "a number"),
+    "bytes": ((lambda value: is_count(value) and value <= MOST_BYTES), "a whole number from 0 to 2**50"),
+    "seconds": (is_number, "a number from 0"),
+    "time": ((lambda value: is_number(value, -math.inf) and value > -math.inf), "a number"),
     "tokens": _SOME,
     "session": _NAME,
     "turn": _NAME,
     "request": _NAME,
     **dict.fromkeys(STAGE_TAGS, _SOME),
-    "seq": ((lambda value: value is None or _is_count(value)), "a whole number from 0, or null"),
+    "seq": ((lambda value: value is None or is_count(value)), "a whole number from 0, or null"),
 }
 """Fields of a line: a test of the value, and the words for it."""

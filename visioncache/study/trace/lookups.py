@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from visioncache.events import LOOKUPS, STAGE_TAGS
-from visioncache.study.trace.lines import MOST_BYTES
-from visioncache.study.trace.traces import COLUMNS, TraceError, TraceLike, load_trace
+from visioncache.study.trace.errors import TraceError
+from visioncache.study.trace.lines import COLUMNS, MOST_BYTES
+from visioncache.study.trace.traces import TraceLike, load_trace
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 MOST_IN_ALL = 2**62
 """Bytes that all look-ups together may ask for, so that no sum of them overflows."""
 
 
-def requests(source: TraceLike) -> pd.DataFrame:
+def requests(source: TraceLike, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
     """List the look-ups of a trace in order, each with its image's bytes, tokens and encode seconds.
 
     A look-up is worth its own seconds: a hit what it was recorded to save, a miss what the put that
@@ -28,50 +31,74 @@ def requests(source: TraceLike) -> pd.DataFrame:
     `key` and `nbytes`. Images that no event gives a size are left out and counted in `.attrs["unsized"]`;
     `.attrs["backwards"]` counts look-ups that are earlier than the one before: the order of lines counts.
 
+    Args:
+        source: the trace.
+        columns: of a trace, those wanted beside `image` and `nbytes`; each that isn't saves memory.
+
     Raises:
         TraceError: a line is no event, a column is missing, or a size or cost is out of range.
     """
-    trace = load_trace(source)
+    trace = load_trace(source).reset_index(drop=True)
     missing = [name for name in ("key", "nbytes") if name not in trace]
     if missing:
         raise TraceError(f"a trace has columns 'key' and 'nbytes'; there is no {', '.join(missing)}")
-    known = trace.reset_index(drop=True).reindex(columns=[*COLUMNS])
-    image, _ = pd.factorize(known["key"])
-    nbytes, seconds, tokens = (_numbers(known, name) for name in ("nbytes", "seconds", "tokens"))
-    made, outcome = known["outcome"].isna().to_numpy(), known["outcome"]
-    looked_up, stored = (outcome.isin(kinds).to_numpy() for kinds in (LOOKUPS, ("put", "reject")))
-    # A recorded miss has no size and no cost yet: zero there means unknown, not empty.
-    missed = outcome.eq("miss").to_numpy(bool)
+    image, _ = pd.factorize(trace["key"])
+    outcome = _column(trace, "outcome")
+    made = np.array(outcome.isna(), bool)
+    stored, missed = (np.zeros(len(made), np.bool_) for _ in range(2))
+    if not made.all():  # recorded
+        stored = outcome.isin(("put", "reject")).to_numpy(bool)
+        # A recorded miss has no size and no cost yet: zero there means unknown, not empty.
+        missed = outcome.eq("miss").to_numpy(bool)
+        made |= outcome.isin(LOOKUPS).to_numpy(bool)
+    del outcome
+    tells, asked = (made | stored) & (image >= 0), made & (image >= 0)
+    nbytes = _numbers(trace, "nbytes")
     nbytes[missed & (nbytes == 0)] = np.nan
-    seconds[missed & (seconds == 0)] = np.nan
-    tells = (made | looked_up | stored) & (image >= 0)
-    asked = (made | looked_up) & (image >= 0)
-    nbytes, tokens = (_largest(image, values, tells)[asked] for values in (nbytes, tokens))
-    sized = ~np.isnan(nbytes)
-    if nbytes[sized].sum() >= MOST_IN_ALL:
-        raise TraceError(f"the look-ups ask for {nbytes[sized].sum():.3g} bytes in all, more than 2**62")
-    found = known[asked][sized].reset_index(drop=True)
-    found["nbytes"], found["tokens"] = nbytes[sized].astype(np.int64), tokens[sized]
-    found["seconds"] = _own_seconds(image, seconds, stored, tells)[asked][sized]
-    for stage in STAGE_TAGS:
-        if known[stage].notna().any():
-            spent = _own_seconds(image, _numbers(known, stage), stored, tells)
-            found[stage] = spent[asked][sized]
-    found["image"] = pd.factorize(image[asked][sized])[0]
-    times = pd.to_numeric(found["time"], errors="coerce")
-    found.attrs = {"unsized": int((~sized).sum()), "backwards": int(times.diff().lt(0).sum())}
+    nbytes = _largest(image, nbytes, tells)
+    unsized = asked & np.isnan(nbytes)
+    asked &= ~unsized
+    kept: Any = slice(None) if asked.all() else asked
+    found = pd.DataFrame({"nbytes": nbytes[kept].astype(np.int64)})
+    if nbytes[kept].sum() >= MOST_IN_ALL:
+        raise TraceError(f"the look-ups ask for {nbytes[kept].sum():.3g} bytes in all, more than 2**62")
+    del nbytes
+    for name in columns:
+        if name == "tokens":
+            found[name] = _largest(image, _numbers(trace, name), tells)[kept]
+        elif name == "seconds" or (name in STAGE_TAGS and _column(trace, name).notna().any()):
+            spent = _numbers(trace, name)
+            if name == "seconds":
+                spent[missed & (spent == 0)] = np.nan
+            found[name] = _own_seconds(image, spent, stored, tells)[kept]
+        elif name != "nbytes":
+            found[name] = _column(trace, name)[kept].reset_index(drop=True)
+    found = found[[*dict.fromkeys([*(name for name in columns if name in found), "nbytes"])]]
+    found["image"] = image if isinstance(kept, slice) else pd.factorize(image[kept])[0]
+    times = pd.to_numeric(_column(trace, "time")[kept], errors="coerce").to_numpy(np.float64)
+    found.attrs = {
+        **trace.attrs,
+        "unsized": int(unsized.sum()),
+        "backwards": int((times[1:] < times[:-1]).sum()),
+    }
     return found
+
+
+def _column(trace: pd.DataFrame, name: str) -> pd.Series[Any]:
+    """Give a column of a trace; one of nothing where there is none."""
+    return trace[name] if name in trace else pd.Series(np.nan, trace.index)
 
 
 def _numbers(trace: pd.DataFrame, name: str) -> NDArray[np.float64]:
     """Give a column as numbers; TraceError for one that is negative, infinite, or too large a size."""
-    column: NDArray[np.float64] = np.array(pd.to_numeric(trace[name], errors="coerce"), np.float64)
+    given = _column(trace, name)
+    column: NDArray[np.float64] = np.array(pd.to_numeric(given, errors="coerce"), np.float64)
     most = MOST_BYTES if name == "nbytes" else np.finfo(float).max
-    wrong = (column < 0) | (column > most) | (np.isnan(column) & trace[name].notna().to_numpy())
+    wrong = (column < 0) | (column > most) | (np.isnan(column) & given.notna().to_numpy())
     if wrong.any():
         row = int(wrong.argmax())
         upto = " to 2**50" if name == "nbytes" else ", and finite"
-        raise TraceError(f"row {row}: {name!r} is a number from 0{upto}, not {trace[name].tolist()[row]!r}")
+        raise TraceError(f"row {row}: {name!r} is a number from 0{upto}, not {given.tolist()[row]!r}")
     return column
 
 

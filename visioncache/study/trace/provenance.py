@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 def about(asked: pd.DataFrame, **parameters: Any) -> dict[str, Any]:
     """Describe a result: `visioncache` (version), `trace` (digest), `lookups`, `images` and its parameters.
 
+    A made trace adds how it was `made`, seed and options.
+
     Args:
         asked: look-ups, as `requests` gives them.
         parameters: how the result was made, as JSON holds them.
@@ -26,6 +28,7 @@ def about(asked: pd.DataFrame, **parameters: Any) -> dict[str, Any]:
     return {
         "visioncache": visioncache.__version__,
         "trace": trace_digest(asked),
+        **({"made": asked.attrs["made"]} if "made" in asked.attrs else {}),
         "lookups": len(asked),
         "images": int(asked["image"].nunique()),
         **parameters,

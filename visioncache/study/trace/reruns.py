@@ -9,8 +9,9 @@ import pandas as pd
 
 from visioncache.cache import VisionFeatureCache
 from visioncache.events import LOOKUPS
+from visioncache.study.trace.errors import TraceError
 from visioncache.study.trace.lookups import requests
-from visioncache.study.trace.traces import TraceError, TraceLike, load_trace, trace_frame
+from visioncache.study.trace.traces import TraceLike, load_trace, trace_frame
 
 if TYPE_CHECKING:
     from visioncache.events import Event

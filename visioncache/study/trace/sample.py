@@ -10,9 +10,12 @@ import numpy as np
 import pandas as pd
 
 from visioncache.events import LOOKUPS, EventLog
-from visioncache.study.trace.lines import in_order, parse
+from visioncache.study.trace.errors import BadLine, TraceError
+from visioncache.study.trace.files import open_trace, paths
+from visioncache.study.trace.formats import OURS, format_of
+from visioncache.study.trace.lines import frame_of, in_order, parse
 from visioncache.study.trace.lookups import requests
-from visioncache.study.trace.traces import BadLine, TraceError, TraceLike, frame_of, load_trace, paths
+from visioncache.study.trace.traces import TraceLike, load_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +50,7 @@ def sample_of(source: TraceLike, rate: float, seed: int = 0) -> Sample:
         TraceError: a line that is kept is no event, or no look-up is kept.
         OSError: a file can't be read.
     """
-    if isinstance(source, (pd.DataFrame, EventLog)):
+    if isinstance(source, (pd.DataFrame, EventLog)) or {*map(format_of, paths(source))} != {OURS}:
         trace = load_trace(source)
         if "key" not in trace:
             raise TraceError("a trace has columns 'key' and 'nbytes'; there is no key")
@@ -78,11 +81,11 @@ def _from_files(files: list[Path], rate: float, seed: int) -> tuple[pd.DataFrame
                     rows.append(parse(lines[at]))
                 except ValueError as error:
                     raise TraceError(str(BadLine(str(path), first + at, str(error)))) from None
-    return frame_of(in_order(rows)), lookups
+    return in_order(frame_of(rows)), lookups
 
 
 def _chunks(path: Path) -> Iterator[tuple[int, list[bytes]]]:
-    with path.open("rb") as file:
+    with open_trace(path) as file:
         lines: list[bytes] = []
         first = 1
         for number, line in enumerate(file, 1):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -11,47 +10,20 @@ import numpy as np
 import pandas as pd
 
 from visioncache.events import STAGE_TAGS, TRACE_VERSION, EventLog
-from visioncache.study.trace.lines import check, in_order, parse
+from visioncache.study.trace.errors import BadLine, TraceError
+from visioncache.study.trace.files import paths, write_trace
+from visioncache.study.trace.formats import FORMATS, format_of
+from visioncache.study.trace.lines import COLUMNS, check, frame_of, in_order
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Sequence
 
     from visioncache.events import Event
-
-COLUMNS = (
-    "time",
-    "session",
-    "turn",
-    "key",
-    "nbytes",
-    "tokens",
-    "seconds",
-    "outcome",
-    "seq",
-    "request",
-    *STAGE_TAGS,
-)
-"""Of a trace as a DataFrame; `nbytes` is the line's `bytes`."""
+    from visioncache.study.trace.images import ImageModel
 
 TraceLike: TypeAlias = "pd.DataFrame | EventLog | str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"
 """A trace, `cache.events`, the file that holds one, or files that follow one another, oldest first."""
-
-
-class TraceError(ValueError):
-    """A trace that can't be used; the message says where and why."""
-
-
-@dataclass(frozen=True)
-class BadLine:
-    """A line that is no event, and why."""
-
-    path: str
-    number: int
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.number}: {self.reason}"
 
 
 def trace_frame(events: Iterable[Event]) -> pd.DataFrame:
@@ -59,38 +31,51 @@ def trace_frame(events: Iterable[Event]) -> pd.DataFrame:
     return frame_of([event.trace_line() for event in events])
 
 
-def read_trace(source: TraceLike) -> tuple[pd.DataFrame, list[BadLine]]:
+def read_trace(
+    source: TraceLike,
+    *,
+    format: str | None = None,  # noqa: A002  # the word that everybody looks for
+    images: ImageModel | None = None,
+) -> tuple[pd.DataFrame, list[BadLine]]:
     """Read every event of a trace, and tell the lines that could not be read; nothing is guessed.
 
+    Args:
+        source: a trace; files may be packed by gzip or zstd.
+        format: one of `FORMATS`; by default each file's is recognised by what it begins with.
+        images: bytes and seconds of an image's tokens, for formats that tell tokens alone; drawn from it are
+            the tokens where a format tells nothing but how many images there were.
+
     Raises:
+        TraceError: a file lacks what its format must have.
+        ValueError: there is no such format.
+        MissingFormatError: a file needs pyarrow, which is not installed.
         OSError: a file can't be read.
     """
+    if format is not None and format not in FORMATS:
+        raise ValueError(f"no format {format!r}; there are: {', '.join(FORMATS)}")
     if isinstance(source, pd.DataFrame):
         return source, []
     if isinstance(source, EventLog):
         return trace_frame(source), []
-    rows: list[dict[str, Any]] = []
-    bad: list[BadLine] = []
-    for path in paths(source):
-        with path.open("rb") as file:
-            for number, raw in enumerate(file, 1):
-                if not raw.strip():
-                    continue
-                try:
-                    rows.append(parse(raw))
-                except ValueError as error:
-                    bad.append(BadLine(str(path), number, str(error)))
-    return frame_of(in_order(rows)), bad
+    found = [FORMATS[format or format_of(path)].read(path, images) for path in paths(source)]
+    frames = [frame for frame, _ in found if len(frame)]
+    whole = pd.concat(frames, ignore_index=True) if len(frames) > 1 else (frames or [frame_of([])])[0]
+    return in_order(whole), [line for _, bad in found for line in bad]
 
 
-def load_trace(source: TraceLike) -> pd.DataFrame:
-    """Read every event of a trace.
+def load_trace(
+    source: TraceLike,
+    *,
+    format: str | None = None,  # noqa: A002  # the word that everybody looks for
+    images: ImageModel | None = None,
+) -> pd.DataFrame:
+    """Read every event of a trace, as `read_trace` does.
 
     Raises:
         TraceError: a line is no event; `read_trace` reads the others.
         OSError: a file can't be read.
     """
-    trace, bad = read_trace(source)
+    trace, bad = read_trace(source, format=format, images=images)
     if bad:
         more = f" (and {len(bad) - 1} more; read_trace tells them all)" if len(bad) > 1 else ""
         raise TraceError(f"{bad[0]}{more}")
@@ -116,25 +101,12 @@ def save_trace(trace: pd.DataFrame, path: str | os.PathLike[str]) -> int:
         except ValueError as error:
             raise TraceError(f"row {number}: {error}") from None
         lines.append(json.dumps(line) + "\n")
-    Path(path).write_text("".join(lines), encoding="utf-8")
+    write_trace(Path(path), "".join(lines).encode())
     return len(lines)
 
 
 _OPTIONAL = ("seq", "request", *STAGE_TAGS)
 """Fields that a line does without where nothing is known."""
-
-
-def paths(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """List the files of a trace."""
-    if isinstance(source, (list, tuple)):
-        return [Path(path) for path in source]
-    return [Path(source)]  # type: ignore[arg-type]
-
-
-def frame_of(lines: list[dict[str, Any]]) -> pd.DataFrame:
-    """Give lines as a trace."""
-    frame = pd.DataFrame(lines, columns=[c if c != "nbytes" else "bytes" for c in COLUMNS])
-    return frame.rename(columns={"bytes": "nbytes"})
 
 
 def _plain(value: Any) -> Any:
