@@ -56,7 +56,7 @@ def main(folder: Path) -> None:
         lab(Path(temporary) / "lab") as server,
         chromium() as browser,
     ):
-        page = browser.new_page(viewport={"width": 1100, "height": 900}, device_scale_factor=2)
+        page = browser.new_page(viewport={"width": 1100, "height": 1000}, device_scale_factor=2)
         for theme in ("light", "dark"):
             take(server, page, theme, folder / f"widget-{theme}.png")
 
@@ -69,6 +69,7 @@ def take(server: Lab, page: Page, theme: str, path: Path) -> None:
     page.wait_for_function("document.querySelectorAll('.vcache-tile img').length >= 6")
     page.wait_for_timeout(2500)  # ghosts and pulses fade
     page.locator(".vcache-tile").nth(3).click()
+    page.keyboard.press("Escape")  # selected; the large picture would be most of it
     cell = page.locator(".jp-CodeCell").nth(2)
     cell.scroll_into_view_if_needed()
     page.mouse.move(0, 0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import lab as lab_tool
@@ -13,6 +15,8 @@ import pytest
 from visioncache import VisionFeatureCache
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from playwright.sync_api import Page
 
 PROGRAMS = {"chromium": lab_tool.chromium_path}
@@ -62,3 +66,32 @@ def serious_violations(page: Page, selector: str) -> list[str]:
         if v["impact"] in ("serious", "critical")
         for node in v["nodes"]
     ]
+
+
+TASK = "ThreadControllerImpl::RunTask"
+
+
+@contextmanager
+def traced(page: Page) -> Iterator[list[float]]:
+    """Fill a list with the milliseconds of processor time of every task of the page's main thread.
+
+    A frame is one task: script, style, layout and paint. A machine that is busy elsewhere adds nothing.
+    """
+    session = page.context.browser.new_browser_cdp_session()
+    events: list[dict[str, Any]] = []
+    ended: list[Any] = []
+    session.on("Tracing.dataCollected", lambda found: events.extend(found["value"]))
+    session.on("Tracing.tracingComplete", lambda _: ended.append(True))
+    session.send("Tracing.start", {"traceConfig": {"includedCategories": ["toplevel", "devtools.timeline"]}})
+    tasks: list[float] = []
+    try:
+        yield tasks
+    finally:
+        session.send("Tracing.end")
+        while not ended:
+            page.evaluate("new Promise(requestAnimationFrame)")
+        session.detach()
+    threads = {(e["pid"], e["tid"]) for e in events if e.get("args", {}).get("name") == "CrRendererMain"}
+    ours = [e for e in events if (e.get("pid"), e.get("tid")) in threads and e.get("ph") == "X"]
+    painting = Counter(e["pid"] for e in ours if e["name"] == "Paint").most_common(1)[0][0]
+    tasks += [e["tdur"] / 1000 for e in ours if e["pid"] == painting and e["name"] == TASK and "tdur" in e]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scenes import features, filled, serious_violations
+from scenes import features, filled, serious_violations, traced
 
 from visioncache import VisionFeatureCache
 from visioncache.jupyter import CacheView
@@ -336,65 +337,50 @@ def test_keys_stop_at_the_widget(page: Page) -> None:
     assert page.evaluate("window.sent.filter(message => message.do === 'evict').length") == 1
 
 
-class Meter:
-    """Milliseconds of processor time that a page's main thread took: a busy machine adds none."""
-
-    def __init__(self, page: Page) -> None:
-        self._client = page.context.new_cdp_session(page)
-        self._client.send("Performance.enable", {"timeDomain": "threadTicks"})
-        self._page = page
-        self.read()
-
-    def _total(self) -> float:
-        metrics = self._client.send("Performance.getMetrics")["metrics"]
-        return next(1000 * metric["value"] for metric in metrics if metric["name"] == "TaskDuration")
-
-    def read(self) -> float:
-        """What was spent since the last reading, with all that is due drawn."""
-        before = getattr(self, "_before", 0.0)
-        self._page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-        self._before = self._total()
-        return self._before - before
-
-
-def test_ten_thousand_entries_scroll_and_filter_within_a_frame_of_fifty_milliseconds(page: Page) -> None:
-    cache = filled(*(f"scans/page-{i:05}.png" for i in range(10_000)), max_size=None)
-    view = CacheView(cache)
-    put(page, view)
-    page.wait_for_selector(".vcache-tile")
-    meter, frames = Meter(page), []
+def scroll_and_filter(page: Page, cache: VisionFeatureCache, view: CacheView) -> list[float]:
+    """Scroll a view from its end to its beginning and filter it; the milliseconds of every task."""
+    names, base = view._names, view.view
     bottom = page.eval_on_selector(
         ".vcache-shelf", "e => { e.scrollTop = e.scrollHeight; return e.scrollTop; }"
     )
     assert bottom > 100_000  # the scroll bar knows of all of them
+    settled = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
     place = 10_000
-    for step in range(1, 25):
-        page.eval_on_selector(".vcache-shelf", "(e, top) => { e.scrollTop = top; }", bottom * (1 - step / 24))
-        asked = "window.sent.filter(m => m.do === 'window').at(-1).start"
-        page.wait_for_function(f"window.sent.some(m => m.do === 'window') && {asked} !== {place}")
-        place = page.evaluate(asked)
-        shown, _ = snapshot(cache, view._names, start=place, now=cache.now())
-        meter.read()
-        page.evaluate("shown => window.update(shown)", {**view.view, **shown, "message": step + 1})
-        frames.append(meter.read())
-        page.wait_for_function(
-            "n => document.querySelector('.vcache-tile').title === n", arg=f"scans/page-{place:05}.png"
-        )
-    assert place == 0
-    page.get_by_role("searchbox").fill("page-0012")
-    page.wait_for_function("window.sent.at(-1).do === 'filter'")
-    asked = page.evaluate("window.sent.at(-1)")
-    shown, _ = snapshot(cache, view._names, wanted=Filter.of(asked), now=cache.now())
-    meter.read()
-    page.evaluate("shown => window.update(shown)", {**view.view, **shown, "message": 99})
-    frames.append(meter.read())
-    page.wait_for_function("document.querySelectorAll('.vcache-tile').length === 10")
+    with traced(page) as tasks:
+        for step in range(1, 25):
+            page.eval_on_selector(
+                ".vcache-shelf", "(e, top) => { e.scrollTop = top; }", bottom * (1 - step / 24)
+            )
+            asked = "window.sent.filter(m => m.do === 'window').at(-1).start"
+            page.wait_for_function(f"window.sent.some(m => m.do === 'window') && {asked} !== {place}")
+            place = page.evaluate(asked)
+            shown, _ = snapshot(cache, names, start=place, now=cache.now())
+            page.evaluate("shown => window.update(shown)", {**base, **shown, "message": step + 1})
+            page.evaluate(settled)
+            assert page.locator(".vcache-tile").first.get_attribute("title") == f"scans/page-{place:05}.png"
+        assert place == 0
+        page.get_by_role("searchbox").fill("page-0012")
+        page.wait_for_function("window.sent.at(-1).do === 'filter'")
+        wanted = Filter.of(page.evaluate("window.sent.at(-1)"))
+        shown, _ = snapshot(cache, names, wanted=wanted, now=cache.now())
+        page.evaluate("shown => window.update(shown)", {**base, **shown, "message": 99})
+        page.wait_for_function("document.querySelectorAll('.vcache-tile').length === 10")
+        page.evaluate(settled)
     assert page.locator("output").inner_text() == "10 entries of 10,000"
     assert page.evaluate("document.querySelectorAll('.vcache *').length") < 2000
-    # Each is of a message, of what the tools of this test cost, and of two frames or more; the median, for
-    # on a busy machine every other one is preempted in the middle.
-    assert sorted(frames)[len(frames) // 2] < 100, frames
-    view.close()
+    return tasks
+
+
+def test_ten_thousand_entries_scroll_and_filter_within_a_frame_of_fifty_milliseconds(page: Page) -> None:
+    cache = filled(*(f"scans/page-{i:05}.png" for i in range(10_000)), max_size=None)
+    worst: list[float] = []
+    while len(worst) < 3 and min(worst, default=math.inf) >= 50:  # a run may meet a collection of garbage
+        view = CacheView(cache)
+        put(page, view)
+        page.wait_for_selector(".vcache-tile")
+        worst.append(max(scroll_and_filter(page, cache, view)))
+        view.close()
+    assert min(worst) < 50, worst
 
 
 def test_a_picture_from_elsewhere_is_not_fetched(page: Page) -> None:

@@ -152,3 +152,23 @@ def test_an_export_without_widget_state_shows_the_table(kernel: Kernel) -> None:
     assert "Entries, most recently used first" in html
     assert "&lt;img src=x onerror=alert(1)&gt;" in html
     assert "<img src=x" not in html
+
+
+def test_a_bar_is_a_widget_while_it_runs_and_a_line_in_what_is_saved(kernel: Kernel) -> None:
+    (output,) = kernel.run(
+        "from visioncache.progress import progress\n"
+        "with progress(3, 'turn') as bar:\n"
+        "    for _ in range(3):\n        bar.update()\n"
+        "    running = type(bar.container).__name__"
+    )
+    assert kernel.value("running") == "'TqdmHBox'"
+    assert set(output.data) == {"text/plain"}
+    assert output.data["text/plain"].startswith("3 of 3 turns in ")
+    (output, *_) = kernel.run("with progress(3, 'turn') as bar:\n    bar.update()\n    1 / 0", fails=True)
+    assert output.data["text/plain"].startswith("1 of 3 turns in ")
+    assert kernel.run("with progress(3, 'turn', show=False) as bar:\n    bar.update()") == []
+
+
+def test_a_quiet_bench_shows_nothing(kernel: Kernel) -> None:
+    kernel.run("from visioncache.study import load_model\nmodel, processor = load_model()")
+    assert kernel.run("%vcache bench -q album model processor") == []

@@ -533,7 +533,12 @@ def test_several_models_share_one_cache_and_are_listed(shell: InteractiveShell, 
     assert run(shell, "%vcache attach m2 p2") is second  # the cell is run again
     with capture_output() as seen:
         run(shell, "%vcache")
-    assert seen.stdout.startswith("attached: model (qwen2_5_vl), m2 (qwen2_5_vl)\n")
+    lines = [line for line in seen.stdout.splitlines() if line.startswith("attached: ")]
+    assert lines == [
+        f"attached: {name} (qwen2_5_vl); speedups: {', '.join(first.speedups.on)}" for name in ("model", "m2")
+    ]
+    for each in first.speedups:
+        assert each.on or f"  {each.name} off: {each.reason}" in seen.stdout
     assert "m3 is not attached" in refused(shell, "m3 = 1\n%vcache detach m3")
     run(shell, "%vcache detach model")
     assert [first.is_attached, second.is_attached] == [False, True]
@@ -743,5 +748,5 @@ def test_an_attached_model_is_verified(
     found = run(shell, f"%vcache verify teal {tmp_path / 'red.png'} --max-tokens 1")
     assert found.status == 0
     assert "identical: the cache changes nothing" in repr(found)
-    assert "there is no variable 'blue'" in refused(shell, "%vcache verify blue")
+    assert "there is no file 'blue'" in refused(shell, "%vcache verify blue")
     run(shell, "%vcache detach")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import build_widget
 import ipywidgets
+import numpy as np
 import pytest
 from PIL import Image
 from scenes import features, filled
@@ -385,12 +386,20 @@ def test_a_large_picture_is_made_when_asked_for_of_the_file_that_was_encoded(tmp
     assert (picture.size, said) == ((90, 30), "its file is not there: this is its thumbnail")
 
 
+def teal_in(path: Path) -> int:
+    """Count the pixels of a picture that are teal."""
+    red, green, blue = np.moveaxis(np.asarray(Image.open(path).convert("RGB"), np.int16), -1, 0)
+    return int(((red < 10) & (abs(green - 128) < 10) & (abs(blue - 128) < 10)).sum())
+
+
 def test_a_view_is_saved_as_a_page_or_a_picture(tmp_path: Path) -> None:
     view = CacheView(filled("a.png", "b.png"), images={"a.png": Image.new("RGB", (300, 200), "teal")})
     page = view.save(tmp_path / "out" / "view.html").read_text(encoding="utf-8")
     assert "data:image/jpeg;base64," in page
     assert "<script" not in page
-    assert Image.open(view.save(tmp_path / "view.png")).width > 300
+    assert teal_in(view.save(tmp_path / "view.png")) > 10_000  # the card has the picture
+    hear(view, do="filter", text="b.png")
+    assert teal_in(view.save(tmp_path / "other.png")) == 0  # what is searched for is another
     assert view.save(str(tmp_path / "view.svg")).read_text(encoding="utf-8").count("<svg") == 1
     with pytest.raises(ValueError, match=r"view.pdf: save as .html, .png or .svg"):
         view.save(tmp_path / "view.pdf")

@@ -1,4 +1,4 @@
-"""The command line: `visioncache demo | bench | simulate | families | inspect | verify`."""
+"""The command line: `visioncache demo | bench | simulate | families | inspect | verify | warm`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ COMMANDS = {
     "families": "which mlx-vlm families are supported, and how",
     "inspect": "show a result file of `bench`",
     "verify": "show that the cache changes nothing with a model on this machine",
+    "warm": "encode the images of a folder into a store, before anybody asks",
 }
 """Summaries of the commands; each is a module here with `add_arguments(parser)` and `run(options) -> int`."""
 

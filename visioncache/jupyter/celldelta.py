@@ -31,7 +31,9 @@ class CellDelta(Delta):
     encodes: int | None = None
     """Images that towers encoded; None where nothing is attached, or all was bypassed."""
     stages: dict[str, float] = field(default_factory=dict)
-    """Seconds of the attached models' key, decode, preprocess and tower."""
+    """Seconds of the attached models' key, decode, preprocess, tower and prefill."""
+    requests: list[dict[str, float]] = field(default_factory=list)
+    """The same by request, each until its first token, whoever asked: `Chat` or mlx-vlm's own functions."""
     turns: list[Turn] = field(default_factory=list)
     """The turns that the notebook's chats took meanwhile."""
     events: list[Event] = field(default_factory=list)
@@ -82,11 +84,17 @@ class CellDelta(Delta):
         ]
 
     def timeline(self) -> list[tuple[str, ...]]:
-        """A row a turn: its number and the seconds of each stage."""
+        """A row a turn: its number and the seconds of each stage.
+
+        A chat's turn has the number that it has there, and its prefill holds what is in no other stage. Where
+        requests were made without a chat that is known, all are numbered from 1.
+        """
+        turns = [(turn.index, turn.seconds) for turn in self.turns if turn.seconds]
+        if len(turns) < len(self.requests):
+            turns = list(enumerate(self.requests, 1))
         return [
-            (str(turn.index), *(format_seconds(turn.seconds.get(stage, 0.0)) for stage in STAGES))
-            for turn in self.turns
-            if turn.seconds
+            (str(number), *(format_seconds(seconds.get(stage, 0.0)) for stage in STAGES))
+            for number, seconds in turns
         ]
 
     def __str__(self) -> str:
@@ -105,8 +113,9 @@ class CellDelta(Delta):
             )
         if images:
             more = f" ({len(images) - ROWS} more)" if len(images) > ROWS else ""
+            untold = 0 if any(turn for turn, *_ in images) else 1  # no chat has numbered its turns
             inside += table_html(
-                ("turn", "what", "image", "bytes", "why"), images[:ROWS], f"Image by image{more}", ("bytes",)
+                IMAGES[untold:], [row[untold:] for row in images[:ROWS]], f"Image by image{more}", ("bytes",)
             )
         if not inside:
             return line
@@ -146,6 +155,7 @@ class CellDelta(Delta):
         return ""
 
 
+IMAGES = ("turn", "what", "image", "bytes", "why")
 STAGES = ("key", "decode", "preprocess", "tower", "prefill")
 _WHAT = {
     "hit": "hit",

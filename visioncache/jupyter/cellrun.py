@@ -89,12 +89,14 @@ class CellRun:
         last = self._before[-1] if seen else None
         new = next((i for i in range(len(events), 0, -1) if events[i - 1] is last), 0)
         spent = [stages.totals().since(before) for stages, before in self._stages]
+        requests = [one for stages, before in self._stages for one in stages.turns_since(before)]
         return CellDelta.of(
             delta,
             peak_bytes=peak_bytes() if self._magics.peak_memory else None,
             bypassed=self._bypassed,
             encodes=sum(each.counts["tower"] for each in spent) if spent else None,
-            stages={name: sum(each.seconds[name] for each in spent) for name in STAGES[:-1]} if spent else {},
+            stages={name: sum(each.seconds[name] for each in spent) for name in STAGES} if spent else {},
+            requests=[{name: float(one.seconds[name]) for name in STAGES} for one in requests],
             turns=[turn for turn in self._turns_of_chats() if not any(turn is old for old in self._turns)],
             events=events[new:],
             before=self._before,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from visioncache.jupyter.widget import CacheView
     from visioncache.records import CacheInfo
     from visioncache.vlm.attach import Attached
+    from visioncache.vlm.warming import Warmed
 
 
 @command()
@@ -35,9 +36,8 @@ def current(session: Session, _args: Namespace) -> VisionFeatureCache | None:
         print(hint)  # noqa: T201  # what a person reads
         return None
     cache = session.cache()
-    attached = session.attached_names(cache)
-    if attached:
-        print(f"attached: {', '.join(attached)}")  # noqa: T201
+    for line in session.attached_lines(cache):
+        print(line)  # noqa: T201
     return cache
 
 
@@ -96,6 +96,25 @@ def attach(session: Session, args: Namespace) -> Attached:
 def detach(session: Session, args: Namespace) -> None:
     """Give a model, or every model of the cache, its own ways back."""
     session.detach(args.model)
+
+
+@command(
+    argument(
+        "image", metavar="IMAGE", nargs="+", help="a file, `photos/*.jpg`, a folder, a URL or a variable"
+    ),
+    argument("--prompt", metavar="TEXT", help="a question about all of them, prefilled too"),
+    argument("--model", metavar="MODEL", help="the variable that was attached, where there are several"),
+    variables=["image", "model"],
+)
+def warm(session: Session, args: Namespace) -> Warmed:
+    """Encode images that are not held yet, newest first, so that the first look at each is a hit.
+
+    It can be interrupted, and keeps what was done. A prompt is prefilled where prefixes are kept.
+    """
+    attached = session.attachment("warm", args.model)
+    if args.prompt is not None and attached.prefixes is None:
+        raise UsageError("--prompt: no prefixes are kept; attach(model, processor, cache, prefixes='4 GiB')")
+    return attached.warm(session.images(args.image), args.prompt, progress=not args.quiet)
 
 
 @command()

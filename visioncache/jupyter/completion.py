@@ -70,7 +70,7 @@ def _quoted(word: str, quote: str) -> str:
     """A word as it must be typed: in quotes where it has spaces, quotes or a comment's sign."""
     if quote or _NEEDS_QUOTES.search(word):
         quote = quote or ("'" if '"' in word else '"')
-        return f"{quote}{word}{quote}"
+        return f"{quote}{word}{'' if word.endswith('/') else quote}"  # a folder goes on
     return word
 
 
@@ -96,7 +96,7 @@ def _arguments(session: Session, command: Any, before: list[str], typed: str) ->
     options = command.parser._option_string_actions  # noqa: SLF001  # argparse tells it no other way
     last = options.get(before[-1]) if before else None
     if last is not None and last.nargs != 0:
-        if last.dest == "output":
+        if last.dest == "output" or last.dest in command.variables:
             yield from _names(session)
         return
     yield from (name for name, action in options.items() if name.startswith("--") and name not in before)
@@ -122,7 +122,7 @@ def _values(session: Session, command: Any, action: Any, typed: str) -> Iterator
         yield from _labels(session)
     elif action.dest == "session":
         yield from _sessions()
-    if action.dest in ("path", "session", "folder"):
+    if action.dest in ("path", "session", "image", "images"):
         yield from _paths(typed)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from IPython.core.magic_arguments import argument
 
@@ -13,6 +12,7 @@ from visioncache.jupyter.session import UsageError
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable
+    from pathlib import Path
 
     import pandas as pd
     from matplotlib.axes import Axes
@@ -98,14 +98,13 @@ def bench(session: Session, args: Namespace) -> BenchResult:
 @command(
     argument("images", metavar="IMAGE", nargs="*", help="a file or a variable; by default shipped pictures"),
     argument("--max-tokens", metavar="N", type=int, default=16, help="the longest answer; 16"),
-    variables=["images"],
+    argument("--model", metavar="MODEL", help="the variable that was attached, where there are several"),
+    variables=["images", "model"],
 )
 def verify(session: Session, args: Namespace) -> Verification:
     """See that the cache changes nothing: what a model is given and answers without, on a miss, on a hit."""
-    attached = next(iter(session.attachments(session.cache())), None)
-    if attached is None:
-        raise UsageError("verify what? attach a model first: `%vcache attach MODEL PROCESSOR`")
-    images = [_image(session, name) for name in args.images]
+    attached = session.attachment("verify", args.model)
+    images = session.images(args.images)
     return attached.verify(images or None, max_tokens=args.max_tokens)
 
 
@@ -122,8 +121,3 @@ def recommend(session: Session, args: Namespace) -> Advice:
 
     cache = session.cache()
     return advise(cache.events, cache.max_size, cache.max_bytes, args.target)
-
-
-def _image(session: Session, name: str) -> Any:
-    """A URL, a file, or what a variable holds."""
-    return name if "://" in name or Path(name).is_file() else session.variable(name)

@@ -48,6 +48,21 @@ class Pictures:
             self._urls[text] = known = data_url(image, THUMBNAIL_PX)
         return known
 
+    def kept(self, entry: Entry) -> str:
+        """The thumbnail as `url` has it, or else one of the file that the entry is named after."""
+        known = self.url(entry)
+        if known:
+            return known
+        image, _ = _file_of(entry)
+        return "" if image is None else data_url(image, THUMBNAIL_PX)
+
+    def image(self, entry: Entry) -> Any:
+        """The large picture of an entry, or its thumbnail, as a PIL image; None without either."""
+        from PIL import Image
+
+        url = self.large(entry)[0]
+        return Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) if url else None
+
     def large(self, entry: Entry) -> tuple[str, str]:
         """A large picture of an entry as a data URL, and what is to be said of it.
 

@@ -82,25 +82,6 @@ def write_report(
     return target
 
 
-def save_view(cache: VisionFeatureCache, path: str | os.PathLike[str], pictures: Pictures) -> Path:
-    """Write a page about a cache (`.html`), or a picture of its entries' bytes (`.png`, `.svg`).
-
-    Raises:
-        ValueError: the name ends in something else.
-    """
-    target = Path(path).expanduser()
-    if target.suffix == ".html":
-        return write_report(cache, target, pictures=pictures)
-    if target.suffix not in {".png", ".svg"}:
-        raise ValueError(f"{target.name}: save as .html, .png or .svg")
-    from visioncache import plots
-
-    figure: Any = plots.entry_bytes(cache).figure
-    target.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(target, dpi=144, bbox_inches="tight", facecolor="white")
-    return target
-
-
 def _curves(cache: VisionFeatureCache) -> str:
     """The plots of a cache, as pictures within the page."""
     from visioncache import plots
@@ -129,7 +110,7 @@ def _entries(cache: VisionFeatureCache, pictures: Pictures) -> str:
     head, *cells = table.split("<tr><td")
     filled = []
     for entry, cell in zip(entries, cells, strict=False):
-        url = pictures.url(entry)
+        url = pictures.kept(entry)
         image = f'<img alt="" src="{escape(url)}">' if url else ""
         filled.append(cell.replace("></td>", f">{image}</td>", 1))
     return "<tr><td".join([head, *filled])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 
 from visioncache.cache import VisionFeatureCache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Mapping, MutableMapping
+    from collections.abc import Callable, Container, Iterator, Mapping, MutableMapping, Sequence
 
     from visioncache.jupyter.celldelta import CellDelta
     from visioncache.keys import Key
@@ -82,13 +83,43 @@ class Session:
             "`%vcache use NAME` only makes one. `%vcache?` lists everything."
         )
 
-    def attached_names(self, cache: VisionFeatureCache) -> list[str]:
-        """Name what is attached to a cache: variables where the magics know them, else families."""
+    def attached_lines(self, cache: VisionFeatureCache) -> list[str]:
+        """Say what is attached to a cache, a line a model, and which speedups are on; why others are off."""
         names = {id(one): name for name, one in self.attached.items()}
-        found = self.attachments(cache)
-        return [
-            f"{names[id(one)]} ({one.family.name})" if id(one) in names else one.family.name for one in found
-        ]
+        lines = []
+        for one in self.attachments(cache):
+            name = f"{names[id(one)]} ({one.family.name})" if id(one) in names else one.family.name
+            lines.append(f"attached: {name}; speedups: {', '.join(one.speedups.on) or 'none'}")
+            lines += [f"  {each}" for each in one.speedups if not each.on]
+        return lines
+
+    def attachment(self, verb: str, name: str | None = None) -> Attached:
+        """Return what is attached to the current cache; UsageError where several are, and none is named."""
+        found = self.attachments(self.cache())
+        if name is not None:
+            model = self.variable(name)
+            found = [one for one in found if model is one or model is one.model]
+            if not found:
+                raise UsageError(f"{verb} {name}: it is not attached to this cache")
+        if not found:
+            raise UsageError(f"{verb} what? attach a model first: `%vcache attach MODEL PROCESSOR`")
+        if len(found) > 1:
+            names = ", ".join(key for key, one in self.attached.items() if one in found)
+            raise UsageError(f"{verb} by which model? `--model NAME`{f'; attached: {names}' * bool(names)}")
+        return found[0]
+
+    def images(self, names: Sequence[str]) -> list[Any]:
+        """Find images by name: a URL, a file, a pattern, a folder, or a variable that holds some."""
+        from visioncache.vlm.folders import image_files
+
+        found: list[Any] = []
+        for name in names:
+            if name.partition(".")[0] not in self.namespace or Path(name).exists():
+                found += image_files([name])
+                continue
+            value = self.variable(name)
+            found += value if isinstance(value, (list, tuple)) else [value]
+        return found
 
     def detach(self, name: str | None = None) -> None:
         """Detach a model by its variable; without a name, all that is attached to the cache."""

@@ -19,8 +19,9 @@ from visioncache.jupyter.advice import advice
 from visioncache.jupyter.fallback import static_html
 from visioncache.jupyter.pace import Pace
 from visioncache.jupyter.pictures import Pictures
-from visioncache.jupyter.report import save_view
+from visioncache.jupyter.saving import save_view
 from visioncache.jupyter.snapshot import ALL, SORTS, Filter, History, Names, Sort, news, snapshot
+from visioncache.jupyter.weak import weak
 from visioncache.recent import Recent
 
 if TYPE_CHECKING:
@@ -94,12 +95,12 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
         self._thumbnails = Pictures(thumbnail or cells.thumbnails_of(held), images or {})
         self._sent: Recent[str, bool] = Recent(Names.capacity)
         self._resend = False
-        self._pace = Pace(_weak(self, "_tell"), INTERVAL)
+        self._pace = Pace(weak(self, "_tell"), INTERVAL)
         self._advice = ""
-        self._advising = Pace(_weak(self, "_advise"), ADVICE_INTERVAL)
+        self._advising = Pace(weak(self, "_advise"), ADVICE_INTERVAL)
         view, pictures = self._look()
         super().__init__(view=view, pictures=pictures, model_id=self._id)
-        self.on_msg(_weak(self, "_hear"))
+        self.on_msg(weak(self, "_hear"))
         cells.replace(self)
 
     @property
@@ -115,7 +116,7 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
     def follow(self) -> None:
         """Follow the cache; a page that shows the widget asks for it."""
         if self._subscription is None and not self._pace.closed:
-            self._subscription = weakref.finalize(self, self.cache.subscribe(_weak(self, "_notice")))
+            self._subscription = weakref.finalize(self, self.cache.subscribe(weak(self, "_notice")))
             _following.add(self)
             self._advising.nudge()
             self._pace.nudge()
@@ -132,13 +133,15 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
         self._pace.nudge()
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write what the view shows now: a page (`.html`), or its entries' bytes drawn (`.png`, `.svg`).
+        """Write what the view shows now as a picture (`.png`, `.svg`), or a page about its cache (`.html`).
 
         Raises:
             ValueError: the name ends in something else.
             OSError: the file can't be written.
         """
-        return save_view(self.cache, path, self._thumbnails)
+        return save_view(
+            self.cache, path, self._thumbnails, sort=self._sort, start=self._start, wanted=self._wanted
+        )
 
     def close(self) -> None:
         """Remove the widget from every page; nothing is sent once this has returned."""
@@ -292,15 +295,3 @@ def refresh_views() -> None:
     """Let every view that follows its cache look again: a pin, for one, is no event."""
     for view in list(_following):
         view.refresh()
-
-
-def _weak(owner: Any, method: str) -> Callable[..., None]:
-    """A method of an object that it doesn't keep alive; nothing once the object is gone."""
-    reference = weakref.ref(owner)
-
-    def call(*args: Any) -> None:
-        target = reference()
-        if target is not None:
-            getattr(target, method)(*args)
-
-    return call

@@ -67,7 +67,9 @@ def runs(named: Mapping[str, Sequence[float]], ax: Axes | None = None) -> Axes:
     for number, (name, seconds) in enumerate(named.items()):
         colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
         ax.plot(range(1, len(seconds) + 1), seconds, color=colour, marker=marker, markersize=5, label=name)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if ax.get_xlim()[1] - ax.get_xlim()[0] < 1:  # one turn
+        ax.set_xlim(0.5, 1.5)
     from_zero(ax)
     return finish(ax, "Time to first token", "turn of the run", "seconds", legend=True)
 

@@ -234,7 +234,7 @@ class Attached:
             images: paths, URLs, PIL images or arrays.
             prompt: a question about all of them, in this order, that is prefilled too; only where
                 prefixes are kept.
-            progress: show a bar on stderr.
+            progress: show a bar, on stderr or in a notebook.
 
         Raises:
             ValueError: the model is attached without its processor.

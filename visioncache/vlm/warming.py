@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import mlx_vlm
 from mlx_vlm.prompt_utils import apply_chat_template
 from mlx_vlm.utils import prepare_inputs, should_add_special_tokens
-from tqdm import tqdm
 
+from visioncache.progress import tracked
 from visioncache.sizes import count
 
 if TYPE_CHECKING:
@@ -46,6 +45,9 @@ class Warmed:
         parts += ["interrupted"] if self.interrupted else []
         return "\n".join([", ".join(parts), *(f"{name}: {why}" for name, why in self.unreadable.items())])
 
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        printer.text(str(self))
+
 
 def warm(attached: Attached, images: Sequence[Any], prompt: str | None, *, progress: bool) -> Warmed:
     """Do what `Attached.warm` says."""
@@ -54,7 +56,7 @@ def warm(attached: Attached, images: Sequence[Any], prompt: str | None, *, progr
     used = largest = 0
     cache = attached.cache
     try:
-        for image in tqdm(_newest_first(images), unit="image", file=sys.stderr, disable=not progress):
+        for image in tracked(_newest_first(images), "image", show=progress):
             name, own = _name(image), _Seen()
             full = not cache.is_stored and not _has_room(cache, len(keys), used + largest)
             if full:

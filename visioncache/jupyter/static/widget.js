@@ -137,9 +137,12 @@ function formatAge(seconds) {
   return seconds < 86400 ? `${Math.floor(seconds / 3600)} h ago` : `${Math.floor(seconds / 86400)} d ago`;
 }
 
+/** Made once: to look a language up for each number took most of a frame. */
+const COUNT = new Intl.NumberFormat("en");
+
 /** @param {number} count */
 function formatCount(count) {
-  return count.toLocaleString("en");
+  return COUNT.format(count);
 }
 
 /** @param {number} count @param {string} one @param {string} many */
@@ -403,7 +406,7 @@ class Shelf {
     this.columns = 1;
     this.asked = -1;
     this.pinnedToEnd = true;
-    this.list = h("div", { class: "vcache-tiles", role: "listbox", "aria-orientation": "horizontal", "aria-multiselectable": "true" });
+    this.list = h("div", { class: "vcache-tiles", role: "listbox", tabindex: "-1", "aria-orientation": "horizontal", "aria-multiselectable": "true" });
     this.scroller = h("div", { class: "vcache-shelf" }, this.list);
     this.empty = h("div", { class: "vcache-empty" });
     this.root = h("div", { class: "vcache-case" }, this.scroller, this.empty);
@@ -498,6 +501,12 @@ class Shelf {
     const tile = this.tiles.get(id);
     tile?.focus({ preventScroll: true });
     tile?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }
+
+  /** Keep focus on a card, or on the list while that is scrolled away; nothing moves. @param {string} id */
+  keepFocus(id) {
+    const place = this.tiles.get(id) ?? this.list;
+    if (document.activeElement !== place) place.focus({ preventScroll: true });
   }
 
   /** @param {string} id @returns {HTMLElement} */
@@ -692,8 +701,13 @@ class Speech {
 const COLUMNS = ["Image", "Bytes", "Shape", "Type", "Hits", "Used", "Cost", "Pinned"];
 const NUMBERS = /Bytes|Hits|Cost/;
 
+/** Safari has no idle callbacks. */
+const later = window.requestIdleCallback ? (act) => requestIdleCallback(act, { timeout: 500 }) : (act) => setTimeout(act, 100);
+const never = window.cancelIdleCallback ?? clearTimeout;
+
 class Table {
   constructor() {
+    this.due = 0;
     this.rows = h("tbody");
     this.caption = h("caption");
     const head = COLUMNS.map((text) => h("th", { scope: "col", class: NUMBERS.test(text) ? "vcache-number" : null }, text));
@@ -709,8 +723,21 @@ class Table {
     return h("tr", {}, ...COLUMNS.map((text, i) => h(i ? "td" : "th", { scope: i ? null : "row", class: NUMBERS.test(text) ? "vcache-number" : null })));
   }
 
-  /** @param {View} view @param {number} late @param {string} order */
+  /** Draw it in this frame where it is seen; for who hears it, when there is nothing else to do.
+   * @param {View} view @param {number} late @param {string} order */
   draw(view, late, order) {
+    this.close();
+    if (!this.rows.children.length || !this.root.classList.contains("vcache-unseen")) this.fill(view, late, order);
+    else this.due = later(() => this.fill(view, late, order));
+  }
+
+  close() {
+    never(this.due);
+    this.due = 0;
+  }
+
+  /** @param {View} view @param {number} late @param {string} order */
+  fill(view, late, order) {
     const last = view.start + view.entries.length;
     const range = view.matched > view.entries.length ? ` ${formatCount(view.start + 1)} to ${formatCount(last)} of ${formatCount(view.matched)}` : "";
     setText(this.caption, `Entries${range}, ${order}`);
@@ -778,7 +805,7 @@ class Tools {
     this.size = view.size;
     for (const button of this.sorts) button.setAttribute("aria-pressed", String(button.dataset.by === view.sort));
     this.clear.disabled = !view.size;
-    setText(this.found, view.filtered ? `${plural(view.matched, "entry", "entries")} of ${view.size.toLocaleString("en")}` : "");
+    setText(this.found, view.filtered ? `${plural(view.matched, "entry", "entries")} of ${formatCount(view.size)}` : "");
   }
 
   confirm() {
@@ -874,6 +901,7 @@ class Page {
     this.watch.disconnect();
     clearInterval(this.ticker);
     this.tools.close();
+    this.table.close();
     this.speech.close();
     cancelAnimationFrame(this.frame);
     this.onLeave();
@@ -1011,7 +1039,7 @@ class Page {
     this.spark.draw(view, this.late, this.fact["hit rate"].textContent);
     this.bars.draw(view, this.selected, bar);
     this.shelf.draw(view, this.album, this.selected, this.current, this.late, moving, shelf);
-    if (focused && this.current && !this.shelf.list.contains(document.activeElement)) this.shelf.focus(this.current);
+    if (focused) this.shelf.keepFocus(this.current);
     this.land(view);
     const count = view.entries.length;
     const ends = { recency: ["least recently used", "most recently used"], bytes: ["largest", "smallest"], hits: ["most hits", "fewest hits"] }[view.sort];
@@ -1023,10 +1051,13 @@ class Page {
     if (this.dead) for (const control of this.controls) control.disabled = true;
   }
 
-  /** What is gone is not selected; focus goes to a neighbour. @param {View} view @param {boolean} focused */
+  /** What is gone is not selected, and focus goes to a neighbour; what was scrolled away stays chosen.
+   * @param {View} view @param {boolean} focused */
   keepCurrent(view, focused) {
     const ids = new Set(view.entries.map((entry) => entry.id));
-    if (this.current && !ids.has(this.current)) {
+    const scrolled = view.size > 0 && (view.start !== this.start || !this.shelf.tiles.has(this.current));
+    this.start = view.start;
+    if (this.current && !ids.has(this.current) && !scrolled) {
       const old = [...this.shelf.tiles.keys()];
       const at = old.indexOf(this.current);
       const near = [...old.slice(at + 1), ...old.slice(0, Math.max(0, at)).reverse()].find((id) => ids.has(id));
@@ -1067,7 +1098,10 @@ class Page {
 
   /** @returns {Entry | undefined} */
   get entry() {
-    return this.view.entries.find((entry) => entry.id === this.current);
+    if (!this.current) return undefined;
+    const drawn = this.view.entries.find((entry) => entry.id === this.current);
+    if (drawn) this.seen = drawn;
+    return this.seen?.id === this.current ? this.seen : undefined;
   }
 
   /** What actions are about: what is selected, else the entry in focus. */
@@ -1095,6 +1129,7 @@ class Page {
   }
 
   toggleTable() {
+    this.schedule();
     return this.table.toggle();
   }
 }

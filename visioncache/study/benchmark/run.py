@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import pandas as pd
-from tqdm import tqdm
 
+from visioncache.progress import progress as progress_bar
 from visioncache.study.benchmark.arms import ARMS, PREFIX_ARMS, arm_chat
 from visioncache.study.benchmark.machine import describe_machine
 from visioncache.study.benchmark.result import BenchResult
@@ -56,7 +55,7 @@ def bench(
         max_tokens: the longest answer.
         prompt_cache: let every arm keep the keys and values of earlier turns too.
         name: what to call the model in the result.
-        progress: show a bar on stderr.
+        progress: show a bar, on stderr or in a notebook.
         keep: called with what has been measured so far after every session run, so that an
             interrupted or failing run loses nothing.
 
@@ -82,7 +81,7 @@ def bench(
     with ExitStack() as stack:
         for attached in attachments_of(model, processor):
             stack.enter_context(attached.suspended())
-        bar = stack.enter_context(tqdm(total=total, unit="turn", file=sys.stderr, disable=not progress))
+        bar = stack.enter_context(progress_bar(total, "turn", show=progress))
         for session, trial, arm in runs:
             bar.set_description(f"{session.name}: {arm}")
             options = {"max_tokens": max_tokens, "prompt_cache": prompt_cache}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
+from visioncache.progress import progress as progress_bar
 from visioncache.sizes import parse_size
 from visioncache.study.sim.borrowed import ratios_by_libcachesim, write_look_ups
 from visioncache.study.sim.mrc import By, arrays_of, as_arrays
@@ -111,7 +110,7 @@ def replay(
     with (
         _work(Asked(keys, sizes, seconds), worth, by, ratios=ratios) as work,
         _runner(work, workers) as run,
-        tqdm(total=len(tasks), file=sys.stderr, disable=not progress, desc="replay") as bar,
+        progress_bar(len(tasks), "replay", show=progress) as bar,
     ):
         rows = []
         for task, row in zip(tasks, run(tasks), strict=True):

@@ -101,10 +101,12 @@ def _begin(input_ids: Any, model: Any, pixel_values: Any, *args: Any, **kwargs: 
     attached = next((attached for attached in _attached if attached.model is model), None)
     if attached is not None:
         attached.follow()
+        begin = _theirs["generate_step"]
         if attached.prefixes is not None and attached.active:
-            begin = partial(continued, attached, attached.prefixes, _theirs["generate_step"])
-            return begin(input_ids, model, pixel_values, *args, **kwargs)
-    elif any(map(is_stand_in, leaves(pixel_values))) and not _takes_tickets(model):
+            begin = partial(continued, attached, attached.prefixes, begin)
+        steps = begin(input_ids, model, pixel_values, *args, **kwargs)
+        return attached.stages.until_first_token(steps) if attached.active else steps
+    if any(map(is_stand_in, leaves(pixel_values))) and not _takes_tickets(model):
         raise ValueError(
             "these pixels are stand-ins, prepared by the processor of a model that is attached; "
             "give this model a processor of its own, or detach() the other"

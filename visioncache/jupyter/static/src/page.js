@@ -78,6 +78,7 @@ class Page {
     this.watch.disconnect();
     clearInterval(this.ticker);
     this.tools.close();
+    this.table.close();
     this.speech.close();
     cancelAnimationFrame(this.frame);
     this.onLeave();
@@ -215,7 +216,7 @@ class Page {
     this.spark.draw(view, this.late, this.fact["hit rate"].textContent);
     this.bars.draw(view, this.selected, bar);
     this.shelf.draw(view, this.album, this.selected, this.current, this.late, moving, shelf);
-    if (focused && this.current && !this.shelf.list.contains(document.activeElement)) this.shelf.focus(this.current);
+    if (focused) this.shelf.keepFocus(this.current);
     this.land(view);
     const count = view.entries.length;
     const ends = { recency: ["least recently used", "most recently used"], bytes: ["largest", "smallest"], hits: ["most hits", "fewest hits"] }[view.sort];
@@ -227,10 +228,13 @@ class Page {
     if (this.dead) for (const control of this.controls) control.disabled = true;
   }
 
-  /** What is gone is not selected; focus goes to a neighbour. @param {View} view @param {boolean} focused */
+  /** What is gone is not selected, and focus goes to a neighbour; what was scrolled away stays chosen.
+   * @param {View} view @param {boolean} focused */
   keepCurrent(view, focused) {
     const ids = new Set(view.entries.map((entry) => entry.id));
-    if (this.current && !ids.has(this.current)) {
+    const scrolled = view.size > 0 && (view.start !== this.start || !this.shelf.tiles.has(this.current));
+    this.start = view.start;
+    if (this.current && !ids.has(this.current) && !scrolled) {
       const old = [...this.shelf.tiles.keys()];
       const at = old.indexOf(this.current);
       const near = [...old.slice(at + 1), ...old.slice(0, Math.max(0, at)).reverse()].find((id) => ids.has(id));
@@ -271,7 +275,10 @@ class Page {
 
   /** @returns {Entry | undefined} */
   get entry() {
-    return this.view.entries.find((entry) => entry.id === this.current);
+    if (!this.current) return undefined;
+    const drawn = this.view.entries.find((entry) => entry.id === this.current);
+    if (drawn) this.seen = drawn;
+    return this.seen?.id === this.current ? this.seen : undefined;
   }
 
   /** What actions are about: what is selected, else the entry in focus. */
@@ -299,6 +306,7 @@ class Page {
   }
 
   toggleTable() {
+    this.schedule();
     return this.table.toggle();
   }
 }

@@ -18,7 +18,7 @@ class Shelf {
     this.columns = 1;
     this.asked = -1;
     this.pinnedToEnd = true;
-    this.list = h("div", { class: "vcache-tiles", role: "listbox", "aria-orientation": "horizontal", "aria-multiselectable": "true" });
+    this.list = h("div", { class: "vcache-tiles", role: "listbox", tabindex: "-1", "aria-orientation": "horizontal", "aria-multiselectable": "true" });
     this.scroller = h("div", { class: "vcache-shelf" }, this.list);
     this.empty = h("div", { class: "vcache-empty" });
     this.root = h("div", { class: "vcache-case" }, this.scroller, this.empty);
@@ -113,6 +113,12 @@ class Shelf {
     const tile = this.tiles.get(id);
     tile?.focus({ preventScroll: true });
     tile?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }
+
+  /** Keep focus on a card, or on the list while that is scrolled away; nothing moves. @param {string} id */
+  keepFocus(id) {
+    const place = this.tiles.get(id) ?? this.list;
+    if (document.activeElement !== place) place.focus({ preventScroll: true });
   }
 
   /** @param {string} id @returns {HTMLElement} */

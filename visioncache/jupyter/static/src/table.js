@@ -5,8 +5,13 @@ import { formatAge, formatBytes, formatCount, formatSeconds } from "./words.js";
 const COLUMNS = ["Image", "Bytes", "Shape", "Type", "Hits", "Used", "Cost", "Pinned"];
 const NUMBERS = /Bytes|Hits|Cost/;
 
+/** Safari has no idle callbacks. */
+const later = window.requestIdleCallback ? (act) => requestIdleCallback(act, { timeout: 500 }) : (act) => setTimeout(act, 100);
+const never = window.cancelIdleCallback ?? clearTimeout;
+
 class Table {
   constructor() {
+    this.due = 0;
     this.rows = h("tbody");
     this.caption = h("caption");
     const head = COLUMNS.map((text) => h("th", { scope: "col", class: NUMBERS.test(text) ? "vcache-number" : null }, text));
@@ -22,8 +27,21 @@ class Table {
     return h("tr", {}, ...COLUMNS.map((text, i) => h(i ? "td" : "th", { scope: i ? null : "row", class: NUMBERS.test(text) ? "vcache-number" : null })));
   }
 
-  /** @param {View} view @param {number} late @param {string} order */
+  /** Draw it in this frame where it is seen; for who hears it, when there is nothing else to do.
+   * @param {View} view @param {number} late @param {string} order */
   draw(view, late, order) {
+    this.close();
+    if (!this.rows.children.length || !this.root.classList.contains("vcache-unseen")) this.fill(view, late, order);
+    else this.due = later(() => this.fill(view, late, order));
+  }
+
+  close() {
+    never(this.due);
+    this.due = 0;
+  }
+
+  /** @param {View} view @param {number} late @param {string} order */
+  fill(view, late, order) {
     const last = view.start + view.entries.length;
     const range = view.matched > view.entries.length ? ` ${formatCount(view.start + 1)} to ${formatCount(last)} of ${formatCount(view.matched)}` : "";
     setText(this.caption, `Entries${range}, ${order}`);

@@ -1,6 +1,6 @@
 // Tools: search, filters, order, the table, and emptying the cache after a second look.
 import { h, setText } from "./dom.js";
-import { plural } from "./words.js";
+import { formatCount, plural } from "./words.js";
 
 const SORTS = /** @type {const} */ ({ recency: "Recency", bytes: "Bytes", hits: "Hits" });
 const CONFIRM_MS = 4000;
@@ -46,7 +46,7 @@ class Tools {
     this.size = view.size;
     for (const button of this.sorts) button.setAttribute("aria-pressed", String(button.dataset.by === view.sort));
     this.clear.disabled = !view.size;
-    setText(this.found, view.filtered ? `${plural(view.matched, "entry", "entries")} of ${view.size.toLocaleString("en")}` : "");
+    setText(this.found, view.filtered ? `${plural(view.matched, "entry", "entries")} of ${formatCount(view.size)}` : "");
   }
 
   confirm() {

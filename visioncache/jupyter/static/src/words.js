@@ -29,9 +29,12 @@ function formatAge(seconds) {
   return seconds < 86400 ? `${Math.floor(seconds / 3600)} h ago` : `${Math.floor(seconds / 86400)} d ago`;
 }
 
+/** Made once: to look a language up for each number took most of a frame. */
+const COUNT = new Intl.NumberFormat("en");
+
 /** @param {number} count */
 function formatCount(count) {
-  return count.toLocaleString("en");
+  return COUNT.format(count);
 }
 
 /** @param {number} count @param {string} one @param {string} many */
