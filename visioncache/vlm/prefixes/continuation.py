@@ -215,7 +215,8 @@ class Continuation:
         embeddings = inputs.get("inputs_embeds")
         begin, self._begin = self._begin, self._begin + (0 if embeddings is None else embeddings.shape[1])
         if self._waiting is not None:
-            args, inputs = (), self._joined(args[0], embeddings)
+            inputs = self._joined(args[0], embeddings)
+            args = ()
             begin = self._begin - inputs["n_to_process"]
         if self._positions is not None and self._begin > begin:
             axis = self._positions.shape.index(self._tokens)
@@ -243,7 +244,7 @@ class Continuation:
     def _joined(self, last: Any, embeddings: Any) -> dict[str, Any]:
         """Join the stretch that waits and the last token: one call of the language model instead of two."""
         waiting, self._waiting = self._waiting or {}, None
-        sides = (waiting["inputs_embeds"], embeddings)
+        sides = [waiting["inputs_embeds"], embeddings]
         return {
             **waiting,
             "inputs": mx.concatenate([waiting["inputs"], last], axis=1),
