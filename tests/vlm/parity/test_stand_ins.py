@@ -8,12 +8,13 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import zoo
-from harness import greedy, prepared, same
+from harness import embedded, greedy, prepared, same
 from mlx_vlm.generate import dispatch
 from twins import VARIED, Scene, has_nan, outcome, played, refused, right, shown
 
 from visioncache import VisionFeatureCache
-from visioncache.vlm import attach
+from visioncache.vlm import FAMILIES, attach
+from visioncache.vlm.families.table import KIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,6 +139,22 @@ def test_edited_pixels_are_answered_right_or_refused(family: str, edit: Callable
     for n, (want, got) in enumerate(zip(plain, ours, strict=True)):
         fine = right(got, want) or (n not in originals and refused(got)) or isinstance(want, Exception)
         assert fine, f"answer {n}: {shown(got)} where the twin's is {shown(want)}"
+
+
+@pytest.mark.parametrize("family", sorted({*FAMILIES, *KIN}))
+def test_stand_ins_of_every_family_are_an_error_or_nan_after_detach(family: str) -> None:
+    tiny = zoo.build(family)
+    some = [[A], [A, B]][: tiny.max_images]
+    plain = [outcome(lambda images=images: embedded(tiny, prepared(tiny, images))) for images in some]
+    for images, want in zip(some, plain, strict=True):
+        attached = attach(tiny.model, tiny.processor, VisionFeatureCache())
+        unknown = prepared(tiny, images)
+        outcome(lambda images=images: embedded(tiny, prepared(tiny, images)))
+        known = prepared(tiny, images)
+        attached.detach()
+        for inputs in (unknown, known):
+            got = outcome(lambda inputs=inputs: embedded(tiny, inputs))
+            assert isinstance(got, Exception) or has_nan(got) or right(got, want), shown(got)
 
 
 @pytest.mark.parametrize("edit", [lambda a: a, *EDITS], ids=["unedited", *(e.__name__ for e in EDITS)])

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import numpy as np
 
+from visioncache.vlm.families.joining import beside, cut, filled_up, joined, of_no_image, under_each_other
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -24,6 +26,9 @@ class Layout:
     companions: tuple[str, ...] = ()
     axis: int = 0
     """Along which the pixels of several images lie: 1 where a batch axis of one stands before it."""
+    indices: tuple[str, ...] = ()
+    """Those of `pixels` that say where others lie. Floats stand in for them: a model that takes NaN for zero
+    raises all the same where a stand-in reaches it, as after `detach`."""
     numpy: bool = False
     """Whether the processor looks at the pixels with numpy, so that stand-ins must be numpy's too."""
 
@@ -79,7 +84,7 @@ class Layout:
     def join(self, outputs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """The same of images of which nothing says whose they are."""
         return {
-            name: _joined([output[name] for output in outputs], self.axis if name in self.pixels else 0)
+            name: joined([output[name] for output in outputs], self.axis if name in self.pixels else 0)
             for name in outputs[0]
         }
 
@@ -96,7 +101,7 @@ class Packed(Layout):
 
     def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
         own = {name: inputs[name] for name in self.names if name in inputs}
-        return _cut(own, self.pixels, np.array(inputs[self.companions[0]]).prod(-1))
+        return cut(own, self.pixels, np.array(inputs[self.companions[0]]).prod(-1))
 
 
 @dataclass(frozen=True)
@@ -157,7 +162,7 @@ class Padded(Rows):
         padded = list(outputs)
         for name in self.pixels:
             largest = [max(sizes) for sizes in zip(*(o[name].shape[1:] for o in outputs), strict=True)]
-            padded = [{**output, name: _padded(output[name], largest)} for output in padded]
+            padded = [{**output, name: filled_up(output[name], largest)} for output in padded]
         return super().join(padded)
 
 
@@ -193,7 +198,7 @@ class Beside(Layout):
     def join(self, outputs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         if len(outputs) == 1:
             return dict(outputs[0])
-        return {name: _beside([output[name] for output in outputs]) for name in outputs[0]}
+        return {name: beside([output[name] for output in outputs]) for name in outputs[0]}
 
 
 @dataclass(frozen=True)
@@ -211,10 +216,10 @@ class Tiles(Beside):
     def gathered(self, outputs: Sequence[dict[str, Any]], images: Sequence[Any]) -> dict[str, Any]:
         rest = iter(outputs)
         by_prompt = images if isinstance(images[0], (list, tuple)) else [images]
-        none = _of_no_image(outputs[0])
+        none = of_no_image(outputs[0])
         rows = [self.join([next(rest) for _ in own]) if own else none for own in by_prompt]
         most = max(row[self.pixels[0]].shape[1] for row in rows)
-        return {name: _under_each_other([row[name] for row in rows], most) for name in none}
+        return {name: under_each_other([row[name] for row in rows], most) for name in none}
 
 
 @dataclass(frozen=True)
@@ -223,7 +228,7 @@ class Counted(Layout):
 
     def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
         views = len(inputs[self.pixels[0]])
-        return _cut(inputs, self.pixels[:1], inputs.get(self.companions[0], [1] * views))
+        return cut(inputs, self.pixels[:1], inputs.get(self.companions[0], [1] * views))
 
 
 @dataclass(frozen=True)
@@ -239,6 +244,7 @@ class Pooled(Counted):
     """Counted crops, and which of their patches each token pools; of a video's frames, all in one part."""
 
     pixels: tuple[str, ...] = ("pixel_values", "image_token_pooling")
+    indices: tuple[str, ...] = ("image_token_pooling",)
     companions: tuple[str, ...] = ("image_num_crops", "image_grids", "video_token_pooling", "video_grids")
 
     def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
@@ -248,55 +254,9 @@ class Pooled(Counted):
         grids = np.array(inputs["image_grids"])
         tokens = grids[:, :2].prod(-1) + grids[:, 2:].prod(-1)
         images = super().images({name: inputs[name] for name in inputs if name != pooling})
-        pooled = _cut({pooling: inputs[pooling]}, (pooling,), tokens)
+        pooled = cut({pooling: inputs[pooling]}, (pooling,), tokens)
         return [{**image, **own} for image, own in zip(images, pooled, strict=True)]
 
 
 PACKED = Packed()
 ROWS = Rows()
-
-
-def _cut(inputs: dict[str, Any], long: Sequence[str], counts: Any) -> list[dict[str, Any]]:
-    """One dict an image: of `long` inputs as many rows as it counts, of each other its one."""
-    ends = np.cumsum(np.array(counts)).tolist()
-    return [
-        {name: value[start:end] if name in long else value[i : i + 1] for name, value in inputs.items()}
-        for i, (start, end) in enumerate(zip([0, *ends], ends, strict=False))
-    ]
-
-
-def _joined(values: list[Any], axis: int) -> Any:
-    """Arrays end to end, or row by row in a list where rows differ in shape; lists likewise."""
-    if isinstance(values[0], mx.array):
-        if axis == 0 and len({value.shape[1:] for value in values}) > 1:
-            return [row for value in values for row in value]
-        return values[0] if len(values) == 1 else mx.concatenate(values, axis=axis)
-    if isinstance(values[0], np.ndarray):
-        return np.concatenate(values, axis=axis)
-    return [item for value in values for item in value]
-
-
-def _beside(values: list[Any]) -> Any:
-    """Arrays side by side; lists by prompt, of the one prompt, likewise."""
-    if isinstance(values[0], list):
-        return [[item for value in values for item in value[0]]]
-    return (mx if isinstance(values[0], mx.array) else np).concatenate(values, axis=1)
-
-
-def _of_no_image(outputs: dict[str, Any]) -> dict[str, Any]:
-    """A prompt's inputs without images: no tile, empty lists."""
-    return {name: [[]] if isinstance(value, list) else value[:, :0] for name, value in outputs.items()}
-
-
-def _under_each_other(rows: list[Any], most: int) -> Any:
-    """Rows of tiles as one array, each filled with zeros; lists as one list."""
-    if isinstance(rows[0], list):
-        return [item for row in rows for item in row]
-    pad = (mx if isinstance(rows[0], mx.array) else np).pad
-    filled = [pad(row, [(0, 0), (0, most - row.shape[1]), *[(0, 0)] * (row.ndim - 2)]) for row in rows]
-    return filled[0] if len(filled) == 1 else _joined(filled, 0)
-
-
-def _padded(rows: mx.array, sizes: Sequence[int]) -> mx.array:
-    gaps = [(0, size - own) for size, own in zip(sizes, rows.shape[1:], strict=True)]
-    return mx.pad(rows, [(0, 0), *gaps]) if any(gap for _, gap in gaps) else rows

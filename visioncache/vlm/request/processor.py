@@ -240,7 +240,7 @@ class ProcessorSide:
             # A file may have changed since it was identified: what was decoded counts.
             item.key, _ = identity(group, scope)
         item.seconds = self._attached.stages.spent_here() - before
-        item.meta = describe(outputs, self._layout.pixels)
+        item.meta = describe(outputs, self._layout)
         item.meta["sizes"] = [list(source.size) for source in sources]
         item.inputs = {n: _to_mlx(v) for n, v in outputs.items() if n in self._layout.names}
         self._attached.thumbnails.make(item.key, flat(group)[0])

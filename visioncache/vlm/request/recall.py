@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from visioncache.cache import VisionFeatureCache
+    from visioncache.vlm.families.layouts import Layout
     from visioncache.vlm.request.tickets import Item
 
 
@@ -47,10 +48,11 @@ def encoded(cache: VisionFeatureCache, item: Item, encode: Callable[[Item], Any]
     return item.features
 
 
-def describe(outputs: dict[str, Any], pixels: tuple[str, ...]) -> dict[str, Any]:
-    """Describe an image processor's outputs for `recall`; only the vision side reads `pixels`."""
+def describe(outputs: dict[str, Any], layout: Layout) -> dict[str, Any]:
+    """Describe an image processor's outputs for `recall`; only the vision side reads the layout's pixels."""
+    pixels, spoilt = layout.pixels, (layout.pixels[0], *layout.indices)
     return {
-        "pixels": {name: _shapes(outputs[name], name == pixels[0]) for name in pixels if name in outputs},
+        "pixels": {name: _shapes(outputs[name], name in spoilt) for name in pixels if name in outputs},
         "inputs": {name: _plain(value) for name, value in outputs.items() if name not in pixels},
     }
 
@@ -68,11 +70,11 @@ def stand_ins(meta: dict[str, Any], digest: str, *, as_numpy: bool) -> dict[str,
     return {name: _stand_ins(shapes, digest, as_numpy) for name, shapes in meta["pixels"].items()}
 
 
-def _shapes(pixels: Any, are_pixels: bool) -> Any:
+def _shapes(pixels: Any, spoilt: bool) -> Any:
     if isinstance(pixels, (list, tuple)):
-        return {"list": [_shapes(item, are_pixels) for item in pixels]}
-    # Integers know no NaN: pixels of integers are stood in for by floats.
-    integers = are_pixels and not str(dtype_of(pixels)).startswith(("float", "bfloat"))
+        return {"list": [_shapes(item, spoilt) for item in pixels]}
+    # Integers know no NaN: floats stand in for pixels of integers, and for places, which no float is.
+    integers = spoilt and not str(dtype_of(pixels)).startswith(("float", "bfloat"))
     return [list(pixels.shape), "float32" if integers else dtype_of(pixels)]
 
 
