@@ -136,7 +136,7 @@ def _requests(tiny: zoo.Tiny) -> list[_Ask]:
 
 
 def _asked(tiny: zoo.Tiny, ask: _Ask) -> dict[str, Any]:
-    """What the language model is given; simulated code reads its gain from the environment, or its module."""
+    """Return the inputs of the language model; simulated code reads its gain from the environment, or its module."""
     of_module = getattr(sys.modules[class_of(tiny.model).__module__], GAIN, [1.0])
     os.environ[GAIN], of_module[0] = str(ask.gain), ask.gain
     try:

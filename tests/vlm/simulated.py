@@ -36,7 +36,7 @@ class Change:
     ends: tuple[str, ...] = ("refused",)
     """How it may end: `exact`, `refused` in one clear line, or `slow` (exact, without a hit)."""
     later: bool = False
-    """Whether it shows only once somebody sets something, which `visioncache verify` does not."""
+    """It shows only once somebody sets something, which `visioncache verify` does not."""
     seen: list[str] = field(default_factory=list, compare=False)
 
 

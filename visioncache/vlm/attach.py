@@ -205,7 +205,7 @@ class Attached:
 
     @property
     def described(self) -> list[Described]:
-        """What decides features, described: the model and its processor."""
+        """Describe all that decides features: the model and its processor."""
         return [self._fingerprint, *([self.processor_side.settings] if self.processor_side else [])]
 
     def running(self) -> AbstractContextManager[None]:

@@ -44,7 +44,7 @@ class Tiny:
     chunked: bool = True
     """Whether mlx-vlm can prefill in chunks: not where it names an argument that the model does not have."""
     without: str = ""
-    """What mlx-vlm says to a prompt without images, where it answers none (a regular expression)."""
+    """The error of mlx-vlm for a prompt without images, where it answers none (a regular expression)."""
     metal: bool = False
     """Whether its language model is made of Metal kernels, which run nowhere else."""
 

@@ -62,7 +62,7 @@ def build(package: ModuleType = deepseekocr, kind: type = DeepseekOCRProcessor) 
 
 
 def sam(width: int) -> SAMEncoder:
-    """A small tower in the place of the one whose sizes mlx-vlm fixes."""
+    """A small tower; mlx-vlm fixes the sizes of the real one."""
     encoder = SAMEncoder(
         embed_dim=8, depth=1, num_heads=1, out_chans=8, global_attn_indexes=(), final_out_chans=width
     )

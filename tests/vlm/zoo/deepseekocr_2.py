@@ -1,4 +1,4 @@
-"""DeepSeek-OCR 2: a view of 1024 pixels and tiles of 768, whose features a small Qwen2 asks for."""
+"""DeepSeek-OCR 2: a view of 1024 pixels and tiles of 768; a small Qwen2 asks for their features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GOT-OCR: one square image a prompt, whose tokens the prompt holds already."""
+"""GOT-OCR: one square image a prompt; the prompt holds its tokens already."""
 
 from __future__ import annotations
 

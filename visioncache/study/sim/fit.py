@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Look(NamedTuple):
-    """What a trace looks like to a cache."""
+    """A trace as a cache sees it."""
 
     popularity: NDArray[np.float64]
     """Look-ups of each image, most first, as shares of all."""

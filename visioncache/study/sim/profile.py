@@ -78,7 +78,7 @@ def measured(model: str, *, size: str | None = None, session: str = "album") -> 
 def predicted(chip: str) -> Profile:
     """Make Qwen2.5-VL-3B's profile on a chip from its published figures: a lower bound, and no measurement.
 
-    The tower and prefill are the roofline's. Decoding and preprocessing run on the CPU, of which it says
+    The tower and prefill are the roofline's. Decoding and preprocessing run on the CPU; of that it says
     nothing: they stay as measured on another machine.
 
     Raises:

@@ -88,7 +88,7 @@ def measured_tier(
 
 
 class Held:
-    """What a tier holds now."""
+    """The entries that a tier holds now."""
 
     def __init__(self, tier: Tier) -> None:
         self.tier = tier

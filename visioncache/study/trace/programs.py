@@ -112,7 +112,7 @@ def video(
 def loop(
     seed: int = 0, *, size: int = 21, rounds: int = 20, images: ImageModel | None = None
 ) -> pd.DataFrame:
-    """What LRU is worst at, on purpose: a loop one image larger than the cache (20 by default).
+    """Loop over images, the worst case of LRU: a loop one image larger than the cache (20 by default).
 
     Sweeping prompts over a folder of images does this: at a capacity of `size - 1` LRU never hits.
 

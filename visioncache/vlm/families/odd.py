@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class WithNothing(First):
-    """Qwen3.5's tower returns a pair; the second is DeepStack features, of which it has none."""
+    """Qwen3.5's tower returns a pair; the second is DeepStack features; it has none."""
 
     def give(self, value: Any) -> Any:
         return value, None

@@ -96,7 +96,7 @@ _PACKED = (
         "seam",
         preprocessor=Stills,
     ),
-    # What its processor hands on are records, whose place no ticket can take.
+    # Its processor hands on records; no ticket can take their place.
     Recorded("deepseek_v41", "encode_image", Records(), "seam", preprocessor=""),
     Family("mimo_v2", "vision_tower", PACKED, "seam", video=True),
     Family("minimax_m3_vl", "_compute_visual_features", PACKED, "seam", video=True),

@@ -72,7 +72,7 @@ class Trust:
         self._differing: set[str] = set()
         self._is_read = False
         self.leaves_nothing = False
-        """Whether what differs by a user's code is an error too, as where that is to be found."""
+        """Refuse what differs by a user's code too, as `verify` does, which is to find it."""
 
     @property
     def note(self) -> str:
@@ -118,7 +118,7 @@ class Trust:
         return any(one.has_users_code for one in self._described())
 
     def _entry(self, kind: Kind) -> str:
-        """What is remembered of a comparison: 128 bits over the kind, model, processor and sources."""
+        """Return the name of a comparison: 128 bits over the kind, model, processor and sources."""
         sources = f"{self.package}/{source_digest(self.package)}/{self.version}/{visioncache.__version__}"
         state = "/".join(one.last for one in self._described())
         return blake3(f"{kind!r}/{sources}/{state}".encode()).hexdigest(length=16)

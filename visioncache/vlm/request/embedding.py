@@ -183,13 +183,13 @@ class Embedding:
 
     @property
     def _kind(self) -> Kind:
-        """What a comparison of this request is about."""
+        """Name the kind of request that is compared."""
         counts = [sum(item.images for item in self._items.get(n, ())) for n in anchors(self._family)]
         return Kind.of(counts[0], sum(counts[1:]), [self._whole[name] for name in self._items])
 
     @cached_property
     def _real(self) -> dict[int, dict[str, Any]]:
-        """What the processor makes of each request without a cache, by the request's `id`."""
+        """Return the inputs that the processor makes without a cache, by the request's `id`."""
         return {id(one): one.owner.real(one, whole=True) for one in self._requests.values()}
 
     @property

@@ -35,7 +35,7 @@ class Described:
 
     @property
     def has_users_code(self) -> bool:
-        """Whether there was code in it then that is no library's."""
+        """Tell if there was code in it then that is no library's."""
         return bool(self._anatomy.users)
 
     def changed(self) -> bool:

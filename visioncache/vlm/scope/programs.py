@@ -112,7 +112,7 @@ def _imported(
 
 
 def _is_held(value: Any) -> bool:
-    """Whether a library's global is a value that somebody may set, and no part of its code."""
+    """Tell if a library's global is a value that somebody may set, and no part of its code."""
     return value is not None and not callable(value) and not isinstance(value, ModuleType)
 
 
@@ -150,7 +150,7 @@ def compiled(anatomy: Anatomy, path: str, value: Any) -> list[Child]:
 
 
 def is_found(value: Any) -> bool:
-    """Whether something callable of a library's is what it says: what lies there under its name.
+    """Tell if something callable of a library's lies there under its own name.
 
     Where somebody put another thing there, a function that is written in C is still that one.
     """
@@ -231,7 +231,7 @@ def _is_said(name: str, _: Any = None) -> bool:
 
 
 def _is_immutable(kind: type) -> bool:
-    """Whether a class is written in C, so that its attributes can't be set."""
+    """Tell if a class is written in C, so that its attributes can't be set."""
     flags: int = type.__dict__["__flags__"].__get__(kind)
     return bool(flags & _IMMUTABLE)
 

@@ -29,7 +29,7 @@ _MUTATES = frozenset(
 
 @dataclass(frozen=True)
 class Reading:
-    """What a code object, and those nested in it, do with names."""
+    """Collect what a code object, and those nested in it, do with names."""
 
     chains: tuple[tuple[str, ...], ...] = ()
     """Globals that are read, each with the attributes that are read of it at once."""
