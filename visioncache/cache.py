@@ -18,6 +18,7 @@ from visioncache.sizes import format_size, nbytes
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Mapping
+    from typing import Self
 
     from visioncache.events import Event, Kind
     from visioncache.stores.base import Store
@@ -412,6 +413,12 @@ class VisionFeatureCache(Inspectable):
         """Flush and let go of the store; what memory holds stays usable. False as in `flush`."""
         return self._tier is None or self._tier.close(timeout)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _store_failed(self, key: Key | None, message: str) -> None:
         with self._lock:
             event = self._log(self._clock(), "store-error", key, message)
@@ -431,17 +438,10 @@ class VisionFeatureCache(Inspectable):
         now: float,
     ) -> list[Slot]:
         """Put a value that fits into its slot, or a new one; returns who made room."""
-        lru = self._lru
-        victims = []
-        if slot is None:
-            victims = lru.make_room(1, size)
-            slot = Slot(key)
-            lru.insert(slot)
+        slot, victims = self._lru.hold(slot, key, size, now)
         slot.value, slot.label, slot.meta, slot.about = value, label, meta, event_facts(meta)
         slot.seconds, slot.created, slot.tokens = seconds, now, number_of(meta, "tokens")
         slot.rate = self._costs.rate(key, meta)
-        lru.resized(slot, size)
-        lru.touch(slot, now)
         return victims
 
     def _evicted(self, slot: Slot, now: float) -> Event:

@@ -96,16 +96,15 @@ class LRU:
             return within(self.nbytes - slot.nbytes + nbytes, self.max_bytes)
         return within(self.pinned + 1, self.max_size) and within(self.pinned_bytes + nbytes, self.max_bytes)
 
-    def insert(self, slot: Slot) -> None:
-        """Add a slot, of no bytes yet, as the most recently used."""
-        self.slots[slot.key.text] = slot
-
-    def resized(self, slot: Slot, nbytes: int) -> None:
-        """Note that a slot's value now has `nbytes` bytes."""
+    def hold(self, slot: Slot | None, key: Key, nbytes: int, now: float) -> tuple[Slot, list[Slot]]:
+        """Give a value that fits its slot, or a new one, now the latest used; list who made room."""
+        victims = self.make_room(1, nbytes) if slot is None else []
+        slot = self.slots.setdefault(key.text, slot or Slot(key))
         self.nbytes += nbytes - slot.nbytes
-        if slot.pinned:
-            self.pinned_bytes += nbytes - slot.nbytes
+        self.pinned_bytes += nbytes - slot.nbytes if slot.pinned else 0
         slot.nbytes = nbytes
+        self.touch(slot, now)
+        return slot, victims
 
     def remove(self, slot: Slot) -> None:
         """Take a slot out."""

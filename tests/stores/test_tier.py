@@ -466,6 +466,17 @@ def test_after_close_memory_works_on(folder: Path) -> None:
     assert len(DiskStore(folder)) == 1
 
 
+def test_a_with_block_closes_the_cache_also_where_it_fails(folder: Path) -> None:
+    with VisionFeatureCache(store=folder) as cache:
+        cache.put("a.jpg", features())
+    assert len(DiskStore(folder)) == 1
+    with pytest.raises(ZeroDivisionError), cache:
+        raise ZeroDivisionError
+    cache.put("b.jpg", features())
+    assert len(DiskStore(folder)) == 1
+    assert cache.get("b.jpg") is not None
+
+
 def test_close_gives_up_on_a_store_that_does_not_answer(gated: GatedStore) -> None:
     cache = VisionFeatureCache(store=gated)
     cache.put("a.jpg", features(1))

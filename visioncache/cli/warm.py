@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import warnings
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     from visioncache.study.benchmark.demo import load_model
     from visioncache.vlm import attach
 
-    with closing(VisionFeatureCache(max_size=None, max_bytes="auto", store=options.store)) as cache:
+    with VisionFeatureCache(max_size=None, max_bytes="auto", store=options.store) as cache:
         model, processor = load_model(None if options.model == "demo" else options.model)
         with warnings.catch_warnings(record=True) as noted:
             attached = attach(model, processor, cache)
