@@ -98,13 +98,13 @@ def test_an_unproven_family_says_so_and_costs_one_answer_of_its_own_a_kind(
         attached = attach(tiny.model, tiny.processor, VisionFeatureCache())
     with attached, calls_of(tiny) as calls:
         embedded(tiny, prepared(tiny, [A]))
-        assert len(calls) == 2  # alone, and its own
+        assert len(calls) == 3  # alone, in a longer prompt, and its own
         embedded(tiny, prepared(tiny, [A, B]))
-        assert len(calls) == 2 + 1 + 1  # B alone, and both at once
+        assert len(calls) == 3 + 2 + 1  # B alone, twice, and both at once
         embedded(tiny, prepared(tiny, [B, C]))
-        assert len(calls) == 5  # C
+        assert len(calls) == 7  # C
         embedded(tiny, prepared(tiny, [C]))
-        assert len(calls) == 5
+        assert len(calls) == 7
 
 
 def test_another_source_is_no_proven_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,9 +129,9 @@ def test_what_was_compared_is_remembered_in_the_stores_folder(tmp_path: Path) ->
             embedded(tiny, prepared(tiny, [C]))
         return len(calls)
 
-    assert asked() == 2
+    assert asked() == 3  # alone, in a longer prompt, and its own
     assert asked() == 0  # neither encoded nor compared
-    assert asked(weights=1.5) == 2  # another model
+    assert asked(weights=1.5) == 3  # another model
     (tmp_path / trust.FILE).write_text("{ torn")
     assert asked() == 1  # its features are known, and compared again
     assert json.loads((tmp_path / trust.FILE).read_text())
@@ -158,6 +158,26 @@ def test_what_differs_is_refused_and_nothing_is_stored(monkeypatch: pytest.Monke
 
 
 @pytest.mark.usefixtures("unproven")
+@pytest.mark.parametrize("images", [[A], [A, B]], ids=["one", "two"])
+def test_features_that_depend_on_the_prompts_length_are_not_cached(
+    images: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = zoo.build("llava")
+    own = type(tiny.model).get_input_embeddings
+
+    def by_length(self: Any, input_ids: Any, pixel_values: Any = None, **inputs: Any) -> Any:
+        pixels = None if pixel_values is None else pixel_values * (input_ids.shape[1] / 100)
+        return own(self, input_ids, pixels, **inputs)
+
+    monkeypatch.setattr(type(tiny.model), "get_input_embeddings", by_length)
+    prompts = [tiny.prompt(len(images)) + more for more in ("", " And why?", "")]
+    plain = [embedded(tiny, prepared(tiny, images, prompt)) for prompt in prompts]
+    with attach(tiny.model, tiny.processor, VisionFeatureCache()):
+        for prompt, expected in zip(prompts, plain, strict=True):
+            assert same(embedded(tiny, prepared(tiny, images, prompt)), expected)
+
+
+@pytest.mark.usefixtures("unproven")
 def test_an_error_of_the_model_itself_stays_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = zoo.build("llava")
 
@@ -180,7 +200,7 @@ def test_two_caches_of_one_family_compare_alone_and_prepared() -> None:
     with attach(tiny.model, None, VisionFeatureCache()) as attached:
         for _ in range(2):
             assert same(embedded(tiny, dict(inputs)), plain)
-        assert attached.stages.totals().counts["tower"] == 2
+        assert attached.stages.totals().counts["tower"] == 3  # one of them in a longer prompt too
         pixels = inputs["pixel_values"]
         assert attached.trust.knows(trust.Kind.of(2, 0, pixels))
         assert not attached.trust.knows(trust.Kind.of(1, 0, pixels[:1]))

@@ -143,6 +143,15 @@ class Trust:
         if self._path is not None:
             _remember(self._path, self._entry(kind), str(kind))
 
+    def compare_features(self, kind: Kind, features: Any, longer: Any) -> None:
+        """Compare an image's features with those of the same image in a longer prompt, where there are any.
+
+        Raises:
+            ValueError: they differ: an entry an image would answer for other prompts than its own.
+        """
+        if longer is not None and not _equal(features, longer):
+            raise self.refusal(f"what becomes of an image ({kind}) depends on the prompt beside it")
+
     def compare_ids(self, kind: Kind, own: Any, handed: Any) -> None:
         """Compare the tokens that a processor makes of a prompt with those that it made with a cache.
 

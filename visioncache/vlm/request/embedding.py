@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+import mlx.core as mx
+
 from visioncache.keys import Key
 from visioncache.vlm.families.recognise import confirm
 from visioncache.vlm.families.trust import Kind, unreadable
@@ -219,8 +221,28 @@ class Embedding:
         read = [name for name in anchors(family) if self._items.get(name) and name not in family.kept]
         told = {**self._inputs, **{name: unreadable(self._inputs[name]) for name in read}}
         with trust.refusing(kind):
-            new = (item for items in self._items.values() for item in items if item.features is None)
+            new = [item for items in self._items.values() for item in items if item.features is None]
             ahead = {id(item): self._encoded(item) for item in new}
             given = self._given(self._values(lambda item: ahead.get(id(item), item.features)), told)
+        for item in new[:1]:
+            trust.compare_features(kind, ahead[id(item)], self._of_longer_prompt(item))
         trust.compare(kind, plain, given)
         return ahead
+
+    def _of_longer_prompt(self, item: Item) -> Any:
+        """Encode an image beside one token more; None where the model can't take such a prompt."""
+        ids = self._whole.get("input_ids")
+        if ids is None or ids.ndim != 2:  # noqa: PLR2004
+            return None
+
+        def longer(value: Any) -> Any:
+            fits = isinstance(value, mx.array) and value.shape[-1:] == ids.shape[-1:] and value.ndim <= 2  # noqa: PLR2004
+            return mx.concatenate([value, value[..., -1:]], axis=-1) if fits else value
+
+        own = set(self._family.layout.names)
+        inputs = {name: value if name in own else longer(value) for name, value in self._whole.items()}
+        other = Embedding(self._attached, self._seam, self._original, inputs, self._requests)
+        try:
+            return other._encoded(item)
+        except Exception:  # noqa: BLE001  # whatever it is, the prompt is one that nobody asked
+            return None
