@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpu_sessions import scaled, size_of, slug, with_earlier
 
+from visioncache.sizes import count
 from visioncache.study import bench, load_model, load_result, load_session
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def measure(
         turns = sum((trials * len(session.turns) + WARM_UP) * len(ARMS) for _, session in left)
         minutes = turns * turn.turns["ttft_s"].mean() / 60
         print(
-            f"{len(runs) - len(left)} of {len(runs)} sessions are measured; {turns} turns are left, at most {minutes:.0f} minutes"
+            f"{len(runs) - len(left)} of {len(runs)} sessions are measured; {turns} turns are left, warm-up included, at most {count(round(minutes), 'minute')}"
         )
         for size, session in left:
             result = bench(
