@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,6 +49,17 @@ def _family_of(item: pytest.Item) -> str | None:
     call = getattr(item, "callspec", None)
     given = [] if call is None else [value for value in call.params.values() if isinstance(value, str)]
     return next((value for value in given if value in FAMILIES), None)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_attached() -> Iterator[None]:
+    """What a test leaves attached, the tests after it would answer for."""
+    yield
+    hooks = sys.modules.get("visioncache.vlm.patching.mlx_vlm")
+    left = [] if hooks is None else [*hooks.current()]
+    for attached in left:
+        attached.detach()
+    assert not left
 
 
 class Server:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,10 +31,11 @@ def test_a_folder_that_was_warmed_is_found_in_the_store(
     store = tmp_path / "features"
     assert main(["warm", "demo", str(photos), f"{photos}/**/c.*", "--store", str(store)]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "3 encoded, 0 held already"
-    with closing(VisionFeatureCache(store=store)) as cache:
-        turn = Chat(*load_model(), cache, max_tokens=1).ask(
-            "What?", [photos / "a.png", photos / "trip/c.png"]
-        )
+    with (
+        VisionFeatureCache(store=store) as cache,
+        Chat(*load_model(), cache, max_tokens=1) as chat,
+    ):
+        turn = chat.ask("What?", [photos / "a.png", photos / "trip/c.png"])
         assert (turn.encodes, turn.store_hits, turn.misses) == (0, 2, 0)
     assert main(["warm", "demo", str(photos), "--store", str(store), "-q"]) == 0
     captured = capsys.readouterr()

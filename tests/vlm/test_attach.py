@@ -391,3 +391,10 @@ def test_what_is_no_model_or_no_cache_is_named(tiny: zoo.Tiny, cache: VisionFeat
         attach(tiny.processor, tiny.model, cache)
     with pytest.raises(TypeError, match="3 is no VisionFeatureCache"):
         attach(tiny.model, tiny.processor, 3)  # type: ignore[arg-type]
+
+
+def test_a_model_beside_whose_pixels_are_no_arrays_generates_as_ever(tiny: zoo.Tiny) -> None:
+    other = zoo.build("deepseek_v41")  # its processor hands on records
+    plain = greedy(other, [A])
+    with attach(tiny.model, tiny.processor, VisionFeatureCache()):
+        assert greedy(other, [A]) == plain

@@ -19,10 +19,10 @@ from mlx_vlm.models.base import BaseImageProcessor
 from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor as TransformersImageProcessor
 
-from visioncache.sizes import leaves
 from visioncache.vlm.patching.functions import untaken
 from visioncache.vlm.patching.missing import missing
 from visioncache.vlm.prefixes.continuation import continued
+from visioncache.vlm.request.arrays import leaves_of
 from visioncache.vlm.request.opened import has_own_ways
 from visioncache.vlm.request.tickets import is_stand_in
 
@@ -106,7 +106,7 @@ def _begin(input_ids: Any, model: Any, pixel_values: Any, *args: Any, **kwargs: 
             begin = partial(continued, attached, attached.prefixes, begin)
         steps = begin(input_ids, model, pixel_values, *args, **kwargs)
         return attached.stages.until_first_token(steps) if attached.active else steps
-    if any(map(is_stand_in, leaves(pixel_values))) and not _takes_tickets(model):
+    if any(map(is_stand_in, leaves_of([pixel_values]))) and not _takes_tickets(model):
         raise ValueError(
             "these pixels are stand-ins, prepared by the processor of a model that is attached; "
             "give this model a processor of its own, or detach() the other"

@@ -2,7 +2,8 @@
 
 In reading order: `boundaries` says where prefill pauses, `spelling` names what lies between two pauses,
 `segments` takes from a model's caches what it added there and puts it back, `lookup` finds and keeps such
-segments in a VisionFeatureCache, `continuation` runs mlx-vlm's own prefill with what is known left out.
+segments in a VisionFeatureCache, `options` says which calls can be continued, `continuation` runs mlx-vlm's
+own prefill with what is known left out.
 """
 
 from visioncache.vlm.prefixes.lookup import Prefixes

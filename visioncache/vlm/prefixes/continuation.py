@@ -9,8 +9,6 @@ there, for it is the same call.
 
 from __future__ import annotations
 
-import inspect
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -19,8 +17,9 @@ from mlx_vlm.models.base import LanguageModelOutput
 
 from visioncache.vlm.families.exceptions import ONLY_EMBEDDED, UNPROVEN
 from visioncache.vlm.prefixes.boundaries import boundaries
+from visioncache.vlm.prefixes.options import settings, unfit, unfit_caches
 from visioncache.vlm.prefixes.reading import Prompt
-from visioncache.vlm.prefixes.segments import described, fits, is_fresh, put, refusal
+from visioncache.vlm.prefixes.segments import fits, put
 from visioncache.vlm.prefixes.wrappers import WrappedLanguageModel, WrappedModel, notes
 
 if TYPE_CHECKING:
@@ -31,10 +30,6 @@ if TYPE_CHECKING:
 
 _WHOLE = 1 << 30
 """More tokens than a prompt has: what pauses prefill then is only what it is told."""
-_QUANTISED = ("kv_bits", "kv_key_bits", "kv_value_bits", "kv_key_scheme", "kv_value_scheme",
-              "kv_group_size", "kv_quant_scheme", "quantized_kv_start")  # fmt: skip
-_LATER = ("draft_model", "prompt_cache_checkpoint", "inputs_embeds", "decoder_input_ids")
-"""Options of prefill that go their own way."""
 
 
 def continued(
@@ -110,7 +105,7 @@ class Continuation:
         self, original: Callable[..., Any], input_ids: Any, pixel_values: Any, mask: Any, **options: Any
     ) -> Iterator[Any]:
         """Do what `original`, mlx-vlm's `generate_step`, does with the model."""
-        self.refused = self._refusal(original, input_ids, options)
+        self.refused = self._unproven or unfit(original, input_ids, options) or self._prefixes.refusal
         if self.refused:
             self._prefixes.refused = self.refused
             yield from original(input_ids, self._model, pixel_values, mask, **options)
@@ -129,22 +124,6 @@ class Continuation:
             yield from original(input_ids, model, pixel_values, mask, **{**options, **own})
         finally:
             self._finish()
-
-    def _refusal(self, original: Callable[..., Any], input_ids: Any, options: dict[str, Any]) -> str:
-        if self._unproven:
-            return self._unproven
-        if "prompt_cache_checkpoint_lengths" not in _parameters(original):
-            return "this mlx-vlm can't be told where to pause"
-        if input_ids is None or input_ids.ndim != 2 or input_ids.shape[0] != 1:  # noqa: PLR2004
-            return "several prompts at once"
-        if found := next((name for name in _LATER if options.get(name) is not None), ""):
-            return f"{found} is given"
-        if options.get("prefill_step_size", 1) is None:
-            return "prefill_step_size=None: all in one piece"
-        caches = options.get("prompt_cache")
-        if caches is not None and not all(map(is_fresh, caches)):
-            return "a prompt cache is given that holds something"
-        return refusal(caches or []) or self._prefixes.refusal
 
     # The prompt is embedded -----------------------------------------------------------------------
 
@@ -193,21 +172,13 @@ class Continuation:
             shortest=self._prefixes.shortest,
         )
         self._tokens = len(spelling.ids)
-        self._coming = self._prefixes.segments(spelling, pauses, self._settings())
+        self._coming = self._prefixes.segments(spelling, pauses, settings(self._options))
         self._known = self._prefixes.find(self._coming)
         self._held = self._known.copy()
         self._pauses[:] = pauses
         if self._known and self._options.get("kv_bits") is None:
             # In one go; where caches are quantised on the way, stretch by stretch, as they were.
             self._pauses[: len(self._known)] = [self._known[-1].end]
-
-    def _settings(self) -> str:
-        """Say what, of how caches are kept, decides what is in them."""
-        caches = self._options.get("prompt_cache")
-        quantised = {n: self._options[n] for n in _QUANTISED if self._options.get(n) is not None}
-        if self._options.get("kv_bits") is None:
-            quantised = {}
-        return repr((described(caches or []), self._options.get("max_kv_size"), sorted(quantised.items())))
 
     # The language model is called -----------------------------------------------------------------
 
@@ -223,7 +194,7 @@ class Continuation:
             inputs["position_ids"] = mx.take(self._positions, mx.arange(begin, self._begin), axis=axis)
         if not self._coming:
             return call(*args, cache=cache, **inputs)
-        if self._at == 0 and (reason := self._unfit(cache)):
+        if self._at == 0 and (reason := unfit_caches(cache)):
             self._give_up(reason)
             return call(*args, cache=cache, **inputs)
         end = self._at + (0 if embeddings is None else embeddings.shape[1])
@@ -298,11 +269,6 @@ class Continuation:
         self._known.append(segment)
         return self._put([segment], call, args, caches, inputs)
 
-    def _unfit(self, caches: Any) -> str:
-        if caches is None or not all(map(is_fresh, caches)):
-            return "a prompt cache is given that holds something"
-        return refusal(caches)
-
     def _give_up(self, reason: str) -> None:
         """Keep nothing more of this prompt, and leave nothing more out."""
         if reason:
@@ -312,8 +278,3 @@ class Continuation:
     def _finish(self) -> None:
         held, self._held, self._coming = self._held, [], []
         self._prefixes.release(held)
-
-
-@cache
-def _parameters(function: Callable[..., Any]) -> frozenset[str]:
-    return frozenset(inspect.signature(function).parameters)
