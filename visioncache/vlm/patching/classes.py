@@ -8,7 +8,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from visioncache.vlm.patching.functions import TAKEN
+from visioncache.vlm.patching.functions import ADDED, TAKEN
 from visioncache.vlm.patching.instances import is_patched
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ def method_taken(cls: type, name: str, wrapper: Callable[..., Any]) -> Iterator[
         return original(*args, **kwargs) if is_patched(self) else wrapper(original, *args, **kwargs)
 
     setattr(method, TAKEN, function)
+    if own is _missing:
+        setattr(method, ADDED, True)
     with _lock:
         _uses[cls, name] = _uses.get((cls, name), 0) + 1
         if _uses[cls, name] == 1:

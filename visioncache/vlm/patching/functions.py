@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from contextlib import contextmanager
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,11 +34,29 @@ TAKEN = "__visioncache_taken__"
 """On a method that stands in a class's place for its own: that one."""
 
 
+ADDED = "__visioncache_added__"
+"""On such a method where the class itself has none of its own, but inherits it."""
+
+
 def untaken(function: Any) -> Any:
     """Return a module's or a class's own function, also where somebody imported it while it was taken."""
     if isinstance(function, Taken):
         return function.original
     return getattr(function, "__dict__", {}).get(TAKEN, function)
+
+
+def is_added(value: Any) -> bool:
+    """Tell whether a class holds something only because a method is taken that it inherits."""
+    return isinstance(value, FunctionType) and ADDED in value.__dict__
+
+
+def is_alike(one: Any, other: Any) -> bool:
+    """Tell whether two values are one object, or one function that is taken now and was not then."""
+    return one is other or (_is_function(one) and _is_function(other) and untaken(one) is untaken(other))
+
+
+def _is_function(value: Any) -> bool:
+    return isinstance(value, (FunctionType, Taken))
 
 
 @contextmanager

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 from blake3 import blake3
 
 from visioncache.vlm.patching.functions import untaken
-from visioncache.vlm.scope import objects, programs, values
+from visioncache.vlm.scope import known, objects, programs, values
 from visioncache.vlm.scope.watch import Watch
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ _ENOUGH = 200_000
 
 _LONG = 300
 """Characters of a place, which is read by people."""
+
+_CODE = (type, FunctionType, ModuleType)
+"""Kinds of objects that programs are made of."""
 
 Child = tuple[str, Any]
 """Where something lies, and what it is."""
@@ -49,8 +52,14 @@ class Anatomy:
         """Where there is code that is neither mlx-vlm's nor another library's."""
         self.defined: set[Any] = set()
         """Classes and modules, once it was said what they define."""
+        self.lasts = True
+        """Whether it holds nothing but what libraries hold for as long as the process lives."""
         self.counts, self.reads, self.was = counts, frozenset(reads), was
         self._met: dict[int, tuple[int, Any]] = {}
+        self._programs: dict[Any, tuple[int, str, Any]] = {}
+        """Code that was met, which is described apart: what it consists of was often described before."""
+        self._is_apart = False
+        """Whether this is such a description."""
         # Of arrays that were hashed before, with the arrays, so that no id comes twice.
         self._known: dict[int, tuple[Any, str]] = {} if before is None else before._contents  # noqa: SLF001
         self._contents: dict[int, tuple[Any, str]] = {}
@@ -63,6 +72,7 @@ class Anatomy:
     @property
     def digest(self) -> str:
         """128 bits over all that was added."""
+        self.closed()
         return self._hasher.hexdigest(length=16)
 
     def changed(self) -> bool:
@@ -70,7 +80,7 @@ class Anatomy:
 
         An array of MLX's that is written into (`weight[0] = 1`) stays the same object, and is not noticed.
         """
-        return self.watch.changed()
+        return self.closed().watch.changed()
 
     def add(self, name: str, value: Any) -> None:
         """Describe something under a name, and watch it."""
@@ -80,7 +90,29 @@ class Anatomy:
     def strangers(self, module: str) -> None:
         """Describe the functions in a library's module that somebody put there, and watch for others."""
         self.say("strangers", module)
-        self._add(programs.strangers(self, module))
+        self._programs[module] = len(self._programs), module, None
+
+    def closed(self) -> Self:
+        """Say what the code is that was met, all at once, and return itself."""
+        if self._programs:
+            roots = [(path, value) for _, path, value in self._programs.values()]
+            code = known.programs(type(self), roots, lambda: self._apart(roots))
+            self._programs = {}
+            self.say("programs", code.digest)
+            self.watch.include(code.watch)
+            self.opaque += code.opaque
+            self.users += code.users
+            self._contents |= code._contents  # noqa: SLF001
+        return self
+
+    def _apart(self, roots: Iterable[Child]) -> Anatomy:
+        apart = type(self)(self, self.counts, self.reads, self.was)
+        apart._known = self._known | self._contents  # noqa: SLF001
+        apart._is_apart = True  # noqa: SLF001
+        for path, value in roots:
+            apart.say("root")
+            apart._add(programs.strangers(apart, path) if value is None else [(path, value)])  # noqa: SLF001
+        return apart
 
     def _add(self, todo: list[Child]) -> None:
         todo.reverse()
@@ -120,6 +152,7 @@ class Anatomy:
         """Return an anatomy for a member of a set, which is described alone."""
         inner = Anatomy(self, self.counts, self.reads, self.was)
         inner.depth = self.depth + 1
+        inner._is_apart = self._is_apart
         return inner
 
     def glance(self) -> Anatomy:
@@ -142,10 +175,14 @@ class Anatomy:
             return []
         if kind is tuple:
             return self.row("tuple", path, value)
-        if self.is_glance and isinstance(value, (type, FunctionType, ModuleType)):
+        if self.is_glance and isinstance(value, _CODE):
             self.say("known", str(id(value)))  # what it is like is watched by itself
             return []
         value = untaken(value)
+        if isinstance(value, _CODE) and not self._is_apart:
+            entry = self._programs.setdefault(id(value), (len(self._programs), path, value))
+            self.say("program", str(entry[0]))
+            return []
         if id(value) in self._met:
             self.say("again", str(self._met[id(value)][0]))
             return []

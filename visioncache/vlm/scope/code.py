@@ -166,6 +166,13 @@ def _lies_there(module: str, kind: type) -> bool:
     return found is kind
 
 
+def lasts(kind: type) -> bool:
+    """Tell if a class is one of a library's, which is there for as long as the process lives."""
+    module = str(kind.__module__ or "")
+    root = module.partition(".")[0]
+    return bool(library(root) or root == _BY_CODE) and _lies_there(module, kind)
+
+
 def root_of(value: Any) -> str:
     """The top package of the module that a class or a function says it is from."""
     return str(getattr(value, "__module__", None) or "").partition(".")[0]

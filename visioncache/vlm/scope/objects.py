@@ -66,12 +66,14 @@ def chosen(anatomy: Anatomy, owner: Any, held: dict[Any, Any]) -> dict[Any, Any]
     """Leave out of a module's attributes what decides nothing, and take what it set itself as it was."""
     if anatomy.counts is None or not isinstance(owner, nn.Module):
         return held
+    anatomy.lasts = False
     own = {name: item for name, item in held.items() if anatomy.counts(name, item)}
     return {name: anatomy.was(owner, name, item) for name, item in own.items()} if anatomy.was else own
 
 
 def _tokenizer(anatomy: Anatomy, path: str, value: Any) -> list[Child]:
     """Describe a tokenizer by what the code that makes pixels reads of it."""
+    anatomy.lasts = False
     anatomy.say("tokenizer", type(value).__qualname__)
     own = anatomy.watch.fields(value, lambda name, _: name in anatomy.reads)
     return anatomy.named("reads", path, {name: own[name] for name in own.keys() & anatomy.reads})

@@ -10,6 +10,7 @@ from functools import _lru_cache_wrapper, cached_property, partial
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
+from visioncache.vlm.patching.functions import is_added
 from visioncache.vlm.scope import code
 from visioncache.vlm.scope.reading import Reading, read
 
@@ -96,19 +97,26 @@ def _imported(
     package = value.__globals__.get("__package__") or ""
     root = (package if module.startswith(".") else module).partition(".")[0]
     none = {f"import {module} {name}": None}
-    try:
-        found = importlib.import_module(module, package) if root else None
-    except Exception:  # noqa: BLE001  # as it would be where the function imports it
-        found = None
+    found = anatomy.watch.anew((module, package), lambda: _import(module, package) if root else None)
     if found is None:
         return none
-    names = [name] if name else sorted(reading.reads & vars(found).keys())
+    names = [name]
+    if not name:
+        reads, there = reading.reads, vars(found)
+        names = anatomy.watch.anew((id(there), reads), lambda: sorted(reads & there.keys()))
     if code.library(root):  # which is known by its version, but for what it holds: the environment
         names = [one for one in names if _is_held(vars(found).get(one))]
         none = none if not names else {}
     else:
         none = {}
     return none | {f"{found.__name__}.{one}": anatomy.watch.name(vars(found), one) for one in names}
+
+
+def _import(module: str, package: str) -> ModuleType | None:
+    try:
+        return importlib.import_module(module, package)
+    except Exception:  # noqa: BLE001  # as it would be where the function imports it
+        return None
 
 
 def _is_held(value: Any) -> bool:
@@ -132,7 +140,10 @@ def method(anatomy: Anatomy, path: str, value: types.MethodType) -> list[Child]:
 
 def wrapping(anatomy: Anatomy, path: str, value: Any) -> list[Child]:
     """Describe a partial, a property or whatever else a function is put into."""
-    held = {name: getattr(value, name) for name in _WRAPPED if hasattr(value, name)}
+    if isinstance(value, (partial, cached_property, _lru_cache_wrapper)):  # others are immutable
+        held = anatomy.watch.slots(value, _WRAPPED)
+    else:
+        held = {name: getattr(value, name) for name in _WRAPPED if hasattr(value, name)}
     return anatomy.named(type(value).__name__, path, held)
 
 
@@ -165,6 +176,7 @@ def module(anatomy: Anatomy, _: str, value: ModuleType) -> list[Child]:
     anatomy.say("module", value.__name__, code.library(root))
     if code.library(root) or root in ("mlx_vlm", "__main__"):
         return []
+    anatomy.lasts = False
     held = anatomy.watch.mapping(vars(value))
     return anatomy.named("holds", value.__name__, {n: held[n] for n in held if not n.startswith("__")})
 
@@ -172,21 +184,22 @@ def module(anatomy: Anatomy, _: str, value: ModuleType) -> list[Child]:
 def class_(anatomy: Anatomy, path: str, value: type) -> list[Child]:
     """Describe a class by what it and its bases define; of a library's, by what is not the library's own."""
     anatomy.say("class", str(value.__module__), value.__qualname__, code.library_of(value))
-    bases = [base for base in value.__mro__ if not _is_immutable(base)]
+    bases = [base for base in anatomy.watch.bases(value) if not _is_immutable(base)]
     children = []
     for base in bases:
         anatomy.say("of", str(base.__module__), base.__qualname__)
+        anatomy.lasts &= code.lasts(base)
         if base not in anatomy.defined:
             anatomy.defined.add(base)
             children += anatomy.named("defines", path, _own(anatomy, base))
-            children += _metaclass(path, base)
+            children += _metaclass(anatomy, path, base)
             children += strangers(anatomy, base.__module__) if code.library_of(base) else []
     return children
 
 
-def _metaclass(path: str, value: type) -> list[Child]:
+def _metaclass(anatomy: Anatomy, path: str, value: type) -> list[Child]:
     """Give the class of a class, where somebody wrote one: attributes can be computed there."""
-    kind = type(value)
+    kind = anatomy.watch.kind(value)
     return [] if _is_immutable(kind) or code.library_of(kind) else [(f"{path}.__class__", kind)]
 
 
@@ -197,6 +210,7 @@ def strangers(anatomy: Anatomy, name: str) -> list[Child]:
         return []
     anatomy.defined.add(module)
     found = {}
+    anatomy.watch.all_of(vars(module))
     for one, value in [*vars(module).items()]:
         if callable(value) and not isinstance(value, type):
             anatomy.watch.name(vars(module), one)
@@ -212,7 +226,7 @@ def _own(anatomy: Anatomy, base: type) -> dict[str, Any]:
     library = code.library_of(base)
     own = anatomy.watch.mapping(vars(base), _is_said)
     said = {}
-    for name in filter(_is_said, own):
+    for name in (name for name, value in own.items() if _is_said(name, value)):
         codes = [anatomy.watch.code(one) for one, _ in code.functions(own[name])]
         foreign = not all(code.is_genuine(one, root) for one in codes)
         is_set = not codes and (isinstance(own[name], _SETTINGS) or _is_of_a_user(own[name]))
@@ -226,8 +240,8 @@ def _is_of_a_user(value: Any) -> bool:
     return code.root_of(kind) not in ("nanobind", "mlx") and not code.library_of(kind)
 
 
-def _is_said(name: str, _: Any = None) -> bool:
-    return name not in _UNSAID
+def _is_said(name: str, value: Any) -> bool:
+    return name not in _UNSAID and not is_added(value)
 
 
 def _is_immutable(kind: type) -> bool:

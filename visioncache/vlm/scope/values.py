@@ -62,11 +62,12 @@ def _number(anatomy: Anatomy, _: str, value: np.generic) -> list[Child]:
 
 def _said(anatomy: Anatomy, path: str, value: Any) -> list[Child]:
     anatomy.say("says", f"{type(value).__module__}.{type(value).__qualname__}", str(value))
-    own = vars(value) if hasattr(value, "__dict__") else {}
+    own = anatomy.watch.fields(value) if hasattr(value, "__dict__") else {}
     return anatomy.named("has", path, own) if own else []
 
 
 def _enum(anatomy: Anatomy, path: str, value: Enum) -> list[Child]:
+    anatomy.watch.fields(value)
     anatomy.say("enum", value.name or "")
     return anatomy.row("is", path, [type(value), value.value])
 
@@ -130,9 +131,10 @@ def _alone(anatomy: Anatomy, path: str, member: Any) -> str:
         return ""
     alone = anatomy.inside()
     alone.add(path, member)
-    anatomy.opaque += alone.opaque
+    anatomy.opaque += alone.closed().opaque
     anatomy.users += alone.users
-    anatomy.watch.told(alone.changed)
+    anatomy.lasts &= alone.lasts
+    anatomy.watch.include(alone.watch)
     return alone.digest
 
 

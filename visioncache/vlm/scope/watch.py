@@ -7,16 +7,18 @@ from operator import attrgetter, is_
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from visioncache.vlm.patching.functions import is_alike
 from visioncache.vlm.patching.instances import class_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Hashable, Iterable
 
     Counts = Callable[[Any, Any], bool]
 
 _CODE = attrgetter("__code__")
 _FUNCTION = (_CODE, attrgetter("__defaults__"), attrgetter("__kwdefaults__"))
 _FIELDS = attrgetter("__dict__")
+_BASES = attrgetter("__mro__")
 _EMPTY = object()
 
 
@@ -40,6 +42,10 @@ class Watch:
         self._cells: list[tuple[Any, Any]] = []
         self._names: dict[int, tuple[dict[str, Any], dict[str, Any]]] = {}
         self._told: list[tuple[Callable[[], Any], Any]] = []
+        self._bases: dict[type, tuple[type, ...]] = {}
+        self._inside: dict[int, Watch] = {}
+        self._anew: dict[Hashable, tuple[Callable[[], Any], Any]] = {}
+        self._whole: list[tuple[dict[str, Any], list[Any]]] = []
         self._checks: tuple[Callable[[], bool], ...] = ()
 
     def mapping(self, mapping: Any, counts: Counts | None = None) -> dict[Any, Any]:
@@ -104,6 +110,33 @@ class Watch:
         self._told.append((tell, tell()))
         return self._told[-1][1]
 
+    def bases(self, kind: type) -> tuple[type, ...]:
+        """Give a class and its bases, which are watched."""
+        return self._bases.setdefault(kind, kind.__mro__)
+
+    def include(self, watch: Watch) -> None:
+        """Watch what another one watches."""
+        self._inside[id(watch)] = watch
+
+    def anew(self, name: Hashable, tell: Callable[[], Any]) -> Any:
+        """Give what a call answers, which is too slow to be asked again but by `is_fresh`."""
+        if name not in self._anew:
+            self._anew[name] = tell, tell()
+        return self._anew[name][1]
+
+    def all_of(self, namespace: dict[str, Any]) -> None:
+        """Note all of a module's globals, which only `is_fresh` looks at."""
+        self._whole.append((namespace, [*namespace.values()]))
+
+    def is_fresh(self) -> bool:
+        """Tell whether all is as it was given, so that describing it anew would say the same."""
+        return (
+            not self.changed()
+            and all(len(now) == len(held) and _same([*now.values()], held) for now, held in self._whole)
+            and all(tell() == told for tell, told in self._anew.values())
+            and all(watch.is_fresh() for watch in self._inside.values())
+        )
+
     def changed(self) -> bool:
         """Whether anything that counts is another object than when it was given."""
         self._checks = self._checks or self._sealed()
@@ -124,6 +157,7 @@ class Watch:
         library, codes = _columns([*self._codes.values()])
         idle, few = _columns(self._idle)
         cells, contents = _columns(self._cells)
+        classes, bases = [*self._bases], [*self._bases.values()]
         return (
             self._dicts.sealed(),
             self._classes.sealed(),
@@ -136,8 +170,10 @@ class Watch:
             lambda: _same(map(_CODE, library), codes),
             lambda: [*map(len, idle)] == few,
             lambda: _same(map(_content, cells), contents),
-            lambda: all(_same(map(now.get, held), held.values()) for now, held in self._names.values()),
+            lambda: all(_are_named(now, held) for now, held in self._names.values()),
+            lambda: _same(map(_BASES, classes), bases),
             lambda: all(tell() == told for tell, told in self._told),
+            lambda: not any(watch.changed() for watch in self._inside.values()),
         )
 
 
@@ -161,18 +197,21 @@ class _Mappings:
     def _look(self) -> None:
         held = [held for _, _, held in self._all]
         mappings = [mapping for mapping, _, _ in self._all]
-        self._shown = [*map(self._names, mappings)]
-        self._views = [*map(self._values, mappings)]
-        self._sizes = [*map(len, held)]
-        self._keys = [*chain.from_iterable(held)]
-        self._held = [*chain.from_iterable(map(dict.values, held))]
+        self._seen = (  # replaced at once, as several attachments look at it, from any thread
+            [*map(self._names, mappings)],
+            [*map(self._values, mappings)],
+            [*map(len, held)],
+            [*chain.from_iterable(held)],
+            [*chain.from_iterable(map(dict.values, held))],
+        )
 
     def _hold(self) -> bool:
         """Whether every entry that counts is the same object."""
+        names, views, sizes, keys, entries = self._seen
         if (
-            [*map(len, self._shown)] == self._sizes
-            and [*chain.from_iterable(self._shown)] == self._keys
-            and _same(chain.from_iterable(self._views), self._held)
+            [*map(len, names)] == sizes
+            and [*chain.from_iterable(names)] == keys
+            and _same(chain.from_iterable(views), entries)
         ):
             return True
         for row, (mapping, counts, held) in enumerate(self._all):
@@ -187,7 +226,7 @@ class _Mappings:
 def _is_alike(now: dict[Any, Any], held: dict[Any, Any], counts: Counts | None) -> bool:
     if counts is not None:
         now, held = ({k: v for k, v in fields.items() if counts(k, v)} for fields in (now, held))
-    return len(now) == len(held) and all(name in held and held[name] is now[name] for name in now)
+    return len(now) == len(held) and all(name in held and is_alike(held[name], now[name]) for name in now)
 
 
 def _are_still(objects: list[Any], kinds: list[type], owns: list[type]) -> bool:
@@ -196,6 +235,12 @@ def _are_still(objects: list[Any], kinds: list[type], owns: list[type]) -> bool:
         return False
     kinds[:] = map(type, objects)  # the next time, by the short way again
     return True
+
+
+def _are_named(now: dict[str, Any], held: dict[str, Any]) -> bool:
+    return _same(map(now.get, held), held.values()) or all(
+        is_alike(now.get(name), one) for name, one in held.items()
+    )
 
 
 def _same(now: Iterable[Any], held: Iterable[Any]) -> bool:
