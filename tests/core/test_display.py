@@ -13,7 +13,7 @@ from scenes import Clock, features, filled
 from visioncache import Delta, VisionFeatureCache, display
 from visioncache.jupyter.frames import entries_frame
 from visioncache.study.benchmark.result import BenchResult
-from visioncache.vlm.chat import Turn
+from visioncache.vlm.turn import Turn
 
 EVIL = "<img src=x onerror=alert(1)>\"'&"
 

@@ -18,8 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from visioncache.stores import codec
-from visioncache.stores.codec import MAX_DEPTH, MAX_HEADER, decode, encode
+from visioncache.stores import codec, header
+from visioncache.stores.codec import MAX_DEPTH, decode, encode
+from visioncache.stores.header import MAX_HEADER
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 MUTATIONS = 100_000
 GARBAGE = 5_000
-DTYPES = [name if name != "bool" else "bool_" for name in codec.DTYPES]
+DTYPES = [name if name != "bool" else "bool_" for name in header.DTYPES]
 
 
 def noise(dtype: str, shape: tuple[int, ...], seed: int = 0) -> mx.array:
@@ -165,7 +166,7 @@ def test_what_is_beyond_the_limits_is_refused_when_it_is_encoded() -> None:
     with pytest.raises(ValueError, match="nested deeper"):
         encode([value], key="s:")
     with pytest.raises(ValueError, match="arrays"):
-        encode([mx.array(i) for i in range(codec.MAX_LEAVES + 1)], key="s:")
+        encode([mx.array(i) for i in range(header.MAX_LEAVES + 1)], key="s:")
     with pytest.raises(ValueError, match="beside a value"):
         encode(mx.zeros(1), key="s:", meta="x" * MAX_HEADER)
 
@@ -175,7 +176,7 @@ def test_what_is_beyond_the_limits_is_refused_when_it_is_encoded() -> None:
 
 def seal(data: bytes) -> bytes:
     """The same bytes with the checksum that they should have, so that more than it is tested."""
-    start, end = codec._SEALED - codec._DIGEST, codec._SEALED
+    start, end = header.SEALED - header.DIGEST, header.SEALED
     hasher = blake3(bytes(data[:8]))
     hasher.update(bytes(data[end:]))
     return bytes(data[:start]) + hasher.hexdigest().encode() + bytes(data[end:])
@@ -204,7 +205,7 @@ def header_with(raw: bytes) -> bytes:
     return seal(len(raw).to_bytes(8, "little") + raw)
 
 
-PREFIX = codec._START + b"0" * 64 + b'"'
+PREFIX = header.START + b"0" * 64 + b'"'
 
 HOSTILE = {
     "nothing": b"",
@@ -283,7 +284,7 @@ def test_a_value_is_torn_wherever_it_ends(tally: Counter[str]) -> None:
     data = encode(noise("float16", (3, 5)), key="s:a.jpg")
     for length in range(len(data)):
         torn = data[:length]
-        for candidate in (torn, seal(torn)) if length >= codec._SEALED else (torn,):
+        for candidate in (torn, seal(torn)) if length >= header.SEALED else (torn,):
             with pytest.raises(ValueError, match="stored value"):
                 decode(candidate)
             tally["truncations, each found"] += 1
@@ -326,7 +327,7 @@ def test_mutations_of_valid_values_are_a_value_error_or_a_value(tally: Counter[s
     read = 0
     for _ in range(MUTATIONS):
         data = mutated(rng, rng.choice(seeds))
-        data = seal(data) if len(data) >= codec._SEALED else data
+        data = seal(data) if len(data) >= header.SEALED else data
         try:
             mx.eval(list(codec_leaves(decode(data).value)))
         except ValueError:
@@ -352,7 +353,7 @@ def test_garbage_is_a_value_error(tally: Counter[str]) -> None:
         data = rng.randbytes(rng.randrange(300))
         for candidate in (data, len(data).to_bytes(8, "little") + PREFIX + data):
             with pytest.raises(ValueError, match="stored value"):
-                decode(seal(candidate) if len(candidate) >= codec._SEALED else candidate)
+                decode(seal(candidate) if len(candidate) >= header.SEALED else candidate)
     tally["fuzzed inputs to the codec"] += 2 * GARBAGE
 
 

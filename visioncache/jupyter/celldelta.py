@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from visioncache.cache import VisionFeatureCache
     from visioncache.display import Fact
     from visioncache.events import Event
-    from visioncache.vlm.chat import Turn
+    from visioncache.vlm.turn import Turn
 
 ROWS = 50
 """Images and turns that an opened delta lists."""

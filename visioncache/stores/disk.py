@@ -8,40 +8,24 @@ import time
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from visioncache.sizes import format_size, parse_size
 from visioncache.stores.base import StoreError, name_of, scope_digest
-from visioncache.stores.files import Files, write
-from visioncache.stores.index import Index
-from visioncache.stores.writers import Writer, dead_writers, locked, sweep
+from visioncache.stores.files import write
+from visioncache.stores.folder import Folder
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator
 
     from visioncache.keys import Key
+    from visioncache.stores.folder import Checked
+    from visioncache.stores.index import Index
 
 _NOTE_SECONDS = 5.0
 _MAX_NOTES = 1024
 """How often, or after how many uses, the index hears who was used."""
-_BURIAL_EVERY = 64
-"""Puts between two looks for processes that died."""
-
-
-class Checked(NamedTuple):
-    """What `check` found, and put right."""
-
-    entries: int
-    nbytes: int
-    unindexed: int
-    """Files that the index did not know."""
-    missing: int
-    """Rows of the index without a file, or with another size."""
-    unfinished: int
-    """Files that a process died over."""
-    damaged: int
-    """Files that could not be decoded, removed."""
 
 
 class DiskStore:
@@ -75,22 +59,29 @@ class DiskStore:
         self.path = Path(path).expanduser().absolute()
         if self.path.exists() and not self.path.is_dir():
             raise NotADirectoryError(f"{self.path} is not a folder; a DiskStore wants one of its own")
-        self._files = Files(self.path / "entries")
-        self.max_bytes = None if max_bytes is None else parse_size(max_bytes)
-        if self.max_bytes is not None and self.max_bytes < 1:
+        bound = None if max_bytes is None else parse_size(max_bytes)
+        if bound is not None and bound < 1:
             raise ValueError(f"max_bytes={max_bytes!r}: a bound is at least 1 byte (None: no bound)")
+        self._folder = Folder(self.path, bound)
+        self._files = self._folder.files
         self._clock = clock
         self._lock = threading.RLock()
-        """Around the index; a `get` never waits for it."""
+        """Around the folder's index; a `get` never waits for it."""
         self._notes = threading.Lock()
         """Around what a `get` notes; held for a moment only."""
-        self._index: Index | None = None
-        self._writer: Writer | None = None
-        self._puts = 0
         self._used: dict[str, int] = {}
         self._noted_at = clock()
         with suppress(OSError):  # a folder that can't be made is reported when it is needed
-            self._make_folder()
+            self._folder.make()
+
+    @property
+    def max_bytes(self) -> int | None:
+        """Bytes held at most; None for no bound. A lower one is kept from the next put or `cull` on."""
+        return self._folder.max_bytes
+
+    @max_bytes.setter
+    def max_bytes(self, bound: int | None) -> None:
+        self._folder.max_bytes = bound
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy opens the folder for itself, in a worker process too.
@@ -120,12 +111,14 @@ class DiskStore:
             )
         name = name_of(key)
         with self._faults():
-            unfinished = self._unfinished(data)
+            with self._lock:
+                unfinished = self._folder.unfinished()
+            write(unfinished, data)
             placed = False
             try:
                 with self._changing() as index:
                     index.add(name, len(data), _ns(self._clock()))
-                    self._cull(index, keep=name)
+                    self._folder.cull(index, keep=name)
                     placed = True  # before it is true: an interrupt may strike in between
                     self._files.place(unfinished, name)
             except BaseException:
@@ -154,21 +147,18 @@ class DiskStore:
 
     def __len__(self) -> int:
         with self._lock, self._faults():
-            return self._opened().totals()[0]
+            return self._folder.opened().totals()[0]
 
     def volume(self) -> int:
         """Bytes that the entries hold."""
         with self._lock, self._faults():
-            return self._opened().totals()[1]
+            return self._folder.opened().totals()[1]
 
     def close(self) -> None:
         """Note what was used, and let go of the folder; another call opens it again."""
         self._note_uses()
         with self._lock:
-            self._forget()
-            if self._writer is not None:
-                self._writer.close()
-                self._writer = None
+            self._folder.close()
 
     # Looking after it -----------------------------------------------------------------------------
 
@@ -178,118 +168,24 @@ class DiskStore:
         With `decode` (`visioncache.stores.decode`), also read every file and remove those that it
         finds damaged, by raising ValueError.
         """
-        self._make_folder()
-        with self._lock, self._faults(), locked(self.path):
-            index = self._open(repair=False)
-            dead = dead_writers(self.path)
-            with index.transaction():
-                damaged = self._remove_damaged(decode) if decode else 0
-                unindexed, missing = self._reconcile(index)
-                self._cull(index)
-            entries, nbytes = index.totals()
-            return Checked(entries, nbytes, unindexed, missing, sweep(dead), damaged)
+        self._folder.make()
+        with self._lock, self._faults():
+            return self._folder.check(decode)
 
     def cull(self) -> int:
         """Remove the least recently used until the bound is kept; returns how many went."""
         with self._faults(), self._changing() as index:
-            return self._cull(index)
+            return self._folder.cull(index)
 
     def __repr__(self) -> str:
         bound = "" if self.max_bytes is None else f", max_bytes={format_size(self.max_bytes)!r}"
         return f"DiskStore({str(self.path)!r}{bound})"
 
-    def _unfinished(self, data: bytes) -> Path:
-        """A file beside the entries with these bytes in it."""
-        with self._lock:
-            index = self._opened()
-            self._puts += 1
-            if self._puts % _BURIAL_EVERY == 0:
-                with locked(self.path):
-                    self._bury(index)
-            assert self._writer is not None  # noqa: S101  # `_opened` made it
-            path = self._writer.unfinished()
-        write(path, data)
-        return path
-
-    def _remove_damaged(self, decode: Callable[[Any], object]) -> int:
-        damaged = 0
-        for name, _ in list(self._files.listing()):
-            try:
-                decode(self._files.load(name))
-            except ValueError:
-                damaged += self._files.remove(name)
-        return damaged
-
-    # The index, with the lock held ------------------------------------------------------------------
-
-    def _make_folder(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.mkdir(mode=0o700, exist_ok=True)
-
-    def _opened(self) -> Index:
-        """The index; it and this process's writer are opened again when either was lost."""
-        index, writer = self._index, self._writer
-        if index is None or writer is None or not (index.is_current() and writer.is_current()):
-            self._make_folder()
-            with locked(self.path):
-                index = self._open()
-                self._bury(index)
-        return index
-
-    def _open(self, *, repair: bool = True) -> Index:
-        """Open what is not open; the folder is locked."""
-        if self._writer is None or not self._writer.is_current():
-            self._writer = Writer(self.path)
-        if self._index is None or not self._index.is_current():
-            self._forget()
-            self._index, is_new = _open_index(self.path / "index.sqlite3")
-            if is_new and repair:
-                self._repair(self._index, [])
-        return self._index
-
-    def _forget(self) -> None:
-        if self._index is not None:
-            self._index.close()
-            self._index = None
-
-    def _bury(self, index: Index) -> None:
-        """Put right what dead processes left; the folder is locked."""
-        dead = dead_writers(self.path)
-        if dead:
-            self._repair(index, dead)
-
-    def _repair(self, index: Index, dead: list[Path]) -> None:
-        with index.transaction():
-            self._reconcile(index)
-            self._cull(index)
-        sweep(dead)
-
-    def _reconcile(self, index: Index) -> tuple[int, int]:
-        """Make the rows agree with the files; returns (files unknown, rows wrong) before."""
-        rows = index.rows()
-        files = dict(self._files.listing())
-        for name, status in files.items():
-            if rows.get(name) != status.st_size:
-                index.add(name, status.st_size, status.st_mtime_ns)
-        index.remove(rows.keys() - files.keys())
-        index.count()
-        wrong = sum(name not in files or files[name].st_size != size for name, size in rows.items())
-        return len(files.keys() - rows.keys()), wrong
-
-    def _cull(self, index: Index, keep: str = "") -> int:
-        if self.max_bytes is None:
-            return 0
-        names = index.victims(self.max_bytes, keep)
-        for name in names:
-            self._files.remove(name)
-        index.remove(names)
-        return len(names)
-
     @contextmanager
     def _changing(self) -> Iterator[Index]:
         """A transaction on the index, with what was used noted in it first."""
         with self._lock:
-            index = self._opened()
+            index = self._folder.opened()
             with self._notes:
                 used, self._used = self._used, {}
             with index.transaction():
@@ -325,21 +221,8 @@ class DiskStore:
         except OSError as error:
             raise StoreError(error.errno, f"{self.path}: {error.strerror}") from error
         except sqlite3.Error as error:
-            self._forget()  # a fresh connection finds out whether the index must be made again
+            self._folder.forget()  # a fresh connection finds out whether the index must be made again
             raise StoreError(f"{self.path}: the index failed: {error}") from error
-
-
-def _open_index(path: Path) -> tuple[Index, bool]:
-    """An index, and whether it is new: there was none, or a damaged one."""
-    is_new = not path.exists()
-    try:
-        return Index(path), is_new
-    except sqlite3.OperationalError:
-        raise  # it is busy, can't be written, or the disk is full
-    except sqlite3.DatabaseError:
-        for ending in ("", "-wal", "-shm"):
-            path.with_name(path.name + ending).unlink(missing_ok=True)
-        return Index(path), True
 
 
 def _ns(seconds: float) -> int:

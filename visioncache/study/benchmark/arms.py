@@ -24,7 +24,7 @@ from visioncache.vlm.timing import Stages
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from visioncache.vlm.chat import Turn
+    from visioncache.vlm.turn import Turn
 
 ARMS = ("none", "mlx-vlm", "visioncache", "bound")
 """No cache; mlx-vlm's own; ours; the language model alone, with everything else already in hand."""

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from visioncache.study.benchmark.sessions import Session
-    from visioncache.vlm.chat import Chat, Turn
+    from visioncache.vlm.chat import Chat
+    from visioncache.vlm.turn import Turn
 
 
 def bench(
