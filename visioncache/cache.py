@@ -102,7 +102,7 @@ class VisionFeatureCache(Inspectable):
         found = self._find(SOURCE_TAG + source if type(source) is str else Key.of(source).text)
         return None if found is None else found[0]
 
-    def get_with_meta(self, source: Any) -> tuple[Any, Mapping[str, Any] | None] | None:
+    def _get_with_meta(self, source: Any) -> tuple[Any, Mapping[str, Any] | None] | None:
         """As `get`, with what was stored beside the value; None on a miss."""
         return self._find(Key.of(source).text)
 
@@ -204,7 +204,7 @@ class VisionFeatureCache(Inspectable):
             self.get(key)  # whoever waited for the leader's value has hit it
         return value
 
-    def fill(
+    def _fill(
         self,
         source: Any,
         compute: Callable[[], T],

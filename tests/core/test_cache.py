@@ -193,8 +193,8 @@ def test_an_entry_tells_what_is_held() -> None:
     assert (entry.created, entry.last_used, entry.seconds) == (0.0, 3.0, 0.5)
     assert (entry.pinned, entry.meta) == (False, {"tokens": 4})
     assert cache.entry("b") is None
-    assert cache.get_with_meta("a.jpg") == (cache.peek("a.jpg"), {"tokens": 4})
-    assert cache.get_with_meta("b") is None
+    assert cache._get_with_meta("a.jpg") == (cache.peek("a.jpg"), {"tokens": 4})
+    assert cache._get_with_meta("b") is None
 
 
 def test_a_sizer_of_ones_own_may_hold_anything() -> None:
@@ -400,7 +400,7 @@ def test_a_subscriber_may_use_the_cache_and_wait_for_a_thread_that_does() -> Non
         cache.peek("a")
 
     unsubscribe = cache.subscribe(ask)
-    for call in (cache.get, cache.get_with_meta, cache.pop):
+    for call in (cache.get, cache._get_with_meta, cache.pop):
         call("a")
         assert len(sizes) == len(cache.events) - 1  # the put came before
     unsubscribe()

@@ -204,8 +204,8 @@ def test_fill_stores_what_a_get_missed_and_counts_no_look_up_of_its_own() -> Non
     ticks = iter(range(100))
     cache = VisionFeatureCache(clock=lambda: float(next(ticks)))
     assert cache.get("a") is None
-    value = cache.fill("a", lambda: np.ones(1), seconds=10.0, label="photo", meta={"tokens": 1})
-    assert cache.fill("a", lambda: np.zeros(1)) is value
+    value = cache._fill("a", lambda: np.ones(1), seconds=10.0, label="photo", meta={"tokens": 1})
+    assert cache._fill("a", lambda: np.zeros(1)) is value
     entry = cache.entry("a")
     assert entry is not None
     assert (entry.label, entry.seconds, entry.meta) == ("photo", 11.0, {"tokens": 1})

@@ -44,7 +44,7 @@ def everything(cache: VisionFeatureCache) -> Any:
 OPERATIONS: dict[str, Callable[[VisionFeatureCache], Any]] = {
     "a hit": lambda cache: cache.get("a"),
     "a miss": lambda cache: cache.get("x"),
-    "a hit with meta": lambda cache: cache.get_with_meta("a"),
+    "a hit with meta": lambda cache: cache._get_with_meta("a"),
     "a put that evicts": lambda cache: cache.put("x", FEATURES),
     "an overwrite": lambda cache: cache.put("a", FEATURES),
     "a pop": lambda cache: cache.pop("a"),
@@ -52,7 +52,7 @@ OPERATIONS: dict[str, Callable[[VisionFeatureCache], Any]] = {
     "a clear": lambda cache: cache.clear(),
     "a hit that computes nothing": lambda cache: cache.get_or_compute("a", lambda: FEATURES),
     "a computation": lambda cache: cache.get_or_compute("x", lambda: FEATURES),
-    "a fill": lambda cache: cache.fill("x", lambda: FEATURES),
+    "a fill": lambda cache: cache._fill("x", lambda: FEATURES),
     "a watch": lambda cache: cache.watch().__enter__(),
 }
 
@@ -290,8 +290,8 @@ ANY_METHOD: list[Callable[[VisionFeatureCache, str, int], Any]] = [
     lambda cache, name, size: cache.put(name, np.zeros(size, np.uint8)),
     lambda cache, name, size: cache.put(name, np.zeros(size, np.uint8)),
     lambda cache, name, size: cache.get_or_compute(name, lambda: np.zeros(size, np.uint8)),
-    lambda cache, name, size: cache.fill(name, lambda: np.zeros(size, np.uint8)),
-    lambda cache, name, _: cache.get_with_meta(name),
+    lambda cache, name, size: cache._fill(name, lambda: np.zeros(size, np.uint8)),
+    lambda cache, name, _: cache._get_with_meta(name),
     lambda cache, name, _: cache.pop(name),
     lambda cache, name, _: cache.peek(name),
     lambda cache, name, _: name in cache,

@@ -117,7 +117,7 @@ def test_a_new_cache_finds_what_another_left_with_all_that_was_known(folder: Pat
     with_store.close()
 
     cache = VisionFeatureCache(store=str(folder))
-    value, meta = cache.get_with_meta("a.jpg")
+    value, meta = cache._get_with_meta("a.jpg")
     assert meta == {"tokens": 4}
     assert isinstance(value, tuple)
     assert bits(value[1][0]) == bits(deepstack[1][0])

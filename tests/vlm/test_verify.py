@@ -181,7 +181,7 @@ def test_a_setting_that_the_processor_hides_is_found(
 def test_a_hit_that_works_again_is_no_hit(
     attached: Attached, pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(VisionFeatureCache, "get_with_meta", lambda self, key: None)
+    monkeypatch.setattr(VisionFeatureCache, "_get_with_meta", lambda self, key: None)
     found = verified(attached, pictures[:1])
     assert found.verdict is Verdict.IDENTICAL
     assert (found.reused, found.status) == (False, 1)

@@ -160,7 +160,7 @@ class Prefixes:
         """Find the first segments that are known, without a gap; they are held until `release`."""
         known = []
         for segment in segments:
-            found = self.cache.get_with_meta(segment.key)
+            found = self.cache._get_with_meta(segment.key)  # noqa: SLF001
             if found is None:
                 break
             value, meta = found
@@ -193,7 +193,7 @@ class Prefixes:
             own.append(True)
             return value
 
-        self.cache.fill(segment.key, compute, label=segment.label, meta=meta)
+        self.cache._fill(segment.key, compute, label=segment.label, meta=meta)  # noqa: SLF001
         if not own:
             return bool(self.find([segment]))
         held = segment.key in self.cache

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def find(cache: VisionFeatureCache, item: Item) -> None:
     """Fill in an item that the cache knows; a value that is not what was stored is dropped."""
-    found = cache.get_with_meta(item.key)
+    found = cache._get_with_meta(item.key)  # noqa: SLF001
     if found is None:
         return
     value, meta = found
@@ -43,7 +43,7 @@ def encoded(cache: VisionFeatureCache, item: Item, encode: Callable[[Item], Any]
             item.meta |= {"features": outline(value), "tokens": token_count(value)}
             return value
 
-        item.features = cache.fill(item.key, compute, label=item.label, meta=item.meta, seconds=item.seconds)
+        item.features = cache._fill(item.key, compute, label=item.label, meta=item.meta, seconds=item.seconds)  # noqa: SLF001
         item.inputs = {}
     return item.features
 

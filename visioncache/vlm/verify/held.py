@@ -25,7 +25,7 @@ class HeldCache(VisionFeatureCache):
         super().__init__(max_size=None)
         self._other = other
 
-    def get_with_meta(self, source: Any) -> tuple[Any, Mapping[str, Any] | None] | None:
+    def _get_with_meta(self, source: Any) -> tuple[Any, Mapping[str, Any] | None] | None:
         """Look up here, then there; ValueError for an entry of the store that can't be decoded."""
         key = Key.of(source)
         if key not in self:
@@ -33,7 +33,7 @@ class HeldCache(VisionFeatureCache):
             if found is not None:
                 value, meta = found
                 self.put(key, value, meta=meta)
-        return super().get_with_meta(key)
+        return super()._get_with_meta(key)
 
     def holds(self, key: Key) -> bool:
         """Tell whether the other cache or its store has an entry, damaged or not."""
