@@ -13,8 +13,10 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
+from visioncache.recent import Recent
 from visioncache.vlm.patching.functions import untaken
 from visioncache.vlm.scope.reading import Reading, read
+from visioncache.vlm.scope.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -78,13 +80,29 @@ class Habits:
 
     @classmethod
     def of(cls, classes: Iterable[type], entrances: Iterable[str]) -> Habits:
-        """Find what these classes read, and what they set when they are used by their entrances."""
+        """Find what these classes read, and what they set when they are used by their entrances.
+
+        Of libraries' classes it is found once, for as long as their methods are the same objects.
+        """
+        key = frozenset(classes), tuple(entrances)
+        watch, known = _habits.get(key, (None, None))
+        if watch is None or known is None or not watch.is_fresh():
+            watch = Watch()
+            known = cls._found(watch, *key)
+            if all(map(lasts, key[0])):
+                _habits[key] = watch, known
+        return known
+
+    @classmethod
+    def _found(cls, watch: Watch, classes: Iterable[type], entrances: Iterable[str]) -> Habits:
         methods: dict[str, list[Reading]] = {}
         for one in classes:
-            for name, value in vars(one).items():
+            for name, value in watch.mapping(vars(one)).items():
+                if isinstance(value, cached_property):
+                    watch.slots(value, ("func",))
                 for function, via in functions(value):
                     if name not in RUN_BEFORE:
-                        methods.setdefault(f"{via}{name}", []).append(read(function.__code__))
+                        methods.setdefault(f"{via}{name}", []).append(read(watch.code(function)))
         reads = frozenset().union(*(reading.reads for group in methods.values() for reading in group))
         met: set[str] = set()
         named, writes = {*_ENTRANCES, *entrances}, set[str]()
@@ -94,6 +112,10 @@ class Habits:
             writes.update(*(reading.writes for reading in reached))
             named = set().union(*(r.reads | {f"={name}" for name in r.writes} for r in reached)) - met
         return cls(reads, frozenset(writes))
+
+
+_habits: Recent[Any, tuple[Watch, Habits]] = Recent(1000)
+"""Habits of libraries' classes by these and their entrances, with what tells whether they are the same."""
 
 
 def functions(value: Any) -> Iterator[tuple[Any, str]]:
