@@ -158,23 +158,31 @@ class Watch:
         idle, few = _columns(self._idle)
         cells, contents = _columns(self._cells)
         classes, bases = [*self._bases], [*self._bases.values()]
-        return (
-            self._dicts.sealed(),
-            self._classes.sealed(),
-            lambda: [*map(len, lists)] == lengths and _same(chain.from_iterable(lists), flat),
-            lambda: all(len(now) == len(ids) and ids.issuperset(map(id, now)) for now, _, ids in self._sets),
-            lambda: _same(map(type, objects), kinds) or _are_still(objects, kinds, owns),
-            lambda: _same(map(_FIELDS, owners), fields),
-            lambda: all(getattr(one, name, _EMPTY) is held for one, name, held in self._slots),
-            lambda: all(_same(map(part, functions), then) for part, then in parts),
-            lambda: _same(map(_CODE, library), codes),
-            lambda: [*map(len, idle)] == few,
-            lambda: _same(map(_content, cells), contents),
-            lambda: all(_are_named(now, held) for now, held in self._names.values()),
-            lambda: _same(map(_BASES, classes), bases),
-            lambda: all(tell() == told for tell, told in self._told),
-            lambda: not any(watch.changed() for watch in self._inside.values()),
+        namespaces, globals_ = _columns([*self._names.values()])
+        asked, names = [now.get for now in namespaces], [*map(list, globals_)]
+        values = [*chain.from_iterable(map(dict.values, globals_))]
+
+        def look() -> Iterable[Any]:
+            return chain.from_iterable(map(map, asked, names))
+
+        checks = (
+            (self._dicts, self._dicts.sealed()),
+            (self._classes, self._classes.sealed()),
+            (lists, lambda: [*map(len, lists)] == lengths and _same(chain.from_iterable(lists), flat)),
+            (self._sets, lambda: all(_holds(now, ids) for now, _, ids in self._sets)),
+            (objects, lambda: _same(map(type, objects), kinds) or _are_still(objects, kinds, owns)),
+            (owners, lambda: _same(map(_FIELDS, owners), fields)),
+            (self._slots, lambda: all(getattr(one, name, _EMPTY) is it for one, name, it in self._slots)),
+            (functions, lambda: all(_same(map(part, functions), then) for part, then in parts)),
+            (library, lambda: _same(map(_CODE, library), codes)),
+            (idle, lambda: [*map(len, idle)] == few),
+            (cells, lambda: _same(map(_content, cells), contents)),
+            (names, lambda: _same(look(), values) or _are_alike(look(), values)),
+            (classes, lambda: _same(map(_BASES, classes), bases)),
+            (self._told, lambda: all(tell() == told for tell, told in self._told)),
+            (self._inside, lambda: not any(watch.changed() for watch in self._inside.values())),
         )
+        return tuple(check for watched, check in checks if watched)
 
 
 class _Mappings:
@@ -189,6 +197,9 @@ class _Mappings:
         held = dict(zip(self._names(mapping), self._values(mapping), strict=True))
         self._all.append((mapping, counts, held))
         return held
+
+    def __len__(self) -> int:
+        return len(self._all)
 
     def sealed(self) -> Callable[[], bool]:
         self._look()
@@ -237,10 +248,14 @@ def _are_still(objects: list[Any], kinds: list[type], owns: list[type]) -> bool:
     return True
 
 
-def _are_named(now: dict[str, Any], held: dict[str, Any]) -> bool:
-    return _same(map(now.get, held), held.values()) or all(
-        is_alike(now.get(name), one) for name, one in held.items()
-    )
+def _are_alike(now: Iterable[Any], held: Iterable[Any]) -> bool:
+    """Whether two rows of objects, of one length, are the same but for functions that are taken."""
+    return all(map(is_alike, now, held))
+
+
+def _holds(members: Any, ids: frozenset[int]) -> bool:
+    """Whether a set holds the objects that it held."""
+    return len(members) == len(ids) and ids.issuperset(map(id, members))
 
 
 def _same(now: Iterable[Any], held: Iterable[Any]) -> bool:
