@@ -1,4 +1,4 @@
-"""What a cache's own bookkeeping costs: get, put, evict and Key.of, in nanoseconds.
+"""Measure a cache's own bookkeeping: get, put, evict and Key.of, in nanoseconds.
 
 Ours beside mlx-vlm's class and cachetools.LRUCache on full caches of 20, 1,000 and 100,000 entries,
 interleaved in one run. The other two neither lock, count, measure nor log; the difference is what

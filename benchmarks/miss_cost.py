@@ -1,4 +1,4 @@
-"""What a first look at an image costs: the time to its first token without a cache, and with an empty one.
+"""Measure a first look at an image: the time to its first token without a cache, and with an empty one.
 
     python benchmarks/miss_cost.py [--rounds 12]
     python benchmarks/miss_cost.py --checkpoint mlx-community/...

@@ -51,7 +51,7 @@ def measured(family: str) -> dict[str, Any]:
 
 
 def given(tiny: zoo.Tiny, images: list[Any]) -> mx.array:
-    """What the language model is given of images."""
+    """Return what the language model is given of images."""
     inputs = embedded(tiny, prepared(tiny, images))
     return inputs.get("cross_attention_states", inputs["inputs_embeds"]).astype(mx.float32)
 

@@ -125,7 +125,7 @@ def plot_results(results: pd.DataFrame, session: str = "album") -> Picture:
 
 
 def _rows(folder: Path, of_file: Callable[[dict[str, Any]], list[dict[str, Any]]]) -> pd.DataFrame:
-    """What is made of every file in a folder; ValueError, in one line, for one that is something else."""
+    """Convert every file in a folder; raise ValueError, in one line, for one that is something else."""
     rows: list[dict[str, Any]] = []
     for path in sorted(folder.glob("*.json")):
         try:

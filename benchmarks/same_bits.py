@@ -1,4 +1,4 @@
-"""What is the same to the last bit: what a language model is given with and without a cache, and what it makes of it.
+"""Compare to the last bit what a language model is given with and without a cache, and what it answers.
 
     python benchmarks/same_bits.py --model qwen3-vl-4b --size 1280x960
     python benchmarks/same_bits.py --model qwen3-vl-4b --attention any   # as MLX picks it
@@ -91,7 +91,7 @@ def main() -> None:
 
 
 class Watch:
-    """What a language model is called with and what it returns, turn by turn."""
+    """Record what a language model is called with and what it returns, turn by turn."""
 
     def __init__(self) -> None:
         self._given: list[mx.array] = []

@@ -339,6 +339,6 @@ def build(name: str, layers: int | None = None, dtype: Any = mx.bfloat16) -> tup
 
 
 def described(dtype: Any, layers: int | None, *more: str) -> str:
-    """What a result says of such a model."""
+    """Describe a model of such shapes for a result."""
     weights = f"weights random {str(dtype).removeprefix('mlx.core.')}"
     return "; ".join([weights, f"language model of {layers or 'all'} layers", *filter(None, more)])

@@ -112,7 +112,7 @@ def start_server(folder: str) -> tuple[subprocess.Popen[bytes], int] | None:
 
 
 def found(value: Any) -> Any:
-    """What a look-up returned, evaluated; an error when it missed."""
+    """Evaluate what a look-up returned; an error when it missed."""
     if value is None:
         raise RuntimeError("a look-up that had to hit has missed")
     mx.eval(value)
@@ -120,7 +120,7 @@ def found(value: Any) -> Any:
 
 
 def arms(folder: Path, url: str | None, size: int) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
-    """What to measure: for each arm, what to do before a trial, and the trial."""
+    """List what to measure: for each arm, what to do before a trial, and the trial."""
     key = Key.from_source("image.jpg").scoped(f"benchmark/{size}")
     value = features(size)
     disk = folder / str(size)

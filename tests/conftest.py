@@ -1,4 +1,4 @@
-"""What all tests share: which of them are slow, and real servers to talk to."""
+"""Mark the slow tests, and start real servers for all that want to talk to one."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _family_of(item: pytest.Item) -> str | None:
 
 @pytest.fixture(autouse=True)
 def _nothing_stays_attached() -> Iterator[None]:
-    """What a test leaves attached, the tests after it would answer for."""
+    """Fail the test that leaves something attached, for which the tests after it would answer."""
     yield
     hooks = sys.modules.get("visioncache.vlm.patching.mlx_vlm")
     left = [] if hooks is None else [*hooks.current()]

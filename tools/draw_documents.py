@@ -29,7 +29,7 @@ GREEN = (40, 140, 80)
 
 
 class Month(NamedTuple):
-    """What the station measured in a month, by day."""
+    """Hold a station's measurements of a month, by day."""
 
     name: str
     high: list[float]

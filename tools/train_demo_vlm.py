@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def ahead(workers: Executor, draw: Callable[..., Any], first: int, *arguments: Any) -> Iterator[Any]:
-    """What `draw(seed, *arguments)` gives for one seed after the other, drawn ahead by the workers."""
+    """Yield `draw(seed, *arguments)` for one seed after the other, drawn ahead by the workers."""
     seeds = itertools.count(first)
     waiting = deque(workers.submit(draw, next(seeds), *arguments) for _ in range(AHEAD))
     while True:
@@ -108,7 +108,7 @@ def ahead(workers: Executor, draw: Callable[..., Any], first: int, *arguments: A
 
 @dataclass(frozen=True)
 class Stage:
-    """What is trained: `put` writes weights into the modules, `loss_fn` is of a batch with them."""
+    """Train a model: `put` writes weights into the modules, `loss_fn` takes a batch with them."""
 
     name: str
     model: Any

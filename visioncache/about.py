@@ -11,7 +11,7 @@ from visioncache.events import NO_TAGS
 from visioncache.keys import Key
 
 KINDS = ("image", "video", "tile", "request", "prefix")
-"""What an entry can be; its meta's `kind` says which, and an image where it says nothing."""
+"""Kinds of entries; an entry's meta names its own as `kind`, and says nothing for an image."""
 
 
 def check_extras(label: Any, seconds: Any, meta: Any) -> None:

@@ -129,7 +129,7 @@ class VisionFeatureCache(Inspectable):
         return found
 
     def _find_stored(self, key: Key, tier: Tier) -> Found | None:
-        """What the store has for an image, in memory from now on; asked once, whoever else asks."""
+        """Load an image's value from the store into memory; one caller asks it, whoever else waits."""
 
         def lead() -> Found | None:
             removals = self._removals

@@ -1,4 +1,4 @@
-"""What happened in a cache: events, and a bounded log of them."""
+"""Events: what happens in a cache, and a bounded log of it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 Kind = Literal["hit", "miss", "put", "evict", "reject", "pop", "clear", "resize", "store-hit", "store-error"]
 
 KEYLESS: tuple[Kind, ...] = ("clear", "resize", "store-error")
-"""What may concern the whole cache or its store, rather than one image."""
+"""Kinds that may concern the whole cache or its store, rather than one image."""
 
 LOOKUPS: tuple[Kind, ...] = ("hit", "store-hit", "miss")
-"""What a look-up ends in: memory has it, only the store has it, nobody has it."""
+"""Kinds that a look-up ends in: memory has it, only the store has it, nobody has it."""
 
 NO_TAGS: Mapping[str, Any] = {}
 

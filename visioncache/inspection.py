@@ -71,12 +71,12 @@ class Inspectable:
             return [slot.key for slot in self._lru.by_recency()]
 
     def entries(self) -> list[Entry]:
-        """What is held, from least to most recently used."""
+        """List what is held, from least to most recently used."""
         with self._lock:
             return [Entry.of(slot) for slot in self._lru.by_recency()]
 
     def entry(self, source: Any) -> Entry | None:
-        """What is held for one image, without refreshing it; None when nothing is."""
+        """Return what is held for one image, without refreshing it; None when nothing is."""
         with self._lock:
             slot = self._slot(source)
             return None if slot is None else Entry.of(slot)
@@ -134,7 +134,7 @@ class Inspectable:
 
     @property
     def tags(self) -> Mapping[str, Any]:
-        """What this thread's (or task's) events are marked with now."""
+        """Return what this thread's (or task's) events are marked with now."""
         return self._journal.tags
 
     def to_html(self, note: str = "") -> str:

@@ -84,7 +84,7 @@ class Journal:
 
     @property
     def tags(self) -> Mapping[str, Any]:
-        """What events of this thread or task are marked with now."""
+        """Return what events of this thread or task are marked with now."""
         return (_tags.get() or {}).get(id(self), NO_TAGS)
 
     @contextmanager
@@ -98,7 +98,7 @@ class Journal:
             _tags.reset(token)
 
     def _remove(self, token: object) -> bool:
-        """Whether there was one to remove."""
+        """Tell whether there was one to remove."""
         with self._lock:
             known = token in self.subscribers
             # Replaced, never changed: `tell` goes through it without the lock.

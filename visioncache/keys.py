@@ -13,7 +13,7 @@ SOURCE_TAG = "s:"
 _TAGS = (SOURCE_TAG, "l:", "b:", "i:", "a:", "f:", "m:", "@")
 _ACCEPTED = "a Key, str, Path, bytes-like, PIL image, an array (numpy, mlx, torch), or a list of them"
 _PROTOCOLS = ("__array__", "__array_interface__", "__dlpack__")
-"""What makes an array of numbers of an object that is none of numpy's or mlx's."""
+"""Methods that turn an object that is not numpy's or mlx's into an array of numbers."""
 _THREADED = 1 << 20
 """From this many bytes on, hashing on several threads pays."""
 ORIENTATION = 0x0112
@@ -25,7 +25,7 @@ _PID = os.getpid()
 
 
 class Key:
-    """What an image is, as text: equal keys are equal images, in every thread and process.
+    """Name an image by text: equal keys are equal images, in every thread and process.
 
     The text carries its constructor's tag, so keys of different constructors never meet, and lists
     are length-prefixed, so no component can imitate a boundary. Strings are kept verbatim
@@ -198,7 +198,7 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
 
 
 def is_array(value: Any) -> bool:
-    """Whether a value is an array: numpy's, mlx's, or by a protocol (a torch tensor is)."""
+    """Tell whether a value is an array: numpy's, mlx's, or by a protocol (a torch tensor is)."""
     # A type has them unbound, a PIL image has one too, and a numpy scalar is a number.
     no_array = (type, getattr(sys.modules.get("PIL.Image"), "Image", type))
     return (
@@ -260,6 +260,6 @@ def hasher_of(nbytes: int) -> Any:
 
 
 def _is_a(value: Any, module: str, name: str) -> bool:
-    """Whether a value is an instance of a class of a module that is imported already."""
+    """Tell whether a value is an instance of a class of a module that is imported already."""
     cls = getattr(sys.modules.get(module), name, None)
     return isinstance(cls, type) and isinstance(value, cls)

@@ -8,7 +8,7 @@ from visioncache.sizes import parse_size
 
 
 def within(amount: int, bound: int | None) -> bool:
-    """Whether an amount keeps a bound."""
+    """Tell whether an amount keeps a bound."""
     return bound is None or amount <= bound
 
 

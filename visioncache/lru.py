@@ -43,7 +43,7 @@ class Slot:
         self.label = ""
         self.meta: Mapping[str, Any] | None = None
         self.about: Mapping[str, Any] = {}
-        """What its events say of it."""
+        """Facts that its events carry."""
         self.seconds = self.created = self.last_used = 0.0
         self.hits = self.tokens = 0
         self.rate: Rate | None = None
@@ -91,7 +91,7 @@ class LRU:
         return sorted(self.slots.values(), key=attrgetter("turn"))
 
     def fits(self, nbytes: int, slot: Slot | None) -> bool:
-        """Whether a new value fits once others have gone, or fits in `slot` as things are."""
+        """Tell whether a new value fits once others have gone, or fits in `slot` as things are."""
         if slot is not None:
             return within(self.nbytes - slot.nbytes + nbytes, self.max_bytes)
         return within(self.pinned + 1, self.max_size) and within(self.pinned_bytes + nbytes, self.max_bytes)
@@ -169,7 +169,7 @@ class LRU:
         return first
 
     def _waits(self, turn: int, text: str) -> bool:
-        """Whether a released slot was neither used, pinned nor removed since."""
+        """Tell whether a released slot was neither used, pinned nor removed since."""
         slot = self.slots.get(text)
         return slot is not None and slot.turn == turn and not slot.pinned
 

@@ -20,11 +20,11 @@ PRESSURE_FRACTION = 0.85
 """The share of it that mlx may use before `on_pressure` evicts."""
 
 _DEVICE_KEYS = ("max_recommended_working_set_size", "total_memory", "memory_size")
-"""What `mx.device_info()` calls it: Metal's working set first, then CUDA's total, then all memory."""
+"""Names in `mx.device_info()`: Metal's working set first, then CUDA's total, then all memory."""
 
 
 def on_gpu() -> bool:
-    """Whether mlx computes on a GPU by default."""
+    """Tell whether mlx computes on a GPU by default."""
     import mlx.core as mx
 
     return bool(mx.default_device() == mx.gpu)

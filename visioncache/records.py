@@ -1,4 +1,4 @@
-"""What a cache tells about itself: an entry, its counters, and what changed while one watched."""
+"""Records: an entry, a cache's counters, and the changes while one watched."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class Entry:
     """Seconds, by the cache's clock; so is `last_used`."""
     last_used: float
     seconds: float
-    """What the value cost to compute, this once; a hit is credited what it would cost now."""
+    """Seconds that the value cost to compute, this once; a hit is credited its cost now."""
     pinned: bool
     meta: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, slot: Slot) -> Entry:
-        """What a cache holds in a slot."""
+        """Describe what a cache holds in a slot."""
         shape, dtype = outline(slot.value)
         return cls(
             slot.key,
@@ -86,7 +86,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Counters:
-    """What has happened, counted."""
+    """Count what has happened."""
 
     hits: int = 0
     misses: int = 0
@@ -107,7 +107,7 @@ class Counters:
         return answered / lookups if lookups else 0.0
 
     def facts(self) -> list[Fact]:
-        """What happened, as `(value, name)` pairs."""
+        """List what happened, as `(value, name)` pairs."""
         known = self.hits or self.store_hits or self.misses
         facts = [
             *lookup_facts(self.hits, self.misses, self.store_hits),
@@ -123,7 +123,7 @@ class Counters:
         return Counters(*(getattr(self, f.name) for f in fields(Counters)))
 
     def since(self, earlier: Counters) -> Counters:
-        """What has been counted since `earlier`."""
+        """Return what has been counted since `earlier`."""
         names = (f.name for f in fields(Counters))
         return Counters(*(getattr(self, name) - getattr(earlier, name) for name in names))
 
@@ -146,7 +146,7 @@ class CacheInfo:
     store_hits: int = 0
     """Look-ups that memory missed and the store answered."""
     store: StoreInfo | None = None
-    """What the store did, when there is one."""
+    """Counts of the store, when there is one."""
 
     @property
     def fullest(self) -> tuple[str, float]:
@@ -190,7 +190,7 @@ class CacheInfo:
 
 @dataclass(slots=True)
 class Delta(Counters):
-    """What happened in a cache while a `watch()` was open; grows until it closes."""
+    """Collect what happens in a cache while a `watch()` is open; it grows until the watch closes."""
 
     nbytes: int = 0
     """By how much the bytes held grew (negative when they shrank)."""

@@ -1,4 +1,4 @@
-"""What our cache and mlx-vlm's own both promise: one can stand where the other stood."""
+"""Our cache and mlx-vlm's own keep the same promises: one can stand where the other stood."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def encoded(cache: VisionFeatureCache, name: str, seconds: float, tokens: int, s
 
 
 def saved_by(cache: VisionFeatureCache, key: Key) -> float:
-    """What one hit is credited."""
+    """Return what one hit is credited."""
     with cache.watch() as delta:
         cache.get(key)
     assert cache.events[-1].seconds == pytest.approx(delta.seconds_saved)

@@ -19,7 +19,7 @@ EVIL = "<img src=x onerror=alert(1)>\"'&"
 
 
 class Reader(HTMLParser):
-    """What a browser makes of HTML: its tags, and its text."""
+    """Read HTML as a browser does: its tags, and its text."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

@@ -29,7 +29,7 @@ def all_waiting(cache: VisionFeatureCache, count: int) -> None:
 
 
 def in_threads(count: int, call: Callable[[], Any]) -> list[Any]:
-    """What a call returned or raised in each of so many threads at once."""
+    """Return what a call returned or raised in each of so many threads at once."""
     start = threading.Barrier(count)
 
     def attempt() -> Any:

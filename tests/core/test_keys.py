@@ -122,7 +122,7 @@ def arrays(draw: st.DrawFn) -> tuple[str, Any]:
 
 
 def _identity(source: Any) -> tuple[Any, Any]:
-    """What a drawn source is, comparable, and the object to key."""
+    """Return a drawn source, comparable, and the object to key."""
     if isinstance(source, list):
         parts = [_identity(item) for item in source]
         return ("list", tuple(part[0] for part in parts)), [part[1] for part in parts]
@@ -390,7 +390,7 @@ def test_a_file_that_is_not_there_is_an_error_that_names_it_even_when_it_was(pho
 
 
 class Tensor:
-    """What torch.Tensor shows to numpy."""
+    """Show to numpy what torch.Tensor shows."""
 
     def __init__(self, array: Any) -> None:
         self.array, self.shape, self.dtype, self.ndim = array, array.shape, f"torch.{array.dtype}", array.ndim

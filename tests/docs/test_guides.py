@@ -1,4 +1,4 @@
-"""What the guides for developers say is so: files are where they are named, the template builds and sees."""
+"""Guides for developers say what is so: files are where they are named, the template builds and sees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the Jupyter surface share: a real shell, a real JupyterLab, a real Chromium."""
+"""Share a real shell, a real JupyterLab and a real Chromium among the tests of the Jupyter surface."""
 
 from __future__ import annotations
 

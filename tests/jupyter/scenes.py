@@ -1,4 +1,4 @@
-"""What tests of the Jupyter surface build and ask."""
+"""Build and ask what tests of the Jupyter surface need."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def filled(*labels: str, kib: int = 1, **bounds: Any) -> VisionFeatureCache:
 
 
 def serious_violations(page: Page, selector: str) -> list[str]:
-    """What axe finds wrong, seriously or worse, in a part of a page."""
+    """Return what axe finds wrong, seriously or worse, in a part of a page."""
     from axe_playwright_python.sync_playwright import Axe
 
     found = Axe().run(page, context=selector).response["violations"]

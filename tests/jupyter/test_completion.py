@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def completions(shell: InteractiveShell, text: str) -> set[str]:
-    """What Tab at the end of a text offers."""
+    """Return what Tab offers at the end of a text."""
     with provisionalcompleter():
         return {completion.text for completion in shell.Completer.completions(text, len(text))}
 

@@ -38,7 +38,7 @@ class Timers:
 
 
 class FakeTimer:
-    """What `threading.Timer` is, on a clock of our own."""
+    """Stand in for `threading.Timer`, on a clock of our own."""
 
     daemon = False
 

@@ -1,4 +1,4 @@
-"""What a missing browser does to the tests."""
+"""A missing browser skips tests, or fails them where browsers are needed."""
 
 from __future__ import annotations
 

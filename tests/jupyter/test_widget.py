@@ -45,7 +45,7 @@ def sent(view: CacheView) -> list[dict[str, Any]]:
 
 
 def hear(view: CacheView, **content: Any) -> None:
-    """What happens when a page sends something."""
+    """Send something as a page does."""
     view._handle_custom_msg(content, [])
 
 

@@ -22,7 +22,7 @@ SHOWN = {
         f"   {'files left and right, then one named left|right':50} miss",
     )
 }
-"""What a notebook must show, each time it runs: wrong hits of mlx-vlm's class, and none of ours."""
+"""Text that a notebook must show, each time it runs: wrong hits of mlx-vlm's class, and none of ours."""
 LARGEST = 1_000_000
 """Bytes of a committed notebook."""
 

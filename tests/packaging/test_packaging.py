@@ -1,4 +1,4 @@
-"""What is declared twice agrees, and importing costs little."""
+"""Facts that are declared twice agree, and importing costs little."""
 
 from __future__ import annotations
 

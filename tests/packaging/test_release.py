@@ -1,4 +1,4 @@
-"""What a release is made of: packages that run by themselves, one version, workflows that say what they mean."""
+"""A release: packages that run by themselves, one version, workflows that say what they mean."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of stores share: a tally of what was tried, and its summary; servers come from above."""
+"""Count what the tests of stores tried, and print a summary; servers come from above."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def tiny() -> zoo.Tiny:
 
 
 def kernel(folder: Path, family: str) -> dict[str, Any]:
-    """What a process saw that asked about two photographs and ended."""
+    """Ask about two photographs in a process that ends, and return what it saw."""
     path = os.pathsep.join([str(Path(zoo.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-c", RESTARTED, str(folder), family],

@@ -43,7 +43,7 @@ def noise(dtype: str, shape: tuple[int, ...], seed: int = 0) -> mx.array:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values are the same tree of arrays, bit for bit."""
+    """Tell whether two values are the same tree of arrays, bit for bit."""
     if isinstance(one, mx.array):
         return (
             isinstance(other, mx.array)

@@ -1,4 +1,4 @@
-"""What goes wrong with a disk is a miss, an event and one warning; never an error in a cell."""
+"""Faults of a disk are a miss, an event and one warning; never an error in a cell."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def put_closed(folder: Path, source: str = "a.jpg") -> mx.array:
 
 
 def mounted(*command: str) -> bool:
-    """Whether a mount succeeded: only root can, in most places."""
+    """Tell whether a mount succeeded: only root can, in most places."""
     return (
         shutil.which("mount") is not None
         and subprocess.run(command, check=False, capture_output=True).returncode == 0

@@ -41,7 +41,7 @@ def order() -> Iterator[Callable[..., int]]:
 
 
 def assert_sound(folder: Path) -> int:
-    """What must hold after any death; returns how many entries were found whole."""
+    """Check what must hold after any death; return how many entries were found whole."""
     store = DiskStore(folder, max_bytes=MAX_BYTES)
     entries = len(store)  # opens the index, which repairs it
     files = [path for path in (folder / "entries").rglob("*") if path.is_file()]

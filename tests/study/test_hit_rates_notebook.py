@@ -19,7 +19,7 @@ NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "05_hit_rates.ipynb"
 
 
 def _said(cell: nbformat.NotebookNode) -> str:
-    """What a cell printed and returned, however the kernel cut it into messages."""
+    """Join what a cell printed and returned, however the kernel cut it into messages."""
     outputs = cell["outputs"]
     printed = "".join(o["text"] for o in outputs if o["output_type"] == "stream" and o["name"] == "stdout")
     return printed + "".join(o["data"]["text/plain"] for o in outputs if o["output_type"] == "execute_result")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 WHOLE = bool(os.environ.get("VISIONCACHE_WHOLE"))
-"""Whether comparisons with slow truths run as a whole (`make equality`) and not as a sample of it."""
+"""Set where comparisons with slow truths run as a whole (`make equality`) and not as a sample of it."""
 
 
 def examples(sample: int) -> int:

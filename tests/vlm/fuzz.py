@@ -147,7 +147,7 @@ def play(plan: Plan, seen: Counter[str] | None = None) -> Difference | None:
 
 
 def differs(step: Step, twin: Side, ours: Side, counts: Counter[str]) -> str:
-    """What is wrong with our answer to a step; nothing if it is the twin's."""
+    """Say what is wrong with our answer to a step; nothing if it is the twin's."""
     want, got = outcome(lambda: step.run(twin)), outcome(lambda: step.run(ours))
     counts["answers"] += want is not None and not isinstance(want, Exception)
     both = zip(want, got, strict=True) if step.name == "ask_threads" else [(want, got)]
@@ -160,7 +160,7 @@ def differs(step: Step, twin: Side, ours: Side, counts: Counter[str]) -> str:
 
 
 def fine(step: Step, got: Any, want: Any) -> bool:
-    """Whether an answer is the twin's, or an error where the twin's is one or that is allowed."""
+    """Tell whether an answer is the twin's, or an error where the twin's is one or that is allowed."""
     if step.kind.refusable and (refused(got) or (has_nan(got) and "detached" in str(step))):
         return True
     if isinstance(want, Exception):  # mlx-vlm takes no BytesIO in many families: we may
@@ -170,7 +170,7 @@ def fine(step: Step, got: Any, want: Any) -> bool:
 
 
 def near(got: Any, want: Any) -> bool:
-    """Whether two answers are equal but for the order of their sums."""
+    """Tell whether two answers are equal but for the order of their sums."""
     if isinstance(want, (mx.array, np.ndarray)):
         one, other = mx.array(got), mx.array(want)
         if one.shape != other.shape or one.dtype != other.dtype:
@@ -225,7 +225,7 @@ def fuzz(
 
 
 def summary(counts: Counter[str], seconds: float) -> str:
-    """What was done, in a line."""
+    """Say what was done, in a line."""
     families = [name for name in zoo.families() if counts[name]]
     return (
         f"{counts['steps']:,} random steps over {len(families)} families, {counts['hits']:,} hits, "

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def prepared(tiny: zoo.Tiny, images: Sequence[Any], prompt: str | list[str] | None = None) -> dict[str, Any]:
-    """What mlx-vlm's processor makes of a question about images, or the zoo where there is none."""
+    """Prepare a question about images by mlx-vlm's processor, or by the zoo where there is none."""
     config = tiny.model.config
     module = importlib.import_module(f"zoo.{type(tiny.model).__module__.split('.')[-2]}")
     if tiny.processor is None:
@@ -123,7 +123,7 @@ def answers(tiny: zoo.Tiny) -> None:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two trees are equal, bit for bit."""
+    """Tell whether two trees are equal, bit for bit."""
     if isinstance(one, (mx.array, np.ndarray, list, tuple, dict)) and not isinstance(other, type(one)):
         return False
     if isinstance(one, mx.array):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CLEAR = (ValueError, RuntimeError)
-"""What an attachment may raise, in one line."""
+"""Errors that an attachment may raise, in one line."""
 OURS = Path(visioncache.__file__).parent
 GAIN = "DRIFT_GAIN"
 TOKENS = 3
@@ -42,9 +42,9 @@ class Probed:
     wrong: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     plain: str = ""
-    """What mlx-vlm itself raised, without any cache."""
+    """Error that mlx-vlm itself raised, without any cache."""
     slow: bool = False
-    """Whether a hit did the work of a miss."""
+    """Set where a hit did the work of a miss."""
     status: int | None = None
     """The exit status of `visioncache verify`, where it was asked for."""
 
@@ -179,7 +179,7 @@ def _apart(
 
 
 def _close(one: Any, other: Any) -> bool:
-    """Whether two embeddings are the same, but for the last bits of float32."""
+    """Tell whether two embeddings are the same, but for the last bits of float32."""
     if one.keys() != other.keys():
         return False
     for name, value in one.items():
@@ -200,7 +200,7 @@ def _told(found: Probed, error: Exception) -> list[str]:
 
 
 def _is_ours(error: BaseException | None) -> bool:
-    """Whether the cache raised it, though something may have raised it again."""
+    """Tell whether the cache raised it, though something may have raised it again."""
     if error is None:
         return False
     (*_, last) = traceback.extract_tb(error.__traceback__)

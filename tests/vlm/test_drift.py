@@ -26,11 +26,11 @@ SAMPLE = {
     "process_image-renamed",
     "pixels-copied-in-prepare_inputs",
 }
-"""What `make test` runs; `make drift` runs all of them."""
+"""Changes that `make test` runs; `make drift` runs all of them."""
 
 
 def simulated(*names: str) -> list[dict[str, Any]]:
-    """What the script says of changes: in a process of its own, where mlx-vlm is imported anew for each."""
+    """Run the script on changes: in a process of its own, where mlx-vlm is imported anew for each."""
     path = os.pathsep.join([str(HERE), str(HERE.parents[1])])
     done = subprocess.run(
         [sys.executable, str(HERE / "simulated.py"), *names],

@@ -84,7 +84,7 @@ def outcome(call: Callable[[], Any]) -> Any:
 def played(
     family: str, play: Callable[[Scene], list[Any]], *, with_processor: bool = True
 ) -> tuple[list[Any], list[Any]]:
-    """What a play answers on a model without a cache, and on its attached twin."""
+    """Play on a model without a cache, and on its attached twin; return both answers."""
     plain = play(Scene(zoo.build(family), None, with_processor=with_processor))
     scene = Scene(zoo.build(family), VisionFeatureCache(), with_processor=with_processor)
     try:
@@ -117,19 +117,19 @@ def assert_alike(
 
 
 def right(got: Any, want: Any) -> bool:
-    """Whether an answer is the twin's: the same bits, or an error of the same type."""
+    """Tell whether an answer is the twin's: the same bits, or an error of the same type."""
     if isinstance(want, Exception):
         return type(got) is type(want)
     return not isinstance(got, Exception) and same(got, want)
 
 
 def refused(got: Any) -> bool:
-    """Whether an answer is one clear line of an error."""
+    """Tell whether an answer is one clear line of an error."""
     return isinstance(got, (ValueError, RuntimeError, TypeError)) and "\n" not in str(got) and bool(str(got))
 
 
 def has_nan(tree: Any) -> bool:
-    """Whether a NaN is anywhere in an answer."""
+    """Tell whether a NaN is anywhere in an answer."""
     floats = [a for a in arrays(tree) if mx.issubdtype(a.dtype, mx.floating)]
     return any(bool(mx.isnan(a).any().item()) for a in floats)
 

@@ -32,7 +32,7 @@ class Kind:
     tokens: int
     chats: int
     large: bool = False
-    """Whether it is about photographs."""
+    """Set where it is about photographs."""
     alike: float = 0.35
     """How often a scene differs from the one before it in one thing only."""
 
@@ -235,7 +235,7 @@ class Layout:
         self._position = 0
 
     def fits(self, exchange: Exchange, grids: list[tuple[int, int]]) -> bool:
-        """Whether an exchange and its images have room."""
+        """Tell whether an exchange and its images have room."""
         patches = sum(rows * columns // MERGE**2 + 8 for rows, columns in grids)
         text = len(ids(_before(exchange))) + len(ids(_after(exchange)))
         return self._end + patches + text <= len(self.tokens)

@@ -25,7 +25,7 @@ CLASSES = (len(_SEEN), len(_COLOURS), len(_SIZES), len(CELLS), len(_PHOTOS), *[_
 """How many classes each label has."""
 UNKNOWN = -1
 CHANGES = ("", "colour", "place", "size", "shape")
-"""What differs at a place between two scenes."""
+"""Differences at a place between two scenes."""
 
 
 def labels_of(picture: Picture, rows: int, columns: int) -> np.ndarray:

@@ -72,7 +72,7 @@ class Picture:
     label: str = ""
     colour: str = ""
     changed: str = field(default="", compare=False)
-    """What differs from the scene before it, when it was made to differ in one thing."""
+    """Difference from the scene before it, when it was made to differ in one thing."""
 
     @property
     def aspect(self) -> str:

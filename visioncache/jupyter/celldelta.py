@@ -22,7 +22,7 @@ ROWS = 50
 
 @dataclass(slots=True)
 class CellDelta(Delta):
-    """What happened in a cache while a cell ran."""
+    """Tell what happened in a cache while a cell ran."""
 
     peak_bytes: int | None = None
     """Of MLX's memory while the cell ran; None where MLX was not used."""
@@ -38,7 +38,7 @@ class CellDelta(Delta):
     """The turns that the notebook's chats took meanwhile."""
     events: list[Event] = field(default_factory=list)
     before: list[Event] = field(default_factory=list)
-    """What happened in the cache until then, as far as it is kept."""
+    """Events of the cache until then, as far as they are kept."""
 
     @classmethod
     def of(cls, delta: Delta, **known: Any) -> Self:
@@ -134,7 +134,7 @@ class CellDelta(Delta):
         return next(named, event.name)
 
     def _why(self, place: int, event: Event) -> str:
-        """What led to an event."""
+        """Say what led to an event."""
         if event.kind == "evict":
             pushed = (self._name(e) for e in self.events[place:] if e.kind in ("put", "store-hit"))
             return f"to make room for {next(pushed, 'what came')}"

@@ -38,7 +38,7 @@ def replace(view: CacheView) -> None:
 
 
 def is_replaced(view: CacheView) -> bool:
-    """Whether the cell that made a view has made another one of the same cache since."""
+    """Tell whether the cell that made a view has made another one of the same cache since."""
     for made in _views.values():
         runs = [run for run, reference in made if reference() is view]
         if runs:

@@ -125,7 +125,7 @@ def stats(session: Session, _args: Namespace) -> CacheInfo:
 
 @command()
 def entries(session: Session, _args: Namespace) -> pd.DataFrame:
-    """What is held, as a DataFrame, the most recently used first."""
+    """Return what is held as a DataFrame, the most recently used first."""
     from visioncache.jupyter.frames import entries_frame
 
     return entries_frame(session.cache())
@@ -141,7 +141,7 @@ def show(session: Session, _args: Namespace) -> CacheView:
 
 @command()
 def events(session: Session, _args: Namespace) -> pd.DataFrame:
-    """What happened, as a DataFrame, oldest first: when, what, to which image, in which session and turn."""
+    """Return the events as a DataFrame, oldest first: time, kind, image, session and turn."""
     from visioncache.jupyter.frames import events_frame
 
     return events_frame(session.cache())

@@ -92,7 +92,7 @@ def _cell_words(session: Session, before: list[str]) -> Iterator[str]:
 
 
 def _arguments(session: Session, command: Any, before: list[str], typed: str) -> Iterator[str]:
-    """What may come next: an option's value, or options and the next argument's values."""
+    """List what may come next: an option's value, or options and the next argument's values."""
     options = command.parser._option_string_actions  # noqa: SLF001  # argparse tells it no other way
     last = options.get(before[-1]) if before else None
     if last is not None and last.nargs != 0:
@@ -113,7 +113,7 @@ def _arguments(session: Session, command: Any, before: list[str], typed: str) ->
 
 
 def _values(session: Session, command: Any, action: Any, typed: str) -> Iterator[str]:
-    """What an argument may be."""
+    """List the values that an argument may have."""
     if action.choices:
         yield from action.choices
     elif action.dest in command.variables:

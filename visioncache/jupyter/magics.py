@@ -127,7 +127,7 @@ def uncommented(line: str) -> str:
 
 
 def _help() -> str:
-    """What `%vcache?` shows."""
+    """Show the help of `%vcache?`."""
     lines = ["See a vision-feature cache, and work it.", "", "%vcache", "    The current cache."]
     for function in COMMANDS.values():
         usage = " ".join(function.parser.format_usage().split()).removeprefix(":: ")

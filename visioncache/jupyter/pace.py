@@ -46,7 +46,7 @@ class Pace:
 
     @property
     def closed(self) -> bool:
-        """Whether `close` was called."""
+        """Tell whether `close` was called."""
         return self._closed
 
     def nudge(self) -> None:

@@ -25,7 +25,7 @@ class Comparison:
     same: bool | None
     """True where both gave the same answers; None where the cell gave nothing to compare."""
     compared: str
-    """What was compared: tokens, values or printed text."""
+    """Kind of output that was compared: tokens, values or printed text."""
 
     def rows(self) -> list[tuple[str, str, str]]:
         """A row a figure: its name, without the cache, with it."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class UsageError(ValueError):
-    """What a person typed can't be done; the message says why, in one line."""
+    """Say that what a person typed can't be done; the message says why, in one line."""
 
 
 class Session:
@@ -37,7 +37,7 @@ class Session:
         self.bounds: Mapping[str, Any] = {}
         """Of a cache that is created."""
         self.attached: dict[str, Attached] = {}
-        """What the magics attached, by the model's variable."""
+        """Attachments that the magics made, by the model's variable."""
         self.result: BenchResult | None = None
         self.runs: dict[str, CellDelta] = {}
         """Cells that were run under a name."""
@@ -164,7 +164,7 @@ class Session:
         return value
 
     def attachments(self, cache: VisionFeatureCache) -> list[Attached]:
-        """Whatever is attached to a cache now, by a magic or by hand."""
+        """List all that is attached to a cache now, by a magic or by hand."""
         hooks = sys.modules.get("visioncache.vlm.patching.mlx_vlm")
         return hooks.attached_to(cache) if hooks else []
 

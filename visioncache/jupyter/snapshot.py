@@ -170,7 +170,7 @@ def snapshot(
 
 
 def news(events: Sequence[Event], names: Names) -> dict[str, Any]:
-    """What happened since the last message: how often each kind, and some of it by name."""
+    """Count what happened since the last message: how often each kind, and some of it by name."""
     told: dict[str, Any] = {"counts": {}, "hit": [], "evict": []}
     for event in events:
         told["counts"][event.kind] = told["counts"].get(event.kind, 0) + 1

@@ -39,7 +39,7 @@ ADVICE_INTERVAL = 3.0
 """Seconds between two looks at how large the cache should be."""
 
 _EACH = {"evict": "pop", "pin": "pin", "unpin": "unpin"}
-"""What a page may ask for entries, and the method of the cache that does it."""
+"""Requests that a page may send for entries, and the method of the cache that answers each."""
 _STATIC = Path(__file__).parent / "static"
 _following: weakref.WeakSet[CacheView] = weakref.WeakSet()
 
@@ -105,12 +105,12 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
 
     @property
     def live(self) -> bool:
-        """Whether it follows its cache now."""
+        """Tell whether it follows its cache now."""
         return self._subscription is not None
 
     @property
     def shown(self) -> bool:
-        """Whether a page shows it, as far as pages have told."""
+        """Tell whether a page shows it, as far as pages have told."""
         return bool(self._pages)
 
     def follow(self) -> None:

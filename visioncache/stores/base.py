@@ -48,12 +48,12 @@ class Store(Protocol):
 
 
 def name_of(key: Key) -> str:
-    """What an entry is called outside: digests of its key and scope, and so no text of a user."""
+    """Name an entry by digests of its key and scope, so that a name holds no text of a user."""
     return f"{_digest(key.text, 16)}-{scope_digest(key.scope)}"
 
 
 def scope_digest(scope: str | None) -> str:
-    """What entries of one scope have in their names."""
+    """Digest a scope; the names of its entries end with it."""
     return NO_SCOPE if scope is None else _digest(scope, 8)
 
 

@@ -50,7 +50,7 @@ class WriteBehind:
         self._queue: OrderedDict[Name, Task] = OrderedDict()
         self._current: Task | None = None
         self._settled: Task | None = None
-        """What was owed for the current task's key before: doing the task settles it."""
+        """Owed for the current task's key before: doing the task settles it."""
         self._owed: OrderedDict[Name, Task] = OrderedDict()
         self._unreported: deque[Key] = deque()
         """Keys of dropped writes that are still to be reported."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Breaker:
-    """Whether to ask: always, until `failures` in a row; then once after every pause.
+    """Decide whether to ask: always, until `failures` in a row; then once after every pause.
 
     The first pause takes `pause` seconds, each one after it twice as long, up to `longest`; a
     success ends them.
@@ -33,7 +33,7 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether asking is paused, or on trial after a pause."""
+        """Tell whether asking is paused, or on trial after a pause."""
         return self._until is not None
 
     def remaining(self) -> float:
@@ -42,7 +42,7 @@ class Breaker:
         return 0.0 if until is None else max(0.0, until - self._clock())
 
     def allows(self) -> bool:
-        """Whether to ask now. After a pause it says so to one caller, who is to report back."""
+        """Tell whether to ask now. After a pause it says so to one caller, who is to report back."""
         with self._lock:
             if self._until is None:
                 return True

@@ -22,14 +22,14 @@ MAX_DEPTH = 32
 
 
 class Stored(NamedTuple):
-    """What was stored."""
+    """Hold what was stored."""
 
     value: Any
     """An mlx array, or a tuple, list or dict of them; evaluated, in buffers of their own."""
     key: str
     """The text of the key that it was stored under."""
     meta: Any
-    """What was stored beside it, as JSON keeps it."""
+    """Meta, as JSON keeps it."""
 
 
 def encode(value: Any, *, key: str, meta: Any = None) -> bytes:
@@ -56,7 +56,7 @@ def encode(value: Any, *, key: str, meta: Any = None) -> bytes:
 
 
 def decode(data: Any) -> Stored:
-    """What `encode` made bytes of, once its checksum holds; `data` is bytes-like and may be let go then.
+    """Read back what `encode` wrote, once its checksum holds; `data` is bytes-like and may be let go then.
 
     Raises:
         ValueError: the bytes are not what `encode` made, or not whole.

@@ -26,7 +26,7 @@ LARGE = 20_000_000
 
 
 class StoreContract:
-    """What every store promises; each test gets an empty one from the fixture `store`."""
+    """Test what every store promises; each test gets an empty one from the fixture `store`."""
 
     def test_it_has_the_methods_of_a_store(self, store: Store) -> None:
         assert isinstance(store, Store)

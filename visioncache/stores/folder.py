@@ -18,7 +18,7 @@ _BURIAL_EVERY = 64
 
 
 class Checked(NamedTuple):
-    """What `check` found, and put right."""
+    """Count what `check` found, and put right."""
 
     entries: int
     nbytes: int

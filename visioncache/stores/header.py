@@ -55,7 +55,7 @@ Span = tuple[str, list[int], int, int]
 
 
 class Header(NamedTuple):
-    """What a header says."""
+    """Hold what a header says."""
 
     key: str
     meta: Any
@@ -182,7 +182,7 @@ def _description(entry: Any, index: int) -> Span:
 
 
 def _counts(numbers: Any, most: int) -> bool:
-    """Whether this is a list of at most so many non-negative integers that mlx can count with."""
+    """Tell whether this is a list of at most so many non-negative integers that mlx can count with."""
     return (
         isinstance(numbers, list)
         and len(numbers) <= most

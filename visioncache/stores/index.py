@@ -56,7 +56,7 @@ class Index:
             raise
 
     def is_current(self) -> bool:
-        """Whether this is still the file at its path, and this still the process that opened it."""
+        """Tell whether this is still the file at its path, and this still the process that opened it."""
         try:
             return self._path.stat().st_ino == self._inode and self.pid == os.getpid()
         except OSError:

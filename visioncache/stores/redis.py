@@ -186,7 +186,7 @@ class RedisStore:
         return self._asked(call)
 
     def _asked(self, call: Callable[[], T]) -> T:
-        """What a call returns; any fault as a StoreError, and the breaker told either way."""
+        """Return what a call returns; raise any fault as a StoreError, and tell the breaker either way."""
         try:
             value = call()
         except self._answer as error:
@@ -204,7 +204,7 @@ class RedisStore:
         return text.replace(self._secret, "***") if self._secret else text
 
     def _in_time(self, call: Callable[[], T]) -> T:
-        """What a call returns; TimeoutError when it has not by `timeout`.
+        """Call a function and return its result; TimeoutError when there is none by `timeout`.
 
         A socket's own time-out starts anew with every byte, and looking up a host has none; so the
         call is made on a thread that need not be waited for.

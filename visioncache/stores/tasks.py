@@ -32,11 +32,11 @@ class Write(NamedTuple):
 
     @property
     def name(self) -> Name:
-        """What it is queued as; a later task of the same name replaces it."""
+        """Name the task in the queue; a later task of the same name replaces it."""
         return self.key.text
 
     def covers(self, key: Key) -> bool:
-        """Whether it decides what is stored under a key."""
+        """Tell whether it decides what is stored under a key."""
         return self.key == key
 
     def apply(self, store: Store) -> int:

@@ -34,7 +34,7 @@ class StoreWarning(UserWarning):
 
 @dataclass(slots=True)
 class StoreInfo:
-    """What a cache's store did since the last `reset_info`, and what is still to be written."""
+    """Count what a cache's store did since the last `reset_info`, and what is still to be written."""
 
     hits: int = 0
     misses: int = 0
@@ -48,7 +48,7 @@ class StoreInfo:
     queued_bytes: int = 0
 
     def since(self, earlier: StoreInfo) -> StoreInfo:
-        """What has happened since `earlier`."""
+        """Return what has happened since `earlier`."""
         return StoreInfo(*(getattr(self, f.name) - getattr(earlier, f.name) for f in fields(self)))
 
     def __str__(self) -> str:
@@ -135,7 +135,7 @@ class Tier:
     # Writing --------------------------------------------------------------------------------------
 
     def write(self, key: Key, value: Any, *, label: str = "", seconds: float = 0.0, meta: Any = None) -> Task:
-        """What to `submit` so that a value is stored: called on the thread that made the value.
+        """Return the task to `submit` so that a value is stored: called on the thread that made the value.
 
         The value's evaluation is started here if it has not been (nothing waits for it), because
         mlx evaluates an array only on a thread that has its stream.

@@ -34,7 +34,7 @@ class Writer:
         self.close = weakref.finalize(self, _release, self._fd, self.folder, self._pid)
 
     def is_current(self) -> bool:
-        """Whether the folder is still there, and this still the process that made it."""
+        """Tell whether the folder is still there, and this still the process that made it."""
         return self._pid == os.getpid() and self.folder.is_dir()
 
     def unfinished(self) -> Path:

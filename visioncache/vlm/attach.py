@@ -164,7 +164,7 @@ class Attached:
 
     @property
     def scope(self) -> str:
-        """What keys hold besides the image: family, weights, versions."""
+        """Name what keys hold besides the image: family, weights, versions."""
         settings = [f"/{name}={getattr(self.model.config, name)}" for name in self.family.settings]
         return f"{self.family.name}/{self._fingerprint.digest}/{versions()}{''.join(settings)}"
 
@@ -189,17 +189,17 @@ class Attached:
 
     @property
     def is_attached(self) -> bool:
-        """Whether it has not ended."""
+        """Tell whether it has not ended."""
         return self in hooks.current()
 
     @property
     def active(self) -> bool:
-        """Whether images are looked up: not while bypassed, nor while the model trains, nor if `opaque`."""
+        """Tell whether images are looked up: not while bypassed, while the model trains, or if `opaque`."""
         return not (self._bypassed or self.opaque or self.trains())
 
     @property
     def opaque(self) -> str:
-        """What of model or processor can't be described, so that nothing is cached; or ""."""
+        """Name the part of model or processor that can't be described, so that nothing is cached; or ""."""
         of_processor = self.processor_side.settings.opaque if self.processor_side else ""
         return self._fingerprint.opaque or of_processor
 

@@ -126,7 +126,7 @@ class Fingerprint(Described):
         return [_at(self._model, path, watch or Watch()) for path in self._paths]
 
     def _counts(self, name: Any, value: Any) -> bool:
-        """Whether an attribute of a module decides anything: what its own code only writes does not.
+        """Tell whether an attribute of a module decides anything: what its own code only writes does not.
 
         What begins with an underscore is a setting where it is read and never set while the model runs.
         """
@@ -210,7 +210,7 @@ def settings_digest(*settings: Any) -> str:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether `repr` says all that there is to a call's arguments, as it mostly does."""
+    """Tell whether `repr` says all that there is to a call's arguments, as it mostly does."""
     if type(value) is dict:
         return all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
     return all(map(_is_plain, value)) if type(value) in (tuple, list) else type(value) in PLAIN
@@ -235,17 +235,17 @@ def versions() -> str:
 
 
 def _is_of_vision(name: str, _: Any = None) -> bool:
-    """Whether a setting of a model's is for more than its language side and its tokenizer."""
+    """Tell whether a setting of a model's is for more than its language side and its tokenizer."""
     return not (_TOKENS.search(name) or name.startswith(_LANGUAGE))
 
 
 def _is_any(*_: Any) -> bool:
-    """Whether a setting is any."""
+    """Take every setting."""
     return True
 
 
 def _is_of_pixels(name: str, _: Any = None) -> bool:
-    """Whether an attribute of a processor's can decide pixels."""
+    """Tell whether an attribute of a processor's can decide pixels."""
     return not (_TOKENS.search(name) or _TEXT_AND_SOUND.search(name))
 
 

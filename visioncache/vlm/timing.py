@@ -30,7 +30,7 @@ class StageTotals:
     seconds: Counter[str] = field(default_factory=Counter)
 
     def since(self, earlier: StageTotals) -> StageTotals:
-        """What has been added since `earlier`."""
+        """Return what has been added since `earlier`."""
         counts, seconds = self.counts.copy(), self.seconds.copy()
         counts.subtract(earlier.counts)
         seconds.subtract(earlier.seconds)
@@ -92,6 +92,6 @@ class Stages:
         return [mark.since(before) for before, mark in pairwise([earlier, *marks])]
 
     def totals(self) -> StageTotals:
-        """What has been counted until now."""
+        """Return what has been counted until now."""
         with self._lock:
             return StageTotals(self._totals.counts.copy(), self._totals.seconds.copy())

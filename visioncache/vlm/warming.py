@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Warmed:
-    """What became of each image, by the name that it was given by; newest first."""
+    """List what became of each image, by the name that it was given by; newest first."""
 
     encoded: list[str] = field(default_factory=list)
     held: list[str] = field(default_factory=list)

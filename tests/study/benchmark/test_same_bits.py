@@ -1,4 +1,4 @@
-"""What the scripts say of bits and of first looks: measured with the demo model, and right where it is published."""
+"""Scripts about bits and first looks measure the demo model, and what they published is right."""
 
 from __future__ import annotations
 

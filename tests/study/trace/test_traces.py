@@ -57,7 +57,7 @@ operations = st.lists(
 
 
 def live(steps: list[Operation], max_size: int | None, max_bytes: int | None) -> EventLog:
-    """What a cache logs when images are asked for as `attach` does: look all up, then put what missed."""
+    """Log what a cache logs when images are asked for as `attach` does: look all up, then put what missed."""
     cache = VisionFeatureCache(max_size, max_bytes, clock=Clock())
     for turn, (what, images) in enumerate(steps):
         with cache.tag(session=f"s{turn % 2}", turn=turn):

@@ -26,7 +26,7 @@ def family(request: pytest.FixtureRequest) -> str:
 
 
 def batched(tiny: zoo.Tiny, batch: zoo.Batch) -> dict[str, Any]:
-    """What the language model is given of two prompts, each with images of its own."""
+    """Return what the language model is given of two prompts, each with images of its own."""
     first, second = (min(count, tiny.max_images) for count in batch.images)
     images = [A, TURNED, C.resize(A.size)] if batch.one_size else [A, B, C]
     groups = [images[:first], images[first : first + second]]

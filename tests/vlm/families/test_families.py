@@ -42,7 +42,7 @@ def shown(tiny: zoo.Tiny) -> list[Any]:
 
 
 def seen(tiny: zoo.Tiny, images: list[Any]) -> Any:
-    """What the language model sees of images: among its tokens, or beside them."""
+    """Return what the language model sees of images: among its tokens, or beside them."""
     given = embedded(tiny, prepared(tiny, images))
     return given.get("cross_attention_states", given["inputs_embeds"])
 

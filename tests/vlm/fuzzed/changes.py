@@ -1,4 +1,4 @@
-"""What is changed on a side between two questions."""
+"""Change a side between two questions."""
 
 from __future__ import annotations
 

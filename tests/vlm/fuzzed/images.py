@@ -97,7 +97,7 @@ def written(photo: Photo) -> bytes:
 
 
 def open_door(shown: Shown, folder: Path, kept: dict[Shown, Any]) -> Any:
-    """What a caller passes for an image; `kept` are the objects that the caller goes on using."""
+    """Return what a caller passes for an image; `kept` are the objects that the caller goes on using."""
     data, door = written(shown.photo), shown.door
     if "path" in door.lower():
         file = folder / f"slot{shown.slot}"

@@ -1,4 +1,4 @@
-"""What is asked of a side: each function returns an answer, or the error that was raised."""
+"""Ask a side: each function returns an answer, or the error that was raised."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class Kind:
     draw: Callable[[random.Random, Any], dict[str, Any]]
     do: Callable[..., Any]
     refusable: bool = False
-    """Whether one clear line is as good as the twin's answer."""
+    """Set where one clear line is as good as the twin's answer."""
 
 
 def draw_images(rng: random.Random, plan: Any) -> dict[str, Any]:

@@ -321,7 +321,7 @@ def test_a_cache_pickles_as_mlx_vlms_does() -> None:
 
 
 def world() -> dict[tuple[str, str], int]:
-    """What every name of mlx-vlm, and of what it stands on, is bound to now."""
+    """Collect what every name of mlx-vlm, and of what it stands on, is bound to now."""
     roots = ("mlx_vlm", "mlx.nn", "PIL", "transformers.image_processing", "transformers.processing_utils")
     modules = [m for name, m in sorted(sys.modules.items()) if name.startswith(roots) and m is not None]
     bound = {

@@ -45,7 +45,7 @@ def evaluated(call: Callable[[], Any]) -> Any:
 
 
 def of_pixels(scene: Scene, inputs: dict[str, Any]) -> list[Any]:
-    """What the transformations with respect to pixels give."""
+    """Return what the transformations with respect to pixels give."""
     pixels, embeddings = split(inputs)
 
     def loss(p: Any) -> Any:
@@ -75,7 +75,7 @@ def of_pixels(scene: Scene, inputs: dict[str, Any]) -> list[Any]:
 
 
 def of_weights(scene: Scene, inputs: dict[str, Any]) -> list[Any]:
-    """What the transformations with respect to weights give."""
+    """Return what the transformations with respect to weights give."""
     pixels, embeddings = split(inputs)
 
     def loss(model: Any) -> Any:

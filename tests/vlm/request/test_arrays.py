@@ -24,7 +24,7 @@ FIRST, SECOND = (np.asarray(image.resize((64, 48))).transpose(2, 0, 1).copy() fo
 
 
 class Tensor:
-    """What torch.Tensor shows to numpy."""
+    """Show to numpy what torch.Tensor shows."""
 
     def __init__(self, array: Any) -> None:
         self.array, self.shape, self.dtype, self.ndim = array, array.shape, f"torch.{array.dtype}", array.ndim
@@ -65,7 +65,7 @@ class Capsuled:
 
 
 def answer(tiny: zoo.Tiny, images: list[Any], prompt: Any = None) -> Any:
-    """What the language model is given, or that there was an error."""
+    """Return what the language model is given, or that there was an error."""
     try:
         return embedded(tiny, prepared(tiny, images, prompt))
     except Exception:  # noqa: BLE001  # a family may take no such image, and say so as it likes

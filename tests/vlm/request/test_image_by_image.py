@@ -125,7 +125,7 @@ def test_masks_are_made_of_the_very_pixels_after_a_hit(cache: VisionFeatureCache
     tiny = zoo.build("falcon_perception")
 
     def masked() -> dict[str, Any]:
-        """What masks are made of once a token asks for one; to make them takes a minute."""
+        """Return the inputs that masks are made from once a token asks for one: the masks take a minute."""
         greedy(tiny, [A])
         names = ("pixel_values", "input_ids", "grid_hw", "hidden_state")
         return {name: getattr(tiny.model, f"_prefill_{name}") for name in names}

@@ -1,4 +1,4 @@
-"""What is stored beside features comes back as it was, pixels as stand-ins."""
+"""Inputs that are stored beside features come back as they were, pixels as stand-ins."""
 
 from __future__ import annotations
 

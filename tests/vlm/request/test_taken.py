@@ -1,4 +1,4 @@
-"""What a processor was handed itself: identified, and from then on nobody else's to write into."""
+"""A processor was handed it: from then on it is identified, and nobody else's to write into."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ A, B, _ = zoo.photos()
 
 
 class Tensor:
-    """What torch.Tensor shows to numpy."""
+    """Show to numpy what torch.Tensor shows."""
 
     def __init__(self, array: Any) -> None:
         self.array, self.shape, self.dtype, self.ndim = array, array.shape, f"torch.{array.dtype}", array.ndim

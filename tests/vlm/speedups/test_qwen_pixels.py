@@ -39,7 +39,7 @@ def noise(width: int, height: int, seed: int = 0) -> Image.Image:
 
 
 def both(processor: Any, image: Image.Image, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any], int]:
-    """What the processor and the shorter way make of a picture, and how often the latter asked the former."""
+    """Process a picture by the processor and by the shorter way; count how often the latter asked the former."""
     patches, counted = QwenPixels.of(processor), Counted(processor)
     assert patches is not None
     ours = patches.process(counted, [image], **kwargs)

@@ -42,33 +42,33 @@ class Tiny:
     tiles: int = 1
     """How many entries an image becomes in a family whose entries are tiles."""
     chunked: bool = True
-    """Whether mlx-vlm can prefill in chunks: not where it names an argument that the model does not have."""
+    """Set where mlx-vlm can prefill in chunks: not where it names an argument that the model does not have."""
     without: str = ""
     """The error of mlx-vlm for a prompt without images, where it answers none (a regular expression)."""
     metal: bool = False
-    """Whether its language model is made of Metal kernels, which run nowhere else."""
+    """Set where its language model is made of Metal kernels, which run nowhere else."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What mlx-vlm takes of several prompts in one batch; a family's own is its module's `BATCH`."""
+    """Describe the prompts that mlx-vlm takes in one batch; a family's own is its module's `BATCH`."""
 
     images: tuple[int, ...] = (1, 2)
     """How many images stand in each prompt."""
     nested: bool = False
-    """Whether each prompt's images come in a list of their own."""
+    """Set where each prompt's images come in a list of their own."""
     one_size: bool = False
-    """Whether all images must be of one size."""
+    """Set where all images must be of one size."""
     error: str = ""
-    """What mlx-vlm says to a batch, attached or not, when it can't take one (a regular expression)."""
+    """Error of mlx-vlm for a batch, attached or not, when it can't take one (a regular expression)."""
     generate_error: str = ""
-    """The same of `mlx_vlm.batch_generate`, which hands images over in one flat list."""
+    """Error of `mlx_vlm.batch_generate`, which hands images over in one flat list."""
     undefined: str = ""
     """Why what `mlx_vlm.batch_generate` answers, or says, is another thing from run to run."""
 
 
 def batch_of(family: str) -> Batch:
-    """What mlx-vlm takes of several prompts of a family."""
+    """Return what mlx-vlm takes of several prompts of a family."""
     batch: Batch = getattr(importlib.import_module(f"{__name__}.{family}"), "BATCH", Batch())
     return batch
 

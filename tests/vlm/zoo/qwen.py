@@ -1,4 +1,4 @@
-"""What the Qwen families of the zoo share."""
+"""Share what the Qwen families of the zoo have in common."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ PREFIX_ARMS = ("visioncache+prefixes", "visioncache+warm", "floor")
 """Keys and values of prompts kept too; and images shown before the question comes; the new tokens alone."""
 
 PREFIX_BYTES = "8 GiB"
-"""What the arms that keep prefixes keep them in."""
+"""Bytes for the arms that keep prefixes."""
 
 
 class BoundChat(Chat):

@@ -40,11 +40,11 @@ class BenchResult:
     machine: dict[str, Any] = field(default_factory=dict)
     model: str = ""
     about: str = ""
-    """What the model is, where its name does not tell."""
+    """Description of the model, where its name does not tell."""
 
     @property
     def tokens_equal(self) -> bool:
-        """Whether every arm answered every turn with the same tokens as the first arm."""
+        """Tell whether every arm answered every turn with the same tokens as the first arm."""
         return bool(self.turns["tokens_equal"].all())
 
     def _repr_html_(self) -> str:

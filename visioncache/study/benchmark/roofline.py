@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 PREDICTED = "predicted"
-"""What a figure of this module is called wherever it is shown beside measured ones."""
+"""Name of this module's figures wherever they are shown beside measured ones."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Shape:
-    """What decides the work of a model: its weights, and how wide its attention is."""
+    """Describe what decides the work of a model: its weights, and how wide its attention is."""
 
     tower_weights: float
     """Weights that each patch goes through."""

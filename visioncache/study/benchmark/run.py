@@ -163,5 +163,5 @@ def _measured(turn: Turn, tokens: list[int], expect: str | None) -> dict[str, An
 
 
 def grade(answer: str, expect: str) -> bool:
-    """Whether an answer is the expected one, case and surrounding space aside."""
+    """Tell whether an answer is the expected one, case and surrounding space aside."""
     return answer.strip().casefold() == expect.strip().casefold()

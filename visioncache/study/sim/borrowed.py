@@ -29,7 +29,7 @@ LIBCACHESIM: dict[str, list[str]] = {
 """Its classes that are used, and the options that each takes."""
 
 _QUEUES = {"S3FIFO": ("small_size_ratio", 0.1, 4), "WTinyLFU": ("window_size", 0.01, 8)}
-"""What divides its capacity: the option for the small queue's share, that share as published, and
+"""Divisions of a policy's capacity: the option for the small queue's share, that share as published, and
 how many of the largest value the whole must hold (W-TinyLFU's main part is four segments)."""
 
 

@@ -31,9 +31,9 @@ class Advice:
     max_size: int | None
     max_bytes: int | None
     hit_ratio: float
-    """What the advised bounds would have hit."""
+    """Share of hits with the advised bounds."""
     hit_ratio_now: float
-    """What the present bounds would have hit."""
+    """Share of hits with the present bounds."""
     target: float
     ceiling: float
     """The hit ratio of a cache without bounds: first looks always miss."""

@@ -181,7 +181,7 @@ def _tell(asked: pd.DataFrame) -> None:
 
 
 def _capacities(args: argparse.Namespace, asked: pd.DataFrame) -> list[int | str] | None:
-    """What was asked for, shares of the working set among it worked out."""
+    """List the capacities that were asked for, shares of the working set worked out."""
     if args.capacities is None:
         return None
     found: list[int | str] = []

@@ -111,7 +111,7 @@ def compare_granularity(
     *,
     policy: str = "visioncache",
 ) -> pd.DataFrame:
-    """What a policy encodes with an entry an image and with an entry a request, at the same capacities.
+    """Compare what a policy encodes, at the same capacities, with an entry an image and an entry a request.
 
     Columns: `granularity` ("image" or "request"), `capacity`, `encodes` (images through the vision
     tower), `encode_seconds`, `hit_ratio` (of images: those that were not encoded), `evictions`.

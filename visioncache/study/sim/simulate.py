@@ -45,7 +45,7 @@ class Task(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What all cells of a replay share."""
+    """Hold what all cells of a replay share."""
 
     asked: Asked
     worth: dict[str, NDArray[np.float64]]

@@ -34,7 +34,7 @@ class Recommendation:
 
     @property
     def reached(self) -> bool:
-        """Whether any cache reaches the target."""
+        """Tell whether any cache reaches the target."""
         return self.hit_ratio >= self.target
 
     def __str__(self) -> str:

@@ -22,7 +22,7 @@ _TAGS = ("session", "turn", "tokens", "request")
 def rerun(
     trace: TraceLike, *, max_size: int | None = None, max_bytes: float | str | None = None
 ) -> pd.DataFrame:
-    """What a cache of these bounds does with a recorded run: a row an event, as `load_trace` gives.
+    """Replay a recorded run through a cache of these bounds: a row an event, as `load_trace` gives.
 
     Look-ups, puts and removals happen in the order recorded (of event numbers, whichever threads there
     were), so under the bounds of the recording the result is the recording. Under other bounds a look-up

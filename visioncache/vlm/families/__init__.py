@@ -1,1 +1,1 @@
-"""What differs between families of models: one table, and a file for each odd one."""
+"""Families: one table of what differs between models, and a file for each odd one."""

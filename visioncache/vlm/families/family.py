@@ -43,7 +43,7 @@ class Family:
     kin: tuple[str, ...] = ()
     """mlx-vlm's other packages with the same code to embed prompts."""
     video: bool = False
-    """Whether videos take the same way, as `pixel_values_videos` and `video_grid_thw`."""
+    """Set where videos take the same way, as `pixel_values_videos` and `video_grid_thw`."""
     side_outputs: str = ""
     """Other things that are stored beside the features, for the table."""
     proven: tuple[str, ...] = ("embeddings", "tokens")

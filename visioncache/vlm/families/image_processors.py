@@ -83,7 +83,7 @@ class Preprocessor:
 
     @property
     def is_bare(self) -> bool:
-        """Whether mlx-vlm would call it past the processor."""
+        """Tell whether mlx-vlm would call it past the processor."""
         return self._where == ATTRIBUTE and isinstance(self.target, BaseImageProcessor)
 
     @property
@@ -149,7 +149,7 @@ class Preprocessor:
 
     @property
     def leaves_alone(self) -> bool:
-        """Whether the processor does a call again, without the cache."""
+        """Tell whether the processor does a call again, without the cache."""
         return getattr(self._thread, "alone", False)
 
     def is_seen_as(self, image_processor: Any) -> bool:

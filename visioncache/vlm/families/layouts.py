@@ -30,7 +30,7 @@ class Layout:
     """Those of `pixels` that say where others lie. Floats stand in for them: a model that takes NaN for zero
     raises all the same where a stand-in reaches it, as after `detach`."""
     numpy: bool = False
-    """Whether the processor looks at the pixels with numpy, so that stand-ins must be numpy's too."""
+    """Set where the processor looks at the pixels with numpy, so that stand-ins must be numpy's too."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -38,7 +38,7 @@ class Layout:
         return (*self.pixels, *self.companions)
 
     def inseparable(self, images: Any) -> bool:  # noqa: ARG002
-        """Whether these images, as the image processor is given them, must be processed together."""
+        """Tell whether these images, as the image processor is given them, must be processed together."""
         return False
 
     def fits(self, outputs: dict[str, Any]) -> bool:  # noqa: ARG002
@@ -70,19 +70,19 @@ class Layout:
         return inputs
 
     def given(self, features: Any, inputs: dict[str, Any]) -> Any:  # noqa: ARG002
-        """What the language model is given of the features that a part's inputs became."""
+        """Give what the language model receives of the features that a part's inputs became."""
         return features
 
     def united(self, values: Sequence[Any], inputs: dict[str, Any], join: Callable[..., Any]) -> Any:  # noqa: ARG002
-        """The features of a request's images, of whose inputs are `inputs`, as the model takes them."""
+        """Merge a request's features into what the model takes; `inputs` are those of its images."""
         return join(values)
 
     def gathered(self, outputs: Sequence[dict[str, Any]], images: Sequence[Any]) -> dict[str, Any]:  # noqa: ARG002
-        """What the image processor would have made of all `images`, as they were given to it."""
+        """Join the parts' inputs into those that the image processor makes of all `images` at once."""
         return self.join(outputs)
 
     def join(self, outputs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """The same of images of which nothing says whose they are."""
+        """Join inputs where nothing says which image each part belongs to."""
         return {
             name: joined([output[name] for output in outputs], self.axis if name in self.pixels else 0)
             for name in outputs[0]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Steps = tuple[tuple[str, tuple[int, ...]], ...]
-    """What is done to an image one after the other: PIL's method, and a size or a box."""
+    """Steps done to an image one after the other: PIL's method, and a size or a box."""
 
 REMEMBERED = 4096
 """Sizes of images, of which each is some hundred bytes."""

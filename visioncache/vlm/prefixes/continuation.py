@@ -59,7 +59,7 @@ def continued(
 
 
 class UnkeptError(Exception):
-    """What a stretch did to the model is more than what its caches hold."""
+    """Say that a stretch did more to the model than its caches hold."""
 
 
 class Continuation:

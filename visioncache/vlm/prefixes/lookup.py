@@ -58,7 +58,7 @@ class Segment:
 
     @property
     def label(self) -> str:
-        """What people see of it."""
+        """Name it for people, by its tokens and images."""
         shown = f", {count(len(self.images), 'image')}" if self.images else ""
         return f"tokens {self.begin:,} to {self.end:,}{shown}"
 
@@ -107,7 +107,7 @@ class Prefixes:
 
     @property
     def scope(self) -> str:
-        """What keys hold besides the prompt: the model, all of it, and where it runs."""
+        """Name what keys hold besides the prompt: the model, all of it, and where it runs."""
         return self._scope.text
 
     @property
@@ -116,7 +116,7 @@ class Prefixes:
         return self._scope.refusal
 
     def totals(self) -> PrefixTotals:
-        """What has been counted until now."""
+        """Return what has been counted until now."""
         with self._lock:
             return self._totals
 

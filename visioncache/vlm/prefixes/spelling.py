@@ -39,15 +39,15 @@ class Spelling:
     images: list[tuple[Shown, list[int]]] = field(default_factory=list)
     """Each image, and where its rows are."""
     embeddings: mx.array | None = None
-    """What is hashed where images have no known places: `[1, tokens, width]`."""
+    """Array to hash where images have no known places: `[1, tokens, width]`."""
     specials: Collection[int] = ()
     """Tokens that are no text."""
     beside: dict[str, tuple[np.ndarray, int]] = field(default_factory=dict)
     """Positions and masks, by name, and along which axis the tokens lie."""
     whole: list[str] = field(default_factory=list)
-    """What can't be cut by tokens: it is part of every stretch's name."""
+    """Inputs that can't be cut by tokens: they are part of every stretch's name."""
     later: str = ""
-    """What is part of every stretch's name but the first one's."""
+    """Part of every stretch's name but the first one's."""
 
     @classmethod
     def of(
@@ -94,7 +94,7 @@ class Spelling:
 
     @property
     def by_content(self) -> bool:
-        """Whether stretches are told apart by their embeddings."""
+        """Tell whether stretches are told apart by their embeddings."""
         return self.embeddings is not None
 
     @property

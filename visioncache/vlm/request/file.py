@@ -32,7 +32,7 @@ _PLACE = {"filename", "_exclusive_fp", "_close_exclusive_fp_after_loading", "fp"
 
 
 class Header(NamedTuple):
-    """What a file tells of its picture before its pixels are decoded."""
+    """Describe a file's picture before its pixels are decoded."""
 
     state: str = ""
     """`state_of` such a file when PIL has just opened it; empty where it is no image."""
@@ -43,7 +43,7 @@ class Header(NamedTuple):
     orientation: int | None = None
     """1 to 8, as EXIF says and `ImageOps.exif_transpose` applies; None where only decoding tells."""
     misread: bool = False
-    """Whether PIL decodes it otherwise by its path than from memory: rows of the wrong length."""
+    """Tell whether PIL decodes it otherwise by its path than from memory: rows of the wrong length."""
 
     @property
     def upright(self) -> tuple[int, int] | None:
@@ -63,7 +63,7 @@ _files: LRUCache[str, Key] = LRUCache(_REMEMBERED)
 
 
 def header_of(key: Key, data: bytes) -> Header:
-    """What a file's bytes tell before they are decoded; read once for each content."""
+    """Read what a file's bytes tell before they are decoded, once for each content."""
     with _lock:
         known = _headers.get(key.text)
     if known is None:
@@ -137,7 +137,7 @@ def state_of(image: Any) -> str:
 
 
 def _decoded_by_path(data: bytes) -> Image.Image:
-    """What PIL makes of a file that it opens by its name, these bytes being in it.
+    """Decode these bytes as PIL decodes a file that it opens by its name.
 
     It is upright: PIL turns such files, which are TIFFs, as it decodes them.
     """
@@ -177,7 +177,7 @@ def _orientation(image: Image.Image) -> int | None:
 
 
 def _is_misread(image: Any) -> bool:
-    """Whether PIL maps such a file, and with the width and height that the picture has once it is turned."""
+    """Tell whether PIL maps such a file, with the width and height that the picture has once turned."""
     if len(image.tile) != 1:
         return False
     codec, extents, _, args = image.tile[0]

@@ -21,7 +21,7 @@ class _Caught(Exception):  # noqa: N818  # no error: it ends an encode at the se
 
 @dataclass
 class _Moment:
-    """What happens at a seam now: values are caught there, or given."""
+    """Hold what happens at a seam now: values are caught there, or given."""
 
     seam: Seam
     mode: str = ""
@@ -44,7 +44,7 @@ class Seam:
 
     @property
     def is_open(self) -> bool:
-        """Whether this model embeds a prompt now."""
+        """Tell whether this model embeds a prompt now."""
         now = self._now.get()
         return now is not None and now.seam is self
 

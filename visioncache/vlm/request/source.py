@@ -44,13 +44,13 @@ class SourceImage(Image.Image):
         self.variant = variant
         """How these pixels differ from the source's own: its part of the image's identity."""
         self.known_size: tuple[int, int] | None = None
-        """What `size` is, as long as the image is not decoded."""
+        """Return what `size` is, as long as the image is not decoded."""
         self.ask_size: Callable[[SourceImage], tuple[int, int] | None] = _unknown
         """Who may know it."""
         self.measure: Measure = nullcontext
         """Who counts and times its decoding."""
         self.changing = False
-        """Whether somebody may still draw on what will be decoded."""
+        """Tell whether somebody may still draw on what will be decoded."""
         self._read = read
         self._peek = peek
 
@@ -68,12 +68,12 @@ class SourceImage(Image.Image):
 
     @property
     def decoded(self) -> bool:
-        """Whether the pixels are there."""
+        """Tell whether the pixels are there."""
         return self._read is None
 
     @property
     def info(self) -> dict[str | tuple[int, int], Any]:
-        """What the decoded image says besides its pixels: processors ask it for a transparent colour."""
+        """Return what the decoded image says besides its pixels, such as a transparent colour."""
         if self._read is not None:
             self.load()
         return self._info
@@ -145,7 +145,7 @@ class Once:
             return self._decoded
 
     def may_give(self, key: Key) -> bool:
-        """Whether it is still to be decoded, or was found to be this image when it was."""
+        """Tell whether it is still to be decoded, or was found to be this image when it was."""
         return self._decoded is None or self._decoded[0] == key
 
 
@@ -170,7 +170,7 @@ def rgb(image: Image.Image) -> Image.Image:
 
 
 def exif_of(image: Any) -> Image.Exif | None:
-    """What an image's EXIF, if PIL has read it, says about which way up it is."""
+    """Return what an image's EXIF, if PIL has read it, says about which way up it is."""
     if image._exif is None or not image._exif._loaded:  # noqa: SLF001  # PIL has no other way to say so
         return None
     exif, turned = Image.Exif(), orientation_of(image)

@@ -83,7 +83,7 @@ class Request:
         self.ids: Any = None
         """The `input_ids` that were handed on with the ticket."""
         self.is_foreign = False
-        """Whether it has images without an identity, so that nothing of it is looked up."""
+        """Tell whether it has images without an identity, so that nothing of it is looked up."""
 
     @property
     def digest(self) -> str:

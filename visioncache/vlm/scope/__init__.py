@@ -1,1 +1,1 @@
-"""What decides features besides the image: described whole, and watched for changes."""
+"""Scope: describe whole what decides features besides the image, and watch it for changes."""

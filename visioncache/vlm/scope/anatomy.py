@@ -53,13 +53,13 @@ class Anatomy:
         self.defined: set[Any] = set()
         """Classes and modules, once it was said what they define."""
         self.lasts = True
-        """Whether it holds nothing but what libraries hold for as long as the process lives."""
+        """Set while it holds nothing but what libraries hold for as long as the process lives."""
         self.counts, self.reads, self.was = counts, frozenset(reads), was
         self._met: dict[int, tuple[int, Any]] = {}
         self._programs: dict[Any, tuple[int, str, Any]] = {}
         """Code that was met, which is described apart: what it consists of was often described before."""
         self._is_apart = False
-        """Whether this is such a description."""
+        """Set in the description of code that lies apart."""
         # Of arrays that were hashed before, with the arrays, so that no id comes twice.
         self._known: dict[int, tuple[Any, str]] = {} if before is None else before._contents  # noqa: SLF001
         self._contents: dict[int, tuple[Any, str]] = {}
@@ -67,7 +67,7 @@ class Anatomy:
         self.depth = 0
         """How many sets this lies in, where it describes a member of one."""
         self.is_glance = False
-        """Whether it is taken to be compared once, so that nothing in it is watched in turn."""
+        """Set where it is taken to be compared once, so that nothing in it is watched in turn."""
 
     @property
     def digest(self) -> str:
@@ -76,7 +76,7 @@ class Anatomy:
         return self._hasher.hexdigest(length=16)
 
     def changed(self) -> bool:
-        """Whether any of what was added is another object now, or holds others.
+        """Tell whether any of what was added is another object now, or holds others.
 
         An array of MLX's that is written into (`weight[0] = 1`) stays the same object, and is not noticed.
         """
@@ -120,7 +120,7 @@ class Anatomy:
             todo += reversed(self._open(*todo.pop()))
 
     def has(self, value: Any) -> bool:
-        """Whether an object was described."""
+        """Tell whether an object was described."""
         return id(value) in self._met
 
     def say(self, *words: str) -> None:

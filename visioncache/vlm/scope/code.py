@@ -38,7 +38,7 @@ _AFTER = tuple(
         "models.cache",
     ]
 )
-"""What of it runs when there are features, or before there are images."""
+"""Modules of it that run when there are features, or before there are images."""
 
 
 def parts(code: CodeType) -> Iterator[Any]:
@@ -181,7 +181,7 @@ _HEAP = 1 << 9
 
 
 def _lies_there(module: str, kind: type) -> bool:
-    """Whether a class is what its module has under its name; others only say that they are from there."""
+    """Tell whether a class is what its module has under its name; others only claim to be from there."""
     found: Any = sys.modules.get(module)
     for name in kind.__qualname__.split("."):
         found = vars(found).get(name) if hasattr(found, "__dict__") else None
@@ -204,7 +204,7 @@ _STDLIB = tuple(filter(None, {sysconfig.get_path("stdlib"), sysconfig.get_path("
 
 
 def is_genuine(code: CodeType, root: str) -> bool:
-    """Whether code lies in a library's own files, and is none that somebody put there."""
+    """Tell whether code lies in a library's own files, and is none that somebody put there."""
     file = code.co_filename
     if root in ("visioncache", "builtins"):
         return root == "visioncache"
@@ -216,5 +216,5 @@ def is_genuine(code: CodeType, root: str) -> bool:
 
 
 def is_installed(code: CodeType) -> bool:
-    """Whether code lies in the files of any library."""
+    """Tell whether code lies in the files of any library."""
     return code.co_filename.startswith((*_STDLIB, "<frozen")) or _holds_packages(code.co_filename)

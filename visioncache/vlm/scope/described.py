@@ -39,7 +39,7 @@ class Described:
         return bool(self._anatomy.users)
 
     def changed(self) -> bool:
-        """Whether anything is another object now than when the digest was last asked for."""
+        """Tell whether anything is another object now than when the digest was last asked for."""
         return self._anatomy.changed()
 
     def _now(self) -> Anatomy:

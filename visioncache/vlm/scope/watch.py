@@ -138,7 +138,7 @@ class Watch:
         )
 
     def changed(self) -> bool:
-        """Whether anything that counts is another object than when it was given."""
+        """Tell whether anything that counts is another object than when it was given."""
         self._checks = self._checks or self._sealed()
         try:
             return not all(check() for check in self._checks)
@@ -217,7 +217,7 @@ class _Mappings:
         )
 
     def _hold(self) -> bool:
-        """Whether every entry that counts is the same object."""
+        """Tell whether every entry that counts is the same object."""
         names, views, sizes, keys, entries = self._seen
         if (
             [*map(len, names)] == sizes
@@ -241,7 +241,7 @@ def _is_alike(now: dict[Any, Any], held: dict[Any, Any], counts: Counts | None) 
 
 
 def _are_still(objects: list[Any], kinds: list[type], owns: list[type]) -> bool:
-    """Whether objects are of the classes that they had, but for being attached; these are theirs then."""
+    """Tell whether objects are of the classes that they had, but for being attached; note their classes."""
     if not _same(map(class_of, objects), owns):
         return False
     kinds[:] = map(type, objects)  # the next time, by the short way again
@@ -249,17 +249,17 @@ def _are_still(objects: list[Any], kinds: list[type], owns: list[type]) -> bool:
 
 
 def _are_alike(now: Iterable[Any], held: Iterable[Any]) -> bool:
-    """Whether two rows of objects, of one length, are the same but for functions that are taken."""
+    """Tell whether two rows of objects, of one length, are the same but for functions that are taken."""
     return all(map(is_alike, now, held))
 
 
 def _holds(members: Any, ids: frozenset[int]) -> bool:
-    """Whether a set holds the objects that it held."""
+    """Tell whether a set holds the objects that it held."""
     return len(members) == len(ids) and ids.issuperset(map(id, members))
 
 
 def _same(now: Iterable[Any], held: Iterable[Any]) -> bool:
-    """Whether two rows of objects, of one length, are the same."""
+    """Tell whether two rows of objects, of one length, are the same."""
     return all(map(is_, now, held))
 
 

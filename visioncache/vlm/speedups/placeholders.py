@@ -43,7 +43,7 @@ class PlaceholderSide:
         self._runs = re.compile(f"(?:{re.escape(text)}){{{FEW},}}")
         self._text: str = text
         self.exact: bool | None = None
-        """Whether both ways gave the same tokens; None before the first."""
+        """Tell whether both ways gave the same tokens; None before the first."""
 
     @classmethod
     def of(cls, model: Any, processor: Any) -> PlaceholderSide | None:
@@ -88,7 +88,7 @@ class PlaceholderSide:
         return_tensors: Any = None,
         **kwargs: Any,
     ) -> BatchEncoding | None:
-        """What the tokenizer gives for a text, by way of one with each run shortened to one token."""
+        """Tokenize a text by way of one with each run shortened to one token."""
         counts: list[int] = []
 
         def shorten(run: re.Match[str]) -> str:

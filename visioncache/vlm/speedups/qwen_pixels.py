@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _MODULE, CLASS = "mlx_vlm.models.qwen3_vl.processing_qwen3_vl", "Qwen3VLImageProcessor"
 _NEEDED = ("_resolved_size", "_process_one")
 _LIMITS = {"min_pixels", "max_pixels", "resized_height", "resized_width"}
-"""What a call may say: it decides how large a picture becomes, and nothing else."""
+"""Arguments that a call may pass: they decide how large a picture becomes, and nothing else."""
 _VALUES = 256
 
 
@@ -49,7 +49,7 @@ class QwenPixels:
         return cls(processor) if is_known else None
 
     def process(self, original: Callable[..., Any], images: Any, *args: Any, **kwargs: Any) -> Any:
-        """What the processor makes of images: `pixel_values` `[patches, values]` and `image_grid_thw`."""
+        """Make `pixel_values` `[patches, values]` and `image_grid_thw` of images, as the processor does."""
         one = images[0] if isinstance(images, list) and len(images) == 1 else None
         if isinstance(one, Image.Image) and one.mode == "RGB" and not args and kwargs.keys() <= _LIMITS:
             table = self._table(original)
@@ -75,14 +75,14 @@ class QwenPixels:
         return codes, (1, rows, columns)
 
     def _pixels(self, codes: mx.array, table: mx.array) -> mx.array:
-        """What `pixel_values` is, a still picture being all frames of its film."""
+        """Arrange patches as `pixel_values`, a still picture being all frames of its film."""
         count, _, area = codes.shape
         frames = self._processor.temporal_patch_size
         looked_up = mx.broadcast_to(table[codes][:, :, None], (count, 3, frames, area))
         return looked_up.reshape(count, -1)
 
     def _table(self, original: Callable[..., Any]) -> mx.array | None:
-        """What each channel's values become, or None where the processor does something else."""
+        """Compute the table of each channel's values, or None where the processor does something else."""
         settings = self._settings.digest
         filled = self._filled  # as one: another thread may fill it for other settings
         if filled[0] != settings:

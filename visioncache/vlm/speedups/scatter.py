@@ -34,7 +34,7 @@ def slow_scatters(model: Any) -> Iterator[Any]:
 
 
 def scatter(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """What a slow function makes of embeddings, a mask and features; it is asked where rows would not do.
+    """Do what a slow function does with embeddings, a mask and features; ask it where rows would not do.
 
     Args:
         original: the function.
@@ -59,7 +59,7 @@ def scatter(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 @cache
 def _is_slow(function: Callable[..., Any]) -> bool:
-    """Whether it has numpy look for places, and does what `scatter` does, to the last bit."""
+    """Tell whether it has numpy look for places, and does what `scatter` does, to the last bit."""
     if not {"np", "where"} <= set(function.__code__.co_names):
         return False
     rng = np.random.default_rng(0)

@@ -16,11 +16,11 @@ SLIGHT_GIVEN = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.06}
 """How far inputs may lie apart, over their largest, and be called off by last bits: images are encoded one by
 one, and a batched tower sums in another order."""
 SLIGHT_LOGITS = 0.1
-"""The same of the first token's logits, over their standard deviation."""
+"""Largest difference of the first token's logits, over their standard deviation."""
 
 
 class Verdict(StrEnum):
-    """What is said of a run beside one without a cache, from best to worst."""
+    """Name how a run compares with one without a cache, from best to worst."""
 
     IDENTICAL = "identical"
     LAST_BITS = "last bits differ"
@@ -36,11 +36,11 @@ class Difference:
     """The largest difference of what the language model was given, over its largest number; 0.0 only where
     every bit is the same, infinite for other shapes, types or NaN."""
     logits: float = 0.0
-    """The same of the first token's logits, over their standard deviation."""
+    """Largest difference of the first token's logits, over their standard deviation."""
     tokens: bool = False
-    """Whether the greedy tokens are others."""
+    """Set where the greedy tokens are others."""
     slight: bool = True
-    """Whether `given` is small enough for its dtype to be called last bits."""
+    """Set where `given` is small enough for its dtype to be called last bits."""
 
     def __bool__(self) -> bool:
         return bool(self.given or self.logits or self.tokens)

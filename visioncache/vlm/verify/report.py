@@ -44,14 +44,14 @@ class Row:
 
     @property
     def worked(self) -> str:
-        """What the hit did of the work that it should have saved."""
+        """Name the work that the hit did and should have saved."""
         done = [f"{count} {stage}" for stage, count in self.work.items() if count]
         return ", ".join(done) or "none"
 
 
 @dataclass(frozen=True, repr=False)
 class Verification:
-    """What `Attached.verify` found; `str` is the table, `status` the command's exit status."""
+    """Report what `Attached.verify` found; `str` is the table, `status` the command's exit status."""
 
     family: str
     machine: dict[str, Any]
@@ -70,7 +70,7 @@ class Verification:
 
     @property
     def reused(self) -> bool:
-        """Whether no hit decoded, preprocessed or encoded anything."""
+        """Tell whether no hit decoded, preprocessed or encoded anything."""
         return not any(row.worked != "none" for row in self.rows)
 
     @property
@@ -110,7 +110,7 @@ class Verification:
         ]
 
     def notes(self) -> list[str]:
-        """What is to be said below the table."""
+        """List the sentences below the table."""
         lines = [
             "twice without a cache: "
             + (f"the model itself moves by {self._noise}" if self.noise else "every bit is the same")

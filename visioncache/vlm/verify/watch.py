@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Run:
-    """What one run gave."""
+    """Hold what one run gave."""
 
     given: list[mx.array] = field(default_factory=list)
     """Every array that the language model was called with for the prompt, in order."""
