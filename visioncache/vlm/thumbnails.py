@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from visioncache.recent import Recent
 from visioncache.vlm.request.source import thumbnail
 
 if TYPE_CHECKING:
@@ -21,18 +20,13 @@ class Thumbnails:
     capacity = 512
 
     def __init__(self) -> None:
-        self._pictures: OrderedDict[str, Image.Image] = OrderedDict()
-        self._lock = threading.Lock()
+        self._pictures: Recent[str, Image.Image] = Recent(self.capacity)
 
     def make(self, key: Key, image: Any) -> None:
         """Keep a small picture of a decoded image."""
         small = thumbnail(image, self.side) if isinstance(image, Image.Image) else None
-        if small is None:
-            return
-        with self._lock:
+        if small is not None:
             self._pictures[key.text] = small
-            if len(self._pictures) > self.capacity:
-                self._pictures.popitem(last=False)
 
     def get(self, key: Key) -> Image.Image | None:
         """The picture of a key, if there is one."""

@@ -6,12 +6,11 @@ image's identity, and follows from the sizes that the images have when each is p
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from visioncache.recent import Recent
 from visioncache.vlm.families.image_processors import LeftAlone
 from visioncache.vlm.families.layouts import Beside
 
@@ -33,32 +32,6 @@ class Canvas(Beside):
         return {name: _padded(value, canvas) for name, value in outputs.items()}
 
 
-class Sizes:
-    """The sizes that images have alone, by key, the latest few thousand.
-
-    They are learnt by processing an image, in this process: features from a store of another one are
-    found once the image was decoded and processed here, and are not encoded again.
-    """
-
-    capacity = 4096
-
-    def __init__(self) -> None:
-        self._sizes: OrderedDict[str, Size] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: str) -> Size | None:
-        with self._lock:
-            if key in self._sizes:
-                self._sizes.move_to_end(key)
-            return self._sizes.get(key)
-
-    def remember(self, key: str, size: Size) -> None:
-        with self._lock:
-            self._sizes[key] = size
-            if len(self._sizes) > self.capacity:
-                self._sizes.popitem(last=False)
-
-
 class OnCanvas:
     """An image processor's calls in one request, each image's outputs on the canvas of all.
 
@@ -78,7 +51,7 @@ class OnCanvas:
     ) -> None:
         self._layout, self._alone, self._identity = layout, process, identity
         self._made: dict[int, Outputs] = {}
-        sizes = [_SIZES.get(identity(image)[0].text) or self._learn(image) for image in images]
+        sizes = [_sizes.get(identity(image)[0].text) or self._learn(image) for image in images]
         self.size: Size = tuple(map(max, zip(*sizes, strict=True)))
 
     def process(self, images: list[Any]) -> Outputs:
@@ -96,14 +69,19 @@ class OnCanvas:
         self._made[id(image)] = outputs = self._alone([image])
         if not self._layout.fits(outputs):
             raise LeftAlone
-        _SIZES.remember(self._identity(image)[0].text, self._own(outputs))
+        _sizes[self._identity(image)[0].text] = self._own(outputs)
         return self._own(outputs)
 
     def _own(self, outputs: Outputs) -> Size:
         return tuple(outputs[self._layout.pixels[0]].shape[-2:])
 
 
-_SIZES = Sizes()
+_sizes: Recent[str, Size] = Recent(4096)
+"""The sizes that images have alone, by key.
+
+They are learnt by processing an image, in this process: features from a store of another one are found once
+the image was decoded and processed here, and are not encoded again.
+"""
 
 
 def _padded(rows: Any, canvas: Size) -> Any:

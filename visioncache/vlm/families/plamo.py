@@ -6,10 +6,10 @@ processor cuts outlines; what it did to one is done to the image itself when nob
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from visioncache.recent import Recent
 from visioncache.vlm.families.image_processors import ATTRIBUTE, Preprocessor
 from visioncache.vlm.patching.instances import Patch, around
 from visioncache.vlm.request.image import SourceImage
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     """Steps done to an image one after the other: PIL's method, and a size or a box."""
 
 REMEMBERED = 4096
-"""Sizes of images, of which each is some hundred bytes."""
+"""Sizes of images that are kept, some hundred bytes each."""
 
 
 class Outlines(Preprocessor):
@@ -29,7 +29,7 @@ class Outlines(Preprocessor):
 
     def __init__(self, processor: Any, pixels: str) -> None:
         super().__init__(processor, ATTRIBUTE, pixels)
-        self._sizes: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        self._sizes: Recent[str, tuple[int, int]] = Recent(REMEMBERED)
 
     def patches(self, process: Callable[..., Any], wrapper: Callable[..., Any]) -> list[Patch]:
         def split(original: Callable[..., Any], text: str, images: list[Any]) -> Any:
@@ -65,8 +65,6 @@ class Outlines(Preprocessor):
         image.ask_size = self._remembered
         size = image.size
         self._sizes[_name(image)] = size
-        if len(self._sizes) > REMEMBERED:
-            self._sizes.popitem(last=False)
         return size
 
     def _remembered(self, image: SourceImage) -> tuple[int, int] | None:

@@ -126,7 +126,7 @@ class Tickets:
 
     def __init__(self) -> None:
         self._held: OrderedDict[tuple[Mark, ...], _Held] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the collector may forget one while another is looked for
 
     def hold(self, pixels: Any, beside: dict[str, Any], request: Request) -> None:
         """Keep a request under its ticket, with the other inputs that belong to it."""
@@ -153,7 +153,7 @@ class Tickets:
         """Tell whether a ticket of this shape and dtype is out."""
         alike = (tuple(array.shape), dtype_of(array))
         with self._lock:
-            return any(name[0][2:] == alike for name in self._held)
+            return any(name[0][2:] == alike for name in [*self._held])
 
     def _forget(self, name: tuple[Mark, ...], held: weakref.ref[_Held]) -> None:
         with self._lock:
