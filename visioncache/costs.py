@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from visioncache.keys import Key
 
 KEPT = 65
-"""Encodes of a scope that its median is over, the latest ones."""
+"""Encodes that a scope's median is over, the latest ones."""
 SCOPES = 256
 """Scopes that are remembered."""
 
 
 class Rate:
-    """Seconds a token of one scope's encodes; their median, after the first."""
+    """Learn the rate of one scope's encodes: the median of their seconds a token, but for the first."""
 
     __slots__ = ("_latest", "_warm", "median")
 
@@ -44,18 +44,18 @@ class Rate:
         self._warm = True
 
     def estimate(self, seconds: float, tokens: int) -> float:
-        """Seconds that an encode of so many tokens would take now; `seconds` where none is known."""
+        """Estimate the seconds of an encode of so many tokens; `seconds` where no rate is known."""
         return seconds if self.median is None or not tokens else self.median * tokens
 
 
 class Costs:
-    """The rates of a cache's scopes; of each kind of entry its own."""
+    """Learn the rates of a cache's scopes, one for each kind of entry."""
 
     def __init__(self) -> None:
         self._rates: Recent[tuple[str | None, str], Rate] = Recent(SCOPES)
 
     def rate(self, key: Key, meta: Mapping[str, Any] | None) -> Rate:
-        """The rate that a value belongs to."""
+        """Return the rate that a value belongs to."""
         name = key.scope, kind_of(meta)
         found = self._rates.get(name)
         if found is None:
@@ -69,5 +69,5 @@ class Costs:
             self.rate(key, meta).learn(seconds, tokens)
 
     def estimate(self, key: Key, seconds: float, meta: Mapping[str, Any] | None) -> float:
-        """Seconds that encoding a value, which once took `seconds`, would take now."""
+        """Estimate the seconds to encode a value now; once it took `seconds`."""
         return self.rate(key, meta).estimate(seconds, number_of(meta, "tokens"))

@@ -21,7 +21,7 @@ ORIENTATION = 0x0112
 TURNS = range(2, 9)
 """Its values that turn or mirror an image; PIL takes every other one, of whatever type, for upright."""
 _PID = os.getpid()
-"""The process that may do so: a forked child inherits blake3's thread pool without its threads."""
+"""The process that may hash on several threads: a forked child inherits blake3's pool without threads."""
 
 
 class Key:
@@ -67,26 +67,26 @@ class Key:
 
     @classmethod
     def from_source(cls, source: str) -> Self:
-        """A path or URL, verbatim."""
+        """Make the key of a path or URL, verbatim."""
         if not isinstance(source, str):
             raise TypeError(f"a source is text, not {type(source).__name__}; Key.of takes images too")
         return cls(SOURCE_TAG + source)
 
     @classmethod
     def from_sources(cls, sources: list[str] | tuple[str, ...]) -> Self:
-        """Several paths or URLs; their order counts, and one of them is not the string itself."""
+        """Make the key of several paths or URLs, in order; a list of one is another key than its string."""
         if isinstance(sources, str):
             raise TypeError(f"{sources!r} is one source: Key.from_source({sources!r}), or a list of it")
         return cls("l:" + "".join(map(_framed, sources)))
 
     @classmethod
     def from_bytes(cls, buffer: Any) -> Self:
-        """The content of a bytes-like object."""
+        """Make the key of the content of a bytes-like object."""
         return cls("b:" + _digest(buffer))
 
     @classmethod
     def from_image(cls, image: Any) -> Self:
-        """A PIL image: its mode, size, palette, pixels, and what else changes how these are shown.
+        """Make the key of a PIL image: its mode, size, palette, pixels, and all else that changes its looks.
 
         That is a transparent colour and an EXIF orientation. A file that was only opened is decoded.
         Another file with the same pixels has the same key here, but not from `from_file` or `from_bytes`.
@@ -104,7 +104,7 @@ class Key:
 
     @classmethod
     def from_array(cls, array: Any) -> Self:
-        """An array: its dtype, shape and bytes (evaluates a lazy one).
+        """Make the key of an array: its dtype, shape and bytes (evaluates a lazy one).
 
         One that is neither numpy's nor mlx's is identified by its class too, and by what it gives as
         `__array__`, `__array_interface__` or `__dlpack__`; TypeError when that isn't plain numbers.
@@ -132,7 +132,7 @@ class Key:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
-        """The content of a file, read and hashed at every call; may raise OSError.
+        """Make the key of a file's content, read and hashed at every call; may raise OSError.
 
         A file's times would not do: a writer that has it mapped changes them late or never.
         """
@@ -140,7 +140,7 @@ class Key:
 
     @classmethod
     def of(cls, source: Any) -> Key:
-        """The key of whatever names or is an image; TypeError for anything else.
+        """Make the key of whatever names or is an image; TypeError for anything else.
 
         A string is kept verbatim; a Path is the file's content. `id()` is never an identity.
         """
@@ -163,19 +163,19 @@ class Key:
         raise TypeError(f"{type(source).__name__} does not identify an image; accepted: {_ACCEPTED}")
 
     def scoped(self, scope: str) -> Key:
-        """The same image seen by another model or processor: another key."""
+        """Return the key of the same image seen by another model or processor."""
         if not isinstance(scope, str):
             raise TypeError(f"a scope is text, not {type(scope).__name__}")
         return Key("@" + _framed(scope) + self.text)
 
     @property
     def scope(self) -> str | None:
-        """The scope that this key was given last, or None."""
+        """Return the scope that this key was given last, or None."""
         return self._parts()[0]
 
     @property
     def unscoped(self) -> Key:
-        """The key that `scoped` was called on, or this key when it has no scope."""
+        """Return the key that `scoped` was called on, or this key when it has no scope."""
         return Key(self._parts()[1])
 
     def _parts(self) -> tuple[str | None, str]:
@@ -192,14 +192,14 @@ _set_text = Key.__dict__["text"].__set__  # the slot's own setter, past __setatt
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
-    """The content of a file; OSError if it can't be read."""
+    """Read the content of a file; OSError if it can't be read."""
     with open(path, "rb") as file:  # noqa: PTH123  # open() takes every PathLike
         return file.read()
 
 
 def is_array(value: Any) -> bool:
     """Tell whether a value is an array: numpy's, mlx's, or by a protocol (a torch tensor is)."""
-    # A type has them unbound, a PIL image has one too, and a numpy scalar is a number.
+    # Classes (unbound methods), PIL images and numpy scalars have these methods too, and are no arrays.
     no_array = (type, getattr(sys.modules.get("PIL.Image"), "Image", type))
     return (
         not isinstance(value, no_array)
@@ -209,7 +209,7 @@ def is_array(value: Any) -> bool:
 
 
 def numbers_of(array: Any) -> Any:
-    """The numbers that an array by protocol gives, as numpy's; TypeError when it gives none."""
+    """Read the numbers that an array by protocol gives, as numpy's; TypeError when it gives none."""
     import numpy as np
 
     try:
@@ -221,7 +221,7 @@ def numbers_of(array: Any) -> Any:
 
 
 def orientation_of(image: Any) -> int:
-    """Which way up a PIL image is, 1 to 8, as `ImageOps.exif_transpose` reads it; 1 if EXIF is damaged.
+    """Read which way up a PIL image is, 1 to 8, as `ImageOps.exif_transpose` reads it; 1 if EXIF is damaged.
 
     Nothing is read into the image itself: PIL raises over damaged EXIF once, and never again.
     """
@@ -244,7 +244,7 @@ def _framed(text: str) -> str:
 
 
 def _digest(*parts: Any) -> str:
-    """128 bits of blake3 as hex: of one part as it is, of several each framed by its length."""
+    """Digest into 128 bits of blake3 as hex: one part as it is, several each framed by its length."""
     views = [memoryview(part) for part in parts]
     hasher = hasher_of(sum(view.nbytes for view in views))
     for view in views:
@@ -255,7 +255,7 @@ def _digest(*parts: Any) -> str:
 
 
 def hasher_of(nbytes: int) -> Any:
-    """A blake3 hasher for so many bytes: on several threads where that pays."""
+    """Make a blake3 hasher for so many bytes: on several threads where that pays."""
     return blake3(max_threads=blake3.AUTO if nbytes >= _THREADED and os.getpid() == _PID else 1)
 
 

@@ -36,7 +36,7 @@ class Recent(Generic[K, V]):
     @overload
     def get(self, key: K, default: D) -> V | D: ...
     def get(self, key: K, default: D | None = None) -> V | D | None:
-        """The value of a key, now the most recently used; `default` when there is none."""
+        """Return the value of a key, now the most recently used; `default` when there is none."""
         with self._lock:
             if key not in self._held:
                 return default
@@ -60,6 +60,6 @@ class Recent(Generic[K, V]):
         return len(self._held)
 
     def values(self) -> list[V]:
-        """The values, from least to most recently used."""
+        """List the values, from least to most recently used."""
         with self._lock:
             return list(self._held.values())

@@ -17,7 +17,7 @@ _SIZE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([KMGT]?I?)B?\s*", re.IGNORECASE
 
 
 def leaves(value: Any) -> Iterator[Any]:
-    """Every array of a value: an array, or a nested tuple, list or dict of arrays and None.
+    """Yield every array of a value: an array, or a nested tuple, list or dict of arrays and None.
 
     Raises TypeError for a leaf that is neither an array nor None.
     """
@@ -37,7 +37,7 @@ def leaves(value: Any) -> Iterator[Any]:
 
 
 def nbytes(value: Any) -> int:
-    """Bytes of the whole tree of a value, without evaluating it; a shared array counts once."""
+    """Count the bytes of the whole tree of a value, without evaluating it; a shared array counts once."""
     if _is_array(value):
         return int(value.nbytes)
     return sum(leaf.nbytes for leaf in {id(leaf): leaf for leaf in leaves(value)}.values())
@@ -48,7 +48,7 @@ def _is_array(value: Any) -> bool:
 
 
 def parse_size(size: float | str) -> int:
-    """Bytes of `500_000_000`, `"500MB"` (10**6) or `"2 GiB"` (2**30); else ValueError."""
+    """Parse a size into bytes: `500_000_000`, `"500MB"` (10**6) or `"2 GiB"` (2**30); else ValueError."""
     amount: Any = math.nan
     if isinstance(size, str):
         match = _SIZE.fullmatch(size)
@@ -68,7 +68,7 @@ def parse_size(size: float | str) -> int:
 
 
 def format_size(size: float) -> str:
-    """Bytes as people read them: `1_610_612_736` is `1.5 GiB`."""
+    """Write bytes as people read them: `1_610_612_736` is `1.5 GiB`."""
     if abs(size) < 2**10:
         return f"{size:.0f} B"
     for unit in ("KiB", "MiB", "GiB"):
@@ -80,5 +80,5 @@ def format_size(size: float) -> str:
 
 
 def count(number: int, one: str, many: str = "") -> str:
-    """A number of things: `1 image`, `2 images`, `3 misses`."""
+    """Write a number of things: `1 image`, `2 images`, `3 misses`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"

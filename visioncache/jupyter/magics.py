@@ -100,7 +100,7 @@ class VisionCacheMagics(Magics):  # type: ignore[misc]  # IPython is untyped her
         return self.runs.run_inside(line, cell)
 
     def parse_cell(self, line: str) -> Namespace:
-        """The options of a `%%vcache` line; UsageError for others."""
+        """Parse the options of a `%%vcache` line; UsageError for others."""
         args: Namespace = self.orderly(parse_argstring, self.cell, uncommented(line))
         self._check_output(args)
         return args
@@ -122,7 +122,7 @@ class VisionCacheMagics(Magics):  # type: ignore[misc]  # IPython is untyped her
 
 
 def uncommented(line: str) -> str:
-    """A line without its trailing comment; a `#` in quotes is none."""
+    """Return a line without its trailing comment; a `#` in quotes is none."""
     return _COMMENT.sub("", line)
 
 

@@ -37,7 +37,7 @@ STAGES = {
 
 
 def ttft(results: Any, ax: Axes | None = None) -> Axes:
-    """Seconds to the first token by turn, a line an arm: the median over trials.
+    """Draw the seconds to the first token by turn, a line an arm: the median over trials.
 
     `results` is what `bench` returned, or its `turns`. Turns of several sessions follow one another.
     """
@@ -56,7 +56,7 @@ def ttft(results: Any, ax: Axes | None = None) -> Axes:
 
 
 def runs(named: Mapping[str, Sequence[float]], ax: Axes | None = None) -> Axes:
-    """Seconds to the first token by turn, a line a run: what `%%vcache --as NAME` kept.
+    """Draw the seconds to the first token by turn, a line a run: what `%%vcache --as NAME` kept.
 
     Raises:
         ValueError: no run has a turn.
@@ -75,7 +75,7 @@ def runs(named: Mapping[str, Sequence[float]], ax: Axes | None = None) -> Axes:
 
 
 def stages(results: Any, ax: Axes | None = None) -> Axes:
-    """Where the seconds to the first token go, a stacked bar an arm: medians of sums."""
+    """Draw where the seconds to the first token go, a stacked bar an arm: medians of sums."""
     ax = axes_or_new(ax)
     turns = _turns(results)
     columns = [f"{stage}_s" for stage in STAGES if f"{stage}_s" in turns]
@@ -103,7 +103,7 @@ def stages(results: Any, ax: Axes | None = None) -> Axes:
 
 
 def _turns(results: Any) -> Any:
-    """The turns of a result, or the frame itself; ValueError for a frame of something else."""
+    """Return the turns of a result, or the frame itself; ValueError for a frame of something else."""
     turns = getattr(results, "turns", results)
     columns = list(getattr(turns, "columns", ()))
     missing = [name for name in ("session", "arm", "trial", "turn", "ttft_s") if name not in columns]

@@ -113,7 +113,7 @@ def read(view: memoryview) -> Header:
 
 
 def _header(view: memoryview) -> tuple[dict[str, Any], dict[str, str], int]:
-    """The tensors' descriptions, the metadata, and where the tensors' bytes start."""
+    """Return the tensors' descriptions, the metadata, and where the tensors' bytes start."""
     if len(view) < SEALED or view[8 : 8 + len(START)] != START:
         raise ValueError("not a stored value: it does not start as one")
     length = int.from_bytes(view[:8], "little")
@@ -147,7 +147,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _spans(header: dict[str, Any], size: int) -> list[Span]:
-    """`(dtype, shape, start, end)` of every tensor: in order, without gaps, filling `size` bytes."""
+    """Return `(dtype, shape, start, end)` of every tensor: in order, without gaps, filling `size` bytes."""
     if len(header) > MAX_LEAVES:
         raise ValueError(f"not a stored value: {len(header)} tensors; at most {MAX_LEAVES} are read")
     spans = []

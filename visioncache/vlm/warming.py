@@ -1,4 +1,4 @@
-"""Warming: encode images, and prefill what they stand in, before anybody asks."""
+"""Warming: encode images, and prefill the prompts that show them, before anybody asks."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Warmed:
 
     encoded: list[str] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
-    """Known already."""
+    """Images that were known already."""
     refused: list[str] = field(default_factory=list)
-    """For which there is no room, all older than those that are held."""
+    """Images that there is no room for; all are older than those that are held."""
     unreadable: dict[str, str] = field(default_factory=dict)
-    """With what was wrong."""
+    """Images that can't be read, each with the error."""
     interrupted: bool = False
     prefilled: int = 0
     """Tokens of the prompt whose keys and values were computed and kept."""
@@ -87,7 +87,7 @@ def warm(attached: Attached, images: Sequence[Any], prompt: str | None, *, progr
 
 
 def encode(attached: Attached, image: Any) -> None:
-    """Have an image's features in the cache, as a question about it alone would."""
+    """Put an image's features into the cache, as a question about it alone does."""
     model, processor = attached.model, attached.processor
     inputs = prepare_inputs(
         processor,
@@ -101,7 +101,7 @@ def encode(attached: Attached, image: Any) -> None:
 
 
 def prefill(attached: Attached, messages: list[dict[str, Any]], images: Sequence[Any]) -> int:
-    """Have the keys and values of a conversation kept; returns how many tokens were prefilled for that."""
+    """Keep the keys and values of a conversation; return how many tokens were prefilled for it."""
     prefixes, processor = attached.prefixes, attached.processor
     before = prefixes.totals() if prefixes is not None else None
     text = apply_chat_template(processor, attached.model.config, messages, num_images=len(images))
@@ -112,7 +112,7 @@ def prefill(attached: Attached, messages: list[dict[str, Any]], images: Sequence
 
 
 class _Seen:
-    """The entries of one image, as the cache's events tell."""
+    """Collect the entries of one image from the cache's events."""
 
     def __init__(self) -> None:
         self.keys: list[Key] = []
@@ -129,7 +129,7 @@ class _Seen:
 
 
 def _has_room(cache: VisionFeatureCache, entries: int, nbytes: int) -> bool:
-    """Tell if a cache holds so many entries and bytes, and one entry more."""
+    """Tell if a cache that holds so many entries and bytes has room for one entry more."""
     return (cache.max_size is None or entries < cache.max_size) and (
         cache.max_bytes is None or nbytes <= cache.max_bytes
     )

@@ -81,7 +81,7 @@ class Shape:
     language_bytes: float
     layers: int
     width: int
-    """Of all query heads together."""
+    """Width of all query heads together."""
     head: float
     """Weights that the last token goes through to become logits."""
     window: int = 0

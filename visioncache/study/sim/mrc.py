@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 By = Literal["entries", "bytes"]
 
 POINTS = 200
-"""Capacities of a curve for which none are named."""
+"""Number of capacities of a curve when none are named."""
 
 
 def miss_ratio_curve(
@@ -87,7 +87,7 @@ def as_arrays(trace: TraceLike, by: By) -> tuple[NDArray[np.int64], NDArray[np.i
 
 
 def arrays_of(asked: pd.DataFrame, by: By) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Give them of what `requests` has returned."""
+    """Do as `as_arrays`, for what `requests` returned."""
     if by not in {"entries", "bytes"}:
         raise ValueError(f"by={by!r}; there are: 'entries', 'bytes'")
     if asked.empty:
@@ -109,11 +109,11 @@ def default_capacities(
 def exact(
     keys: NDArray[np.int64], sizes: NDArray[np.int64], capacities: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """LRU's miss ratio at each capacity."""
+    """Compute LRU's miss ratio at each capacity."""
     hits = np.zeros(len(capacities))
     distinct = np.unique(sizes)
-    # Where some values are too large to be stored, they are not there to push others out: there is one
-    # pass for each set of values that some capacity can store.
+    # A value that is too large to be stored pushes no other out: each set of values that some capacity can
+    # store has a pass of its own.
     storing = np.searchsorted(distinct, capacities, side="right")
     for count in np.unique(storing[storing > 0]):
         here = storing == count

@@ -13,7 +13,7 @@ class Asked(NamedTuple):
     """Look-ups in order, an element each."""
 
     keys: NDArray[np.int64]
-    """As small integers."""
+    """Keys as small integers."""
     sizes: NDArray[np.int64]
     """Capacity that each value takes: its bytes, or 1 each."""
     seconds: NDArray[np.float64]
@@ -24,11 +24,11 @@ class Outcome(NamedTuple):
     """Hits and evictions of a policy on a trace."""
 
     hits: NDArray[np.bool_]
-    """For every look-up."""
+    """Tells for every look-up whether it hit."""
     evictions: int
     note: str = ""
     """How the run differs from the policy as published."""
 
 
 class CapacityError(ValueError):
-    """A capacity too small for a policy to divide into its parts."""
+    """Say that a capacity is too small for a policy to divide into its parts."""

@@ -31,16 +31,16 @@ COLUMNS = (
     "request",
     *STAGE_TAGS,
 )
-"""Of a trace as a DataFrame; `nbytes` is the line's `bytes`."""
+"""Columns of a trace as a DataFrame; `nbytes` is the line's `bytes`."""
 
 MOST_BYTES = 2**50
-"""Of one value: 1 PiB. A sum of larger ones would not fit into 64 bits."""
+"""Most bytes of one value: 1 PiB. A sum of larger ones would not fit into 64 bits."""
 
 
 def read_lines(
     path: Path, rows_of: Callable[[bytes], list[dict[str, Any]]]
 ) -> tuple[list[dict[str, Any]], list[BadLine]]:
-    """Read a file line by line into rows; a line that a ValueError refuses is told, blank ones are not."""
+    """Read a file line by line into rows; report each line that is wrong, and pass over blank ones."""
     rows: list[dict[str, Any]] = []
     bad: list[BadLine] = []
     with open_trace(path) as file:

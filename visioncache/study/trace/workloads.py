@@ -21,11 +21,11 @@ WORKLOADS: dict[str, Callable[..., pd.DataFrame]] = {
     function.__name__: function
     for function in (album, document, screenshots, catalogue, branches, interleaved, video, loop)
 }
-"""By name."""
+"""Workloads by name."""
 
 
 def workload(name: str, seed: int = 0, **options: object) -> pd.DataFrame:
-    """A workload by name, with `.attrs["made"]` saying how; ValueError when there is none of that name."""
+    """Make a workload by its name, with `.attrs["made"]` saying how; ValueError for an unknown name."""
     if name not in WORKLOADS:
         raise ValueError(f"no workload {name!r}; there are: {', '.join(WORKLOADS)}")
     trace = WORKLOADS[name](seed, **options)

@@ -29,7 +29,7 @@ def convert(
     *,
     of: str | None = None,
 ) -> int:
-    """Write a trace in a format; returns how many look-ups or events. A name in .gz or .zst is packed.
+    """Write a trace in a format; return how many look-ups or events. A name in .gz or .zst is packed.
 
     Args:
         source: a trace, in any format that `read_trace` reads.
@@ -59,7 +59,7 @@ def _save_parquet(trace: pd.DataFrame, path: Path) -> int:
 
 
 def _save_oracle(trace: pd.DataFrame, path: Path) -> int:
-    """Write a trace's look-ups as oracleGeneral; returns how many.
+    """Write a trace's look-ups as oracleGeneral; return how many.
 
     Times become whole seconds. Keys stay as they are if all are numbers that fit, else images are numbered
     from 1, in order of appearance.
