@@ -141,6 +141,7 @@ def textured(model: Any, gain: float = 3.0) -> Any:
         weights, (high, low) = _drawn[drawn]
         mx.random.seed(high << 32 | low)  # a state is its seed, in two halves
         model.update(tree_map(mx.array, weights))  # arrays of its own, which a test may write into
+        mx.eval(model.parameters())  # by the thread that may
         return model.eval()
 
     def weight(path: str, value: mx.array) -> mx.array:
