@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import nbformat
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -73,7 +71,9 @@ class Lab:
         self.token = token
 
     def write(self, name: str, *cells: str) -> None:
-        """A notebook of code cells."""
+        """Write a notebook of code cells."""
+        import nbformat  # which takes a second, in tests that write none too
+
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
         notebook.metadata["kernelspec"] = {
             "name": "python3",

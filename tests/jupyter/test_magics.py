@@ -736,6 +736,7 @@ def test_unloading_leaves_nothing_behind(shell: InteractiveShell, pair: Any) -> 
     assert run(shell, "%vcache") is shell.user_ns["cache"]
 
 
+@pytest.mark.slow
 def test_an_attached_model_is_verified(
     shell: InteractiveShell, demo_pair: tuple[Any, Any], tmp_path: Path
 ) -> None:

@@ -9,6 +9,8 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -26,6 +28,7 @@ def test_the_makefile_installs_extras_that_exist() -> None:
     assert set(extras) <= set(PROJECT["optional-dependencies"])
 
 
+@pytest.mark.slow
 def test_a_wheel_carries_the_data_and_finds_it(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, capture_output=True, check=True)

@@ -96,6 +96,7 @@ def test_a_picture_keeps_its_mode_and_nobody_draws_on_it(mode: str, tmp_path: An
         assert (taken.tobytes(), taken.convert("RGB").tobytes()) == expected
 
 
+@pytest.mark.slow
 def test_a_frame_that_is_written_while_it_is_read_is_one_state_or_another() -> None:
     states = [np.full((720, 1280, 3), value, np.uint8) for value in (0, 255)]
     frame = states[0].copy()
