@@ -192,8 +192,10 @@ class _Mappings:
         """Whether the entries that count of one mapping are the same objects."""
         mapping, counts, held = self._all[row]
         now = dict(zip(self._names(mapping), self._values(mapping), strict=True))
+        if not _is_alike(now, held, counts):
+            return False  # and what is held stays: whoever asks again hears of it again
         self._all[row] = mapping, counts, now
-        return _is_alike(now, held, counts)
+        return True
 
 
 def _is_alike(now: dict[Any, Any], held: dict[Any, Any], counts: Counts | None) -> bool:
