@@ -8,6 +8,7 @@ from operator import attrgetter, is_, is_not, ne
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from visioncache.vlm.patching.functions import untaken
 from visioncache.vlm.patching.instances import class_of
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class Watch:
             lambda: _same(map(_CODE, library), codes),
             lambda: [*map(len, idle)] == few,
             lambda: _same(map(_content, cells), contents),
-            lambda: all(_same(map(now.get, held), held.values()) for now, held in self._names.values()),
+            lambda: all(_names(now, held) for now, held in self._names.values()),
             lambda: all(tell() == told for tell, told in self._told),
         )
 
@@ -198,10 +199,28 @@ class _Mappings:
         return True
 
 
+def _names(now: dict[str, Any], held: dict[str, Any]) -> bool:
+    """Whether a module's globals are the same objects, but for functions that an attachment took."""
+    if _same(map(now.get, held), held.values()):
+        return True
+    return all(untaken(now.get(name)) is untaken(value) for name, value in held.items())
+
+
 def _is_alike(now: dict[Any, Any], held: dict[Any, Any], counts: Counts | None) -> bool:
-    if counts is not None:
-        now, held = ({k: v for k, v in fields.items() if counts(k, v)} for fields in (now, held))
-    return len(now) == len(held) and all(name in held and held[name] is now[name] for name in now)
+    now, held = _own(now, held, counts), _own(held, now, counts)
+    return len(now) == len(held) and all(
+        name in held and (held[name] is now[name] or untaken(held[name]) is untaken(now[name]))
+        for name in now
+    )
+
+
+def _own(fields: dict[Any, Any], others: dict[Any, Any], counts: Counts | None) -> dict[Any, Any]:
+    """The entries that count, without the methods that an attachment puts before inherited ones."""
+    return {
+        name: value
+        for name, value in fields.items()
+        if (counts is None or counts(name, value)) and (name in others or untaken(value) is value)
+    }
 
 
 def _are_still(objects: list[Any], kinds: list[type], owns: list[type]) -> bool:
