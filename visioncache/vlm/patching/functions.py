@@ -30,33 +30,28 @@ class Taken:
         return inner(*args, **kwargs)
 
 
-TAKEN = "__visioncache_taken__"
-"""On a method that stands in a class's place for its own: that one."""
+_TAKEN = "__visioncache_taken__"
+"""On a method that stands in a class's place for its own: both, and whether the class itself has none."""
 
 
-ADDED = "__visioncache_added__"
-"""On such a method where the class itself has none of its own, but inherits it."""
+def standing_in(method: Any, own: Any, *, is_added: bool = False) -> None:
+    """Say that a method stands in a class's place for its own, or for one that it inherits."""
+    setattr(method, _TAKEN, (method, untaken(own), is_added))
 
 
 def untaken(function: Any) -> Any:
     """Return a module's or a class's own function, also where somebody imported it while it was taken."""
-    if isinstance(function, Taken):
-        return function.original
-    return getattr(function, "__dict__", {}).get(TAKEN, function)
+    return function.original if isinstance(function, Taken) else _standing(function)[0]
 
 
 def is_added(value: Any) -> bool:
     """Tell whether a class holds something only because a method is taken that it inherits."""
-    return isinstance(value, FunctionType) and ADDED in value.__dict__
+    return isinstance(value, FunctionType) and _standing(value)[1]
 
 
-def is_alike(one: Any, other: Any) -> bool:
-    """Tell whether two values are one object, or one function that is taken now and was not then."""
-    return one is other or (_is_function(one) and _is_function(other) and untaken(one) is untaken(other))
-
-
-def _is_function(value: Any) -> bool:
-    return isinstance(value, (FunctionType, Taken))
+def _standing(function: Any) -> tuple[Any, bool]:
+    method, own, adds = getattr(function, "__dict__", {}).get(_TAKEN, (None, None, False))
+    return (own, adds) if method is function else (function, False)  # `functools.wraps` copies what is on one
 
 
 @contextmanager

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import chain
-from operator import attrgetter, is_
+from bisect import bisect_right
+from itertools import accumulate, chain, compress, count
+from operator import attrgetter, is_, is_not, ne
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from visioncache.vlm.patching.functions import is_alike
+from visioncache.vlm.patching.functions import untaken
 from visioncache.vlm.patching.instances import class_of
 
 if TYPE_CHECKING:
@@ -211,33 +212,57 @@ class _Mappings:
         self._seen = (  # replaced at once, as several attachments look at it, from any thread
             [*map(self._names, mappings)],
             [*map(self._values, mappings)],
-            [*map(len, held)],
+            sizes := [*map(len, held)],
+            [0, *accumulate(sizes)],
             [*chain.from_iterable(held)],
             [*chain.from_iterable(map(dict.values, held))],
         )
 
     def _hold(self) -> bool:
         """Tell whether every entry that counts is the same object."""
-        names, views, sizes, keys, entries = self._seen
-        if (
-            [*map(len, names)] == sizes
-            and [*chain.from_iterable(names)] == keys
-            and _same(chain.from_iterable(views), entries)
-        ):
-            return True
-        for row, (mapping, counts, held) in enumerate(self._all):
-            now = dict(zip(self._names(mapping), self._values(mapping), strict=True))
-            if not _is_alike(now, held, counts):
+        sizes = [*map(len, self._seen[0])]
+        if sizes != self._seen[2]:
+            rows = _places(map(ne, sizes, self._seen[2]))
+            if not all(map(self._is_still, rows)):
                 return False
-            self._all[row] = mapping, counts, now
-        self._look()  # the next time, by the short way again
+            self._look()
+        shown, views, sizes, starts, names, values = self._seen
+        keys, held = [*chain.from_iterable(shown)], [*chain.from_iterable(views)]
+        if len(keys) != len(names) or len(held) != len(keys):
+            return False  # another thread is changing one
+        if keys == names and _same(held, values):
+            return True
+        others = {*_places(map(ne, keys, names)), *_places(map(is_not, held, values))}
+        if not all(map(self._is_still, {bisect_right(starts, place) - 1 for place in others})):
+            return False
+        self._seen = shown, views, sizes, starts, keys, held  # the next time, by the short way again
+        return True
+
+    def _is_still(self, row: int) -> bool:
+        """Tell whether the entries that count of one mapping are the same objects."""
+        mapping, counts, held = self._all[row]
+        now = dict(zip(self._names(mapping), self._values(mapping), strict=True))
+        if not _is_alike(now, held, counts):
+            return False  # and what is held stays: whoever asks again hears of it again
+        self._all[row] = mapping, counts, now
         return True
 
 
 def _is_alike(now: dict[Any, Any], held: dict[Any, Any], counts: Counts | None) -> bool:
-    if counts is not None:
-        now, held = ({k: v for k, v in fields.items() if counts(k, v)} for fields in (now, held))
-    return len(now) == len(held) and all(name in held and is_alike(held[name], now[name]) for name in now)
+    now, held = _own(now, held, counts), _own(held, now, counts)
+    return len(now) == len(held) and all(
+        name in held and (held[name] is now[name] or untaken(held[name]) is untaken(now[name]))
+        for name in now
+    )
+
+
+def _own(fields: dict[Any, Any], others: dict[Any, Any], counts: Counts | None) -> dict[Any, Any]:
+    """Give the entries that count, without the methods that an attachment puts before inherited ones."""
+    return {
+        name: value
+        for name, value in fields.items()
+        if (counts is None or counts(name, value)) and (name in others or untaken(value) is value)
+    }
 
 
 def _are_still(objects: list[Any], kinds: list[type], owns: list[type]) -> bool:
@@ -250,12 +275,17 @@ def _are_still(objects: list[Any], kinds: list[type], owns: list[type]) -> bool:
 
 def _are_alike(now: Iterable[Any], held: Iterable[Any]) -> bool:
     """Tell whether two rows of objects, of one length, are the same but for functions that are taken."""
-    return all(map(is_alike, now, held))
+    return all(one is other or untaken(one) is untaken(other) for one, other in zip(now, held, strict=True))
 
 
 def _holds(members: Any, ids: frozenset[int]) -> bool:
     """Tell whether a set holds the objects that it held."""
     return len(members) == len(ids) and ids.issuperset(map(id, members))
+
+
+def _places(marks: Iterable[bool]) -> Iterable[int]:
+    """Give the numbers of those that are true."""
+    return compress(count(), marks)
 
 
 def _same(now: Iterable[Any], held: Iterable[Any]) -> bool:
