@@ -8,7 +8,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from visioncache.vlm.patching.functions import standing_in, untaken
+from visioncache.vlm.patching.functions import is_added, standing_in, untaken
 from visioncache.vlm.patching.instances import is_patched
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def method_taken(cls: type, name: str, wrapper: Callable[..., Any]) -> Iterator[
         original = function.__get__(self, type(self))
         return original(*args, **kwargs) if is_patched(self) else wrapper(original, *args, **kwargs)
 
-    standing_in(method, function, is_added=own is _missing)
+    standing_in(method, function, is_added=own is _missing or is_added(own))
     with _lock:
         _uses[cls, name] = _uses.get((cls, name), 0) + 1
         if _uses[cls, name] == 1:
