@@ -64,7 +64,13 @@ def build(package: ModuleType = deepseekocr, kind: type = DeepseekOCRProcessor) 
 def sam(width: int) -> SAMEncoder:
     """A small tower; mlx-vlm fixes the sizes of the real one."""
     encoder = SAMEncoder(
-        embed_dim=8, depth=1, num_heads=1, out_chans=8, global_attn_indexes=(), final_out_chans=width
+        embed_dim=4,
+        depth=1,
+        num_heads=1,
+        out_chans=8,
+        window_size=4,
+        global_attn_indexes=(),
+        final_out_chans=width,
     )
     encoder.net_2 = nn.Conv2d(8, width, kernel_size=3, stride=2, padding=1, bias=False)
     encoder.net_3 = nn.Conv2d(width, width, kernel_size=3, stride=2, padding=1, bias=False)

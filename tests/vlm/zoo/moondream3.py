@@ -32,8 +32,8 @@ def build() -> Tiny:
     vision = VisionConfig(
         hidden_size=32,
         intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
+        num_hidden_layers=1,
+        num_attention_heads=1,  # over all 729 patches of a crop
         max_crops=CROPS,
         proj_inner_dim=64,
         proj_out_dim=32,

@@ -33,7 +33,7 @@ def build() -> Tiny:
     )
     model = Model(config)
     tower = model.model.vision_embed_tokens
-    small = {"hidden_size": WIDTH, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    small = {"hidden_size": WIDTH, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 1}
     tower.img_processor = ClipVModel(
         SimpleNamespace(**{**vars(tower.CLIP_VIT_LARGE_PATCH14_336_CONFIG), **small})
     )
