@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from itertools import accumulate, chain, compress, count
-from operator import attrgetter, is_, is_not, ne
+from itertools import chain
+from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from visioncache.vlm.patching.functions import untaken
 from visioncache.vlm.patching.instances import class_of
+from visioncache.vlm.scope.mappings import Mappings, same
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Iterable
+    from collections.abc import Callable, Hashable, Iterable
 
-    Counts = Callable[[Any, Any], bool]
+    from visioncache.vlm.scope.mappings import Counts
+
 
 _CODE = attrgetter("__code__")
 _FUNCTION = (_CODE, attrgetter("__defaults__"), attrgetter("__kwdefaults__"))
@@ -30,8 +31,8 @@ class Watch:
     """
 
     def __init__(self) -> None:
-        self._dicts = _Mappings(dict)
-        self._classes = _Mappings(MappingProxyType)
+        self._dicts = Mappings(dict)
+        self._classes = Mappings(MappingProxyType)
         self._lists: list[tuple[list[Any], list[Any]]] = []
         self._sets: list[tuple[Any, list[Any], frozenset[int]]] = []
         self._kinds: dict[int, tuple[Any, type]] = {}
@@ -133,7 +134,7 @@ class Watch:
         """Tell whether all is as it was given, so that describing it anew would say the same."""
         return (
             not self.changed()
-            and all(len(now) == len(held) and _same([*now.values()], held) for now, held in self._whole)
+            and all(len(now) == len(held) and same([*now.values()], held) for now, held in self._whole)
             and all(tell() == told for tell, told in self._anew.values())
             and all(watch.is_fresh() for watch in self._inside.values())
         )
@@ -169,105 +170,26 @@ class Watch:
         checks = (
             (self._dicts, self._dicts.sealed()),
             (self._classes, self._classes.sealed()),
-            (lists, lambda: [*map(len, lists)] == lengths and _same(chain.from_iterable(lists), flat)),
+            (lists, lambda: [*map(len, lists)] == lengths and same(chain.from_iterable(lists), flat)),
             (self._sets, lambda: all(_holds(now, ids) for now, _, ids in self._sets)),
-            (objects, lambda: _same(map(type, objects), kinds) or _are_still(objects, kinds, owns)),
-            (owners, lambda: _same(map(_FIELDS, owners), fields)),
+            (objects, lambda: same(map(type, objects), kinds) or _are_still(objects, kinds, owns)),
+            (owners, lambda: same(map(_FIELDS, owners), fields)),
             (self._slots, lambda: all(getattr(one, name, _EMPTY) is it for one, name, it in self._slots)),
-            (functions, lambda: all(_same(map(part, functions), then) for part, then in parts)),
-            (library, lambda: _same(map(_CODE, library), codes)),
+            (functions, lambda: all(same(map(part, functions), then) for part, then in parts)),
+            (library, lambda: same(map(_CODE, library), codes)),
             (idle, lambda: [*map(len, idle)] == few),
-            (cells, lambda: _same(map(_content, cells), contents)),
-            (names, lambda: _same(look(), values) or _are_alike(look(), values)),
-            (classes, lambda: _same(map(_BASES, classes), bases)),
+            (cells, lambda: same(map(_content, cells), contents)),
+            (names, lambda: same(look(), values) or _are_alike(look(), values)),
+            (classes, lambda: same(map(_BASES, classes), bases)),
             (self._told, lambda: all(tell() == told for tell, told in self._told)),
             (self._inside, lambda: not any(watch.changed() for watch in self._inside.values())),
         )
         return tuple(check for watched, check in checks if watched)
 
 
-class _Mappings:
-    """Mappings of a kind, and what each held; a class of it may show other names than it holds."""
-
-    def __init__(self, kind: type[dict[Any, Any] | MappingProxyType[Any, Any]]) -> None:
-        self._names: Callable[[Any], Collection[Any]] = kind.keys
-        self._values: Callable[[Any], Iterable[Any]] = kind.values
-        self._all: list[tuple[Any, Counts | None, dict[Any, Any]]] = []
-
-    def add(self, mapping: Any, counts: Counts | None) -> dict[Any, Any]:
-        held = dict(zip(self._names(mapping), self._values(mapping), strict=True))
-        self._all.append((mapping, counts, held))
-        return held
-
-    def __len__(self) -> int:
-        return len(self._all)
-
-    def sealed(self) -> Callable[[], bool]:
-        self._look()
-        return self._hold
-
-    def _look(self) -> None:
-        held = [held for _, _, held in self._all]
-        mappings = [mapping for mapping, _, _ in self._all]
-        self._seen = (  # replaced at once, as several attachments look at it, from any thread
-            [*map(self._names, mappings)],
-            [*map(self._values, mappings)],
-            sizes := [*map(len, held)],
-            [0, *accumulate(sizes)],
-            [*chain.from_iterable(held)],
-            [*chain.from_iterable(map(dict.values, held))],
-        )
-
-    def _hold(self) -> bool:
-        """Tell whether every entry that counts is the same object."""
-        sizes = [*map(len, self._seen[0])]
-        if sizes != self._seen[2]:
-            rows = _places(map(ne, sizes, self._seen[2]))
-            if not all(map(self._is_still, rows)):
-                return False
-            self._look()
-        shown, views, sizes, starts, names, values = self._seen
-        keys, held = [*chain.from_iterable(shown)], [*chain.from_iterable(views)]
-        if len(keys) != len(names) or len(held) != len(keys):
-            return False  # another thread is changing one
-        if keys == names and _same(held, values):
-            return True
-        others = {*_places(map(ne, keys, names)), *_places(map(is_not, held, values))}
-        if not all(map(self._is_still, {bisect_right(starts, place) - 1 for place in others})):
-            return False
-        self._seen = shown, views, sizes, starts, keys, held  # the next time, by the short way again
-        return True
-
-    def _is_still(self, row: int) -> bool:
-        """Tell whether the entries that count of one mapping are the same objects."""
-        mapping, counts, held = self._all[row]
-        now = dict(zip(self._names(mapping), self._values(mapping), strict=True))
-        if not _is_alike(now, held, counts):
-            return False  # and what is held stays: whoever asks again hears of it again
-        self._all[row] = mapping, counts, now
-        return True
-
-
-def _is_alike(now: dict[Any, Any], held: dict[Any, Any], counts: Counts | None) -> bool:
-    now, held = _own(now, held, counts), _own(held, now, counts)
-    return len(now) == len(held) and all(
-        name in held and (held[name] is now[name] or untaken(held[name]) is untaken(now[name]))
-        for name in now
-    )
-
-
-def _own(fields: dict[Any, Any], others: dict[Any, Any], counts: Counts | None) -> dict[Any, Any]:
-    """Give the entries that count, without the methods that an attachment puts before inherited ones."""
-    return {
-        name: value
-        for name, value in fields.items()
-        if (counts is None or counts(name, value)) and (name in others or untaken(value) is value)
-    }
-
-
 def _are_still(objects: list[Any], kinds: list[type], owns: list[type]) -> bool:
     """Tell whether objects are of the classes that they had, but for being attached; note their classes."""
-    if not _same(map(class_of, objects), owns):
+    if not same(map(class_of, objects), owns):
         return False
     kinds[:] = map(type, objects)  # the next time, by the short way again
     return True
@@ -281,16 +203,6 @@ def _are_alike(now: Iterable[Any], held: Iterable[Any]) -> bool:
 def _holds(members: Any, ids: frozenset[int]) -> bool:
     """Tell whether a set holds the objects that it held."""
     return len(members) == len(ids) and ids.issuperset(map(id, members))
-
-
-def _places(marks: Iterable[bool]) -> Iterable[int]:
-    """Give the numbers of those that are true."""
-    return compress(count(), marks)
-
-
-def _same(now: Iterable[Any], held: Iterable[Any]) -> bool:
-    """Tell whether two rows of objects, of one length, are the same."""
-    return all(map(is_, now, held))
 
 
 def _content(cell: Any) -> Any:
