@@ -23,7 +23,7 @@ from mlx.utils import tree_flatten, tree_map
 
 import visioncache
 from visioncache.sizes import leaves
-from visioncache.vlm.families.proven import is_proven, source_digest, versions_with
+from visioncache.vlm.families.proven import is_proven, package_of, source_digest, versions_with
 from visioncache.vlm.request.tickets import stand_in
 from visioncache.vlm.scope.code import version
 
@@ -178,12 +178,6 @@ class Trust:
             f"{self.package} of mlx-vlm {self.version}: {what}; nothing is stored, "
             f"detach() goes on without a cache{way}"
         )
-
-
-def package_of(model: Any) -> str:
-    """Return the package of `mlx_vlm.models` that a model's class is from."""
-    package = type(model).__module__.split(".")
-    return package[-2] if len(package) > 1 else ""
 
 
 @dataclass(frozen=True)

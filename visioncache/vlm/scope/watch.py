@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from visioncache.vlm.patching.instances import class_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     Counts = Callable[[Any, Any], bool]
 
@@ -104,6 +104,15 @@ class Watch:
         self._told.append((tell, tell()))
         return self._told[-1][1]
 
+    def held(self) -> Iterator[Any]:
+        """Give what all that was given holds now, with what takes no part in it."""
+        mappings = chain(self._dicts.values(), self._classes.values())
+        yield from chain.from_iterable(mappings)
+        yield from chain.from_iterable(items for items, _ in self._lists)
+        yield from (getattr(one, name, None) for one, name, _ in self._slots)
+        yield from (_content(cell) for cell, _ in self._cells)
+        yield from (now.get(name) for now, held in self._names.values() for name in held)
+
     def changed(self) -> bool:
         """Whether anything that counts is another object than when it was given."""
         self._checks = self._checks or self._sealed()
@@ -153,6 +162,9 @@ class _Mappings:
         held = dict(zip(self._names(mapping), self._values(mapping), strict=True))
         self._all.append((mapping, counts, held))
         return held
+
+    def values(self) -> Iterator[Iterable[Any]]:
+        return (self._values(mapping) for mapping, _, _ in self._all)
 
     def sealed(self) -> Callable[[], bool]:
         self._look()
