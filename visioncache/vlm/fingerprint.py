@@ -236,6 +236,11 @@ def versions() -> str:
     return ", ".join(f"{name} {version(name)}" for name in _DISTRIBUTIONS)
 
 
+def is_of_tokens(name: str) -> bool:
+    """Tell whether a setting says which token means what."""
+    return bool(_TOKENS.search(name))
+
+
 def _is_of_vision(name: str, _: Any = None) -> bool:
     """Whether a setting of a model's is for more than its language side and its tokenizer."""
     return not (_TOKENS.search(name) or name.startswith(_LANGUAGE))

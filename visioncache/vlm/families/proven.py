@@ -38,7 +38,10 @@ def origin(model: Any) -> type:
 
 def package_of(model: Any) -> str:
     """Return the package of `mlx_vlm.models` that a model is from."""
-    package = origin(model).__module__.split(".")
+    module = origin(model).__module__
+    if module.startswith(f"{MODELS}."):
+        return module.removeprefix(f"{MODELS}.").partition(".")[0]
+    package = module.split(".")
     return package[-2] if len(package) > 1 else ""
 
 

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 SLIGHT = {"float32": 1e-4, "float16": 2.0**-8, "bfloat16": 2.0**-5}
 """How far several images, encoded one by one, may lie from a batch of them, over the largest number."""
-MANY = 4
-"""So many images or more are one kind of request."""
 FILE = "compared.json"
 """In a store's folder: which kinds of requests were compared, by digests of the model and the sources."""
 
@@ -89,9 +87,14 @@ class Trust:
             "the first encode of each kind of request is compared with the model's own answer"
         )
 
+    @property
+    def is_sure(self) -> bool:
+        """Tell whether nothing needs comparing: of a proven family without a user's code."""
+        return self._is_recognised or (self.proven and not self._has_users_code)
+
     def knows(self, kind: Kind) -> bool:
         """Tell whether a kind of request needs no comparing: of a proven family, or compared before."""
-        if self._is_recognised or (self.proven and not self._has_users_code):
+        if self.is_sure:
             return True
         if self._path is not None and not self._is_read:
             self._compared |= set(_read(self._path))
@@ -143,13 +146,13 @@ class Trust:
         if self._path is not None:
             _remember(self._path, self._entry(kind), str(kind))
 
-    def compare_features(self, kind: Kind, features: Any, longer: Any) -> None:
-        """Compare an image's features with those of the same image in a longer prompt, where there are any.
+    def compare_features(self, kind: Kind, features: Any, other: Any) -> None:
+        """Compare an image's features with those of the same image in another prompt, where there are any.
 
         Raises:
             ValueError: they differ: an entry an image would answer for other prompts than its own.
         """
-        if longer is not None and not _equal(features, longer):
+        if other is not None and not _equal(features, other):
             raise self.refusal(f"what becomes of an image ({kind}) depends on the prompt beside it")
 
     def compare_ids(self, kind: Kind, own: Any, handed: Any) -> None:
@@ -182,24 +185,26 @@ class Trust:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of request: how many images and videos, and of one alone also its shape."""
+    """A kind of request: how many images and videos, their shapes, and what else may decide with them."""
 
     images: tuple[int, int]
-    """How many images, and videos; from MANY on they are many."""
+    """How many images, and videos."""
     shapes: tuple[Any, ...] = ()
-    """Shapes of the pixels of one alone: models treat sizes in different ways."""
+    """Shapes of their pixels: models treat sizes in different ways, and processors share a budget."""
+    beside: str = ""
+    """The content of inputs that belong neither to the prompt's tokens nor to an image."""
 
     @classmethod
-    def of(cls, images: int, videos: int, pixels: Any) -> Kind:
-        """Name the kind of a request by its numbers of images and videos, and its pixels."""
-        alone = images + videos == 1
-        counts = min(images, MANY), min(videos, MANY)
-        return cls(counts, tuple(tuple(a.shape) for a in leaves(pixels)) if alone else ())
+    def of(cls, images: int, videos: int, pixels: Any, beside: str = "") -> Kind:
+        """Name the kind of a request by its images and videos, their pixels, and what lies beside."""
+        return cls((images, videos), tuple(tuple(a.shape) for a in leaves(pixels)), beside)
 
     def __str__(self) -> str:
-        numbers = ("", "a", "two", "three", "several")
+        numbers = ("", "a", "two", "three")
         named = zip(("image", "video"), self.images, strict=True)
-        said = [f"{numbers[n]} {one}{'s' * (n > 1)}" for one, n in named if n]
+        said = [
+            f"{numbers[n] if n < len(numbers) else 'several'} {one}{'s' * (n > 1)}" for one, n in named if n
+        ]
         return " and ".join(said).replace("a image", "an image")
 
 

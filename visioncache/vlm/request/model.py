@@ -89,6 +89,9 @@ class ModelSide:
         for name, kind in product(self._family.entrances, dict.fromkeys([cls, origin(self._embedder)])):
             wrapper = partial(_untaken_tickets, self._signature(name))
             undo.enter_context(method_taken(kind, name, wrapper))
+        language = getattr(self._embedder, "language_model", None)
+        if language is not None and not self._attached.trust.proven:
+            undo.enter_context(method_taken(class_of(language), "__call__", _unread_tickets))
         for patch in self._patches:
             patch.install(undo)
         for module in slow_scatters(self._embedder):
@@ -223,6 +226,18 @@ def _untaken_tickets(
                 real |= held.request.owner.real(held.request)
     positions = [*signature.parameters][1 : len(args) + 1]
     return _called(original, positions, {**inputs, **real}) if real else original(*args, **kwargs)
+
+
+def _unread_tickets(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a language model of a family that is not proven; ValueError where it is given stand-ins."""
+    from visioncache.vlm.patching import mlx_vlm
+
+    for attached in mlx_vlm.current():
+        own = getattr(resolve(attached.model, attached.family.embedder), "language_model", None)
+        is_ours = own is original.__self__ and attached.active  # type: ignore[attr-defined]
+        if is_ours and any(map(_is_known_stand_in, leaves_of([args, kwargs]))):
+            raise attached.trust.refusal("its language model reads pixels, which are none with a cache")
+    return original(*args, **kwargs)
 
 
 def _called(original: Callable[..., Any], positions: list[str], inputs: dict[str, Any]) -> Any:
