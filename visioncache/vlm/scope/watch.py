@@ -42,10 +42,12 @@ class Watch:
         self._told: list[tuple[Callable[[], Any], Any]] = []
         self._checks: tuple[Callable[[], bool], ...] = ()
 
-    def mapping(self, mapping: Any, counts: Counts | None = None) -> dict[Any, Any]:
+    def mapping(
+        self, mapping: Any, counts: Counts | None = None, *, in_order: bool = False
+    ) -> dict[Any, Any]:
         """Give what a dict or a class's namespace holds; watched are the entries that count, or all."""
         group = self._classes if isinstance(mapping, MappingProxyType) else self._dicts
-        return group.add(mapping, counts)
+        return group.add(mapping, counts, in_order=in_order)
 
     def items(self, items: list[Any]) -> list[Any]:
         """Give the items of a list, which is watched."""
@@ -157,10 +159,13 @@ class _Mappings:
         self._names: Callable[[Any], Collection[Any]] = kind.keys
         self._values: Callable[[Any], Iterable[Any]] = kind.values
         self._all: list[tuple[Any, Counts | None, dict[Any, Any]]] = []
+        self._in_order: dict[int, Any] = {}
 
-    def add(self, mapping: Any, counts: Counts | None) -> dict[Any, Any]:
+    def add(self, mapping: Any, counts: Counts | None, *, in_order: bool) -> dict[Any, Any]:
         held = dict(zip(self._names(mapping), self._values(mapping), strict=True))
         self._all.append((mapping, counts, held))
+        if in_order:
+            self._in_order[id(mapping)] = mapping
         return held
 
     def values(self) -> Iterator[Iterable[Any]]:
@@ -189,7 +194,7 @@ class _Mappings:
             return True
         for row, (mapping, counts, held) in enumerate(self._all):
             now = dict(zip(self._names(mapping), self._values(mapping), strict=True))
-            if not _is_alike(now, held, counts):
+            if not _is_alike(now, held, counts) or (id(mapping) in self._in_order and [*now] != [*held]):
                 return False
             self._all[row] = mapping, counts, now
         self._look()  # the next time, by the short way again
