@@ -457,7 +457,7 @@ CHANGES = (
     ),
     # What becomes of an image depends on the prompt beside it.
     Change(
-        "llava-pixels-by-the-prompts-length",
+        "pixels-by-the-prompts-length",
         ("llava", "gemma3", "paligemma"),
         (
             *(
