@@ -14,6 +14,7 @@ from mlx_vlm.utils import prepare_inputs
 
 from visioncache.sizes import leaves
 from visioncache.vlm import attach
+from visioncache.vlm.families.proven import package_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 def prepared(tiny: zoo.Tiny, images: Sequence[Any], prompt: str | list[str] | None = None) -> dict[str, Any]:
     """Prepare a question about images by mlx-vlm's processor, or by the zoo where there is none."""
     config = tiny.model.config
-    module = importlib.import_module(f"zoo.{type(tiny.model).__module__.split('.')[-2]}")
+    module = importlib.import_module(f"zoo.{package_of(tiny.model)}")
     if tiny.processor is None:
         return module.inputs(images, prompt or tiny.prompt(len(images)))
     inputs = prepare_inputs(

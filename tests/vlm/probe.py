@@ -84,15 +84,16 @@ def verify(family: str) -> int:
         Request.prompt = prompt  # type: ignore[method-assign]
 
 
-def probe(family: str) -> Probed:
+def probe(family: str, *, keyword: bool = False) -> Probed:
     """Ask about one image, another size, two and three, with the processor attached and without; tokens too.
 
-    Then about one with another setting of the model's code, where a change gave it one.
+    Then about one with another setting of the model's code, where a change gave it one; with `keyword`, it is
+    passed to the model too.
     """
     found = Probed(family)
     try:
         tiny = zoo.build(family)
-        requests = _requests(tiny)
+        requests = _requests(tiny, keyword=keyword)
         plain = [_asked(tiny, request) for request in requests]
         tokens = [] if tiny.metal else [greedy(tiny, request.images) for request in requests[:TOKENS]]
     except Exception as error:  # noqa: BLE001  # mlx-vlm's own affair
@@ -116,11 +117,17 @@ class _Ask:
     name: str
     images: list[Any]
     gain: float = 1.0
+    keyword: bool = False
+    prompt: str | None = None
 
 
-def _requests(tiny: zoo.Tiny) -> list[_Ask]:
+def _requests(tiny: zoo.Tiny, *, keyword: bool) -> list[_Ask]:
     first, second, third = zoo.photos()
     large = third.resize((260, 196))
+    elsewhere = [
+        _Ask("one in a longer prompt", [first], prompt=f"{tiny.prompt(1)} And why is it so?"),
+        _Ask("one in a prompt that ends otherwise", [first], prompt=f"{tiny.prompt(1)[:-1]}!"),
+    ]
     several = [
         _Ask("two", [first, second]),
         _Ask("two reversed", [second, first]),
@@ -131,8 +138,18 @@ def _requests(tiny: zoo.Tiny) -> list[_Ask]:
         _Ask("one", [first]),
         *(ask for ask in several if len(ask.images) <= tiny.max_images),
         _Ask("a large one", [large]),
-        _Ask("one with another setting", [first], gain=0.5),
+        *(ask for ask in elsewhere if _is_taken(tiny, ask)),
+        _Ask("one with another setting", [first], gain=0.5, keyword=keyword),
     ]
+
+
+def _is_taken(tiny: zoo.Tiny, ask: _Ask) -> bool:
+    """Tell whether a family takes a prompt: some take one of their own words alone."""
+    try:
+        _asked(tiny, ask)
+    except ValueError:
+        return False
+    return True
 
 
 def _asked(tiny: zoo.Tiny, ask: _Ask) -> dict[str, Any]:
@@ -140,7 +157,8 @@ def _asked(tiny: zoo.Tiny, ask: _Ask) -> dict[str, Any]:
     of_module = getattr(sys.modules[class_of(tiny.model).__module__], GAIN, [1.0])
     os.environ[GAIN], of_module[0] = str(ask.gain), ask.gain
     try:
-        return embedded(tiny, prepared(tiny, ask.images))
+        passed = {GAIN.lower(): ask.gain} if ask.keyword else {}
+        return embedded(tiny, {**prepared(tiny, ask.images, ask.prompt), **passed})
     finally:
         del os.environ[GAIN]
         of_module[0] = 1.0

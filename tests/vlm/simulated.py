@@ -36,7 +36,9 @@ class Change:
     ends: tuple[str, ...] = ("refused",)
     """How it may end: `exact`, `refused` in one clear line, or `slow` (exact, without a hit)."""
     later: bool = False
-    """It shows only once somebody sets something, which `visioncache verify` does not."""
+    """It shows only once somebody sets something or asks about large images, which the verification here does not."""
+    keyword: bool = False
+    """It shows only where a new keyword is passed, which `visioncache verify` does not."""
     seen: list[str] = field(default_factory=list, compare=False)
 
 
@@ -453,6 +455,297 @@ CHANGES = (
         ),
         (EXACT, SLOW, REFUSED),
     ),
+    # What becomes of an image depends on the prompt beside it.
+    Change(
+        "pixels-by-the-prompts-length",
+        ("llava", "gemma3", "paligemma"),
+        (
+            *(
+                (
+                    _model(family),
+                    r"(self\.vision_tower\(\n\s+)pixel_values\.transpose",
+                    r"\1(pixel_values * (input_ids.shape[1] / 64)).transpose",
+                )
+                for family in ("llava", "gemma3", "paligemma")
+            ),
+        ),
+    ),
+    Change(
+        "pixels-by-the-prompts-last-word",
+        ("llava", "gemma3", "idefics3"),
+        (
+            *(
+                (
+                    _model(family),
+                    r"(pixel_values\.transpose\(0, 2, 3, 1\))",
+                    r"\1 * (1 + 0.1 * (input_ids[0, -1] % 2))",
+                )
+                for family in ("llava", "gemma3", "idefics3")
+            ),
+        ),
+    ),
+    Change(
+        "qwen-features-by-token-types",
+        ("qwen2_5_vl",),
+        (
+            (
+                _model("qwen2_5_vl"),
+                r"                pixel_values, grid_thw, output_hidden_states=False\n",
+                (
+                    "                pixel_values * (1 + (input_ids == self.config.image_token_id).mean()),\n"
+                    "                grid_thw, output_hidden_states=False\n"
+                ),
+            ),
+        ),
+    ),
+    # Another input decides.
+    Change(
+        "features-by-a-new-keyword",
+        ("llava", "gemma3", "paligemma"),
+        (
+            *(
+                (_model(family), *_after("multi_modal_projector", r"\2 * kwargs.get('drift_gain', 1.0)"))
+                for family in ("llava", "gemma3", "paligemma")
+            ),
+        ),
+        later=True,
+        keyword=True,
+    ),
+    Change(
+        "qwen-pixels-by-a-new-keyword",
+        ("qwen2_5_vl", "qwen3_vl"),
+        (
+            *(
+                (
+                    _model(family),
+                    r"pixel_values\.astype\(dtype\)",
+                    "pixel_values.astype(dtype) * kwargs.get('drift_gain', 1.0)",
+                )
+                for family in ("qwen2_5_vl", "qwen3_vl")
+            ),
+        ),
+        later=True,
+        keyword=True,
+    ),
+    # The request's other images decide.
+    Change(
+        "features-by-the-number-of-images",
+        ("llava", "gemma3", "aya_vision"),
+        (
+            *(
+                (_model(family), *_after("multi_modal_projector", r"\2 / len(\2)"))
+                for family in ("llava", "gemma3", "aya_vision")
+            ),
+        ),
+    ),
+    Change(
+        "batch-norm-over-images",
+        ("llava", "gemma3"),
+        (
+            *(
+                (
+                    _model(family),
+                    *_after(
+                        "multi_modal_projector",
+                        r"(\2 - \2.mean(axis=(0, 1))) * mx.rsqrt(\2.var(axis=(0, 1)) + 1e-6)",
+                    ),
+                )
+                for family in ("llava", "gemma3")
+            ),
+        ),
+    ),
+    Change(
+        "qwen-positions-by-the-largest-image",
+        ("qwen2_5_vl", "qwen3_vl"),
+        (
+            *(
+                (
+                    _model(family),
+                    r"pixel_values\.astype\(dtype\)",
+                    "pixel_values.astype(dtype) * (1 + kwargs['image_grid_thw'].max() / 100)",
+                )
+                for family in ("qwen2_5_vl", "qwen3_vl")
+            ),
+        ),
+    ),
+    Change(
+        "qwen-a-budget-of-pixels-for-all-images",
+        ("qwen2_5_vl", "qwen3_vl"),
+        (
+            (
+                QWEN,
+                r"(class Qwen3VLImageProcessor[\s\S]*?def __call__\(self, images[^)]*\)[^:]*:\n)",
+                (
+                    r"\1        several = images if isinstance(images, (list, tuple)) else [images]\n"
+                    r"        if len(several) > 1 and sum(i.width * i.height for i in several) > 30000:\n"
+                    r"            kwargs = {**kwargs, 'max_pixels': 4096}\n"
+                ),
+            ),
+        ),
+        later=True,
+    ),
+    # Numbers of another type, another pooling, a tower that runs twice.
+    Change(
+        "features-cast",
+        ("llava", "gemma3", "paligemma", "kimi_vl"),
+        (
+            *(
+                (
+                    _model(family),
+                    *_after("multi_modal_projector", r"\2.astype(mx.bfloat16).astype(mx.float32)"),
+                )
+                for family in ("llava", "gemma3", "paligemma", "kimi_vl")
+            ),
+        ),
+    ),
+    Change(
+        "pixels-normalised-in-the-model",
+        ("llava", "gemma3", "paligemma", "idefics3"),
+        (
+            *(
+                (
+                    _model(family),
+                    r"(pixel_values)(\.transpose\(0, 2, 3, 1\))",
+                    r"((\1 - \1.mean(axis=(1, 2, 3), keepdims=True)) * 2)\2",
+                )
+                for family in ("llava", "gemma3", "paligemma", "idefics3")
+            ),
+        ),
+        (EXACT, REFUSED),  # their mean, summed in another order, has other last bits
+    ),
+    Change(
+        "gemma3-another-pooling",
+        ("gemma3", "aya_vision"),
+        (
+            *(
+                (
+                    _model(family),
+                    *_after("multi_modal_projector", r"0.5 * \2 + 0.5 * \2.max(axis=1, keepdims=True)"),
+                )
+                for family in ("gemma3", "aya_vision")
+            ),
+        ),
+    ),
+    Change(
+        "projector-called-twice",
+        ("llava", "gemma3", "paligemma"),
+        (
+            *(
+                (
+                    _model(family),
+                    r"( +)image_features = self\.multi_modal_projector\((\w+)\)\n",
+                    (
+                        r"\1image_features = self.multi_modal_projector(\2)\n"
+                        r"\1image_features = 0.5 * (image_features + self.multi_modal_projector(-\2))\n"
+                    ),
+                )
+                for family in ("llava", "gemma3", "paligemma")
+            ),
+        ),
+    ),
+    Change(
+        "llava-tower-called-twice",
+        ("llava",),
+        (
+            (
+                _model("llava"),
+                r"            # Select the hidden states from the desired layer\n",
+                (
+                    "            *_, flipped = self.vision_tower(\n"
+                    "                pixel_values.transpose(0, 2, 3, 1)[:, :, ::-1], output_hidden_states=True\n"
+                    "            )\n"
+                    "            hidden_states = [one + other for one, other in zip(hidden_states, flipped)]\n"
+                ),
+            ),
+        ),
+        (EXACT,),
+    ),
+    # mlx-vlm keeps features itself, or something from one request to the next.
+    Change(
+        "features-kept-by-the-model",
+        ("llava", "gemma3"),
+        (
+            *(
+                (
+                    _model(family),
+                    r"( +)image_features = self\.multi_modal_projector\((\w+)\)\n",
+                    (
+                        r"\1import numpy\n"
+                        r"\1own = self.__dict__.setdefault('_kept', {})\n"
+                        r"\1name = numpy.array(pixel_values).tobytes()\n"
+                        r"\1image_features = own[name] if name in own else self.multi_modal_projector(\2)\n"
+                        r"\1own[name] = image_features\n"
+                    ),
+                )
+                for family in ("llava", "gemma3")
+            ),
+        ),
+        (EXACT, SLOW, REFUSED),
+    ),
+    # More than features is given to the language model, or in another form.
+    Change(
+        "deepstack-features-added",
+        ("llava", "gemma3", "idefics3"),
+        (
+            *(
+                (
+                    _model(family),
+                    r"( +)return InputEmbeddingsFeatures\(\s*inputs_embeds=final_inputs_embeds",
+                    (
+                        r"\1return InputEmbeddingsFeatures(deepstack_visual_embeds=pixel_values * 1.0, "
+                        r"inputs_embeds=final_inputs_embeds"
+                    ),
+                )
+                for family in ("llava", "gemma3", "idefics3")
+            ),
+        ),
+    ),
+    Change(
+        "embeddings-of-another-class",
+        ("llava", "idefics3"),
+        (
+            *(
+                (
+                    _model(family),
+                    r"return InputEmbeddingsFeatures\(inputs_embeds=final_inputs_embeds\)",
+                    "return type('Embedded', (InputEmbeddingsFeatures,), {})(inputs_embeds=final_inputs_embeds)",
+                )
+                for family in ("llava", "idefics3")
+            ),
+        ),
+        (EXACT,),
+    ),
+    Change(
+        "language-model-reads-pixels",
+        ("llava", "gemma3", "paligemma"),
+        (
+            (
+                "mlx_vlm.generate.ar",
+                r"(        embedding_output = model\.get_input_embeddings\([^()]*\)\n)",
+                (
+                    r"\1        if pixel_values is not None:\n"
+                    r"            embedding_output.inputs_embeds += mx.array(pixel_values).mean()\n"
+                ),
+            ),
+        ),
+    ),
+    # A processor that gives other tokens for several images.
+    Change(
+        "llava-fewer-tokens-together",
+        ("llava",),
+        (
+            (
+                "mlx_vlm.models.llava.processing_llava",
+                r"(        return BatchFeature\()",
+                (
+                    r"        if len(image_inputs.get('pixel_values', ())) > 1:\n"
+                    r"            text_inputs['input_ids'] = [ids[:-1] for ids in text_inputs['input_ids']]\n"
+                    r"            text_inputs['attention_mask'] = [one[:-1] for one in text_inputs['attention_mask']]\n\1"
+                ),
+            ),
+        ),
+        (EXACT,),
+    ),
 )
 
 
@@ -505,7 +798,7 @@ def probe_change(change: Change, folder: Path) -> list[dict[str, Any]]:
 
         rows = []
         for family in change.families:
-            found = probe(family)
+            found = probe(family, keyword=change.keyword)
             found.status = verify(family)
             rows.append({"change": change.name, **asdict(found), "ending": found.ending, "line": found.line})
         return rows

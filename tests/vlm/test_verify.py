@@ -113,6 +113,23 @@ def test_the_json_has_versions_and_no_names_of_files(attached: Attached, tmp_pat
     assert str(tmp_path) not in text
 
 
+def test_a_notebook_shows_the_verdict_and_the_table(
+    attached: Attached, pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = verified(attached, pictures[:1])._repr_html_()
+    assert good.startswith("<div")
+    assert "<b>identical: the cache changes nothing</b>" in good
+    assert good.count("<tr>") == 1 + 5  # a header; one image, one twice, three turns
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise ValueError("<b>no</b>")
+
+    monkeypatch.setattr(VisionFeatureCache, "fill", refuse)
+    bad = verified(attached, pictures[:1])._repr_html_()
+    assert "<b>REFUSED: with the cache this model answers otherwise" in bad
+    assert "ValueError: &lt;b&gt;no&lt;/b&gt;" in bad
+
+
 def test_a_corrupted_entry_in_memory_is_found(attached: Attached, pictures: list[Image.Image]) -> None:
     hold(attached, pictures)
     assert verified(attached, pictures).status == 0
@@ -175,7 +192,12 @@ def test_a_setting_that_the_processor_hides_is_found(
         gain.write_text("3.0")
         found = verified(attached, pictures)
     assert found.status == 1
-    assert Verdict.REFUSED in {row.verdicts["held"] for row in found.rows if "held" in row.verdicts}
+    held = {row.verdicts["held"] for row in found.rows if "held" in row.verdicts}
+    assert held
+    assert held <= {
+        Verdict.DIFFERENT,
+        Verdict.REFUSED,
+    }  # refused where such a request was not compared before
 
 
 def test_a_hit_that_works_again_is_no_hit(

@@ -15,11 +15,9 @@ from visioncache.vlm.fingerprint import Fingerprint, versions
 from visioncache.vlm.patching import mlx_vlm as hooks
 from visioncache.vlm.patching.instances import is_patched
 from visioncache.vlm.prefixes import Prefixes
-from visioncache.vlm.request.arrays import leaves_of
 from visioncache.vlm.request.model import ModelSide
 from visioncache.vlm.request.processor import ProcessorSide
 from visioncache.vlm.request.tickets import Tickets
-from visioncache.vlm.request.tracing import is_traced
 from visioncache.vlm.speedups.placeholders import PlaceholderSide
 from visioncache.vlm.thumbnails import Thumbnails
 from visioncache.vlm.timing import Stages
@@ -219,8 +217,8 @@ class Attached:
         return self.model.training or self._training.is_on()
 
     def is_transformed(self) -> bool:
-        """Tell whether a function transformation follows the weights of the vision side."""
-        return self._fingerprint.changed() and is_traced(leaves_of(self._fingerprint.arrays()))
+        """Tell whether a function transformation follows anything that decides features."""
+        return any(one.is_traced() for one in self.described)
 
     def thumbnail(self, key: Key) -> Image.Image | None:
         """A picture of an image, at most 96 pixels wide and high, if it was decoded here."""

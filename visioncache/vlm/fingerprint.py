@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 from mlx import nn
-from PIL import Image
+from PIL import Image, ImageFile
 
 from visioncache.vlm.patching.instances import class_of
 from visioncache.vlm.scope.anatomy import Anatomy
@@ -103,16 +103,17 @@ class Fingerprint(Described):
         return super()._now()
 
     def modules(self) -> list[nn.Module]:
-        """Return the model and the modules of its vision side, as of when the digest was last asked for."""
+        """Return the model and the modules that its vision side uses, as of the last look at the digest."""
         if self._modules is None or self._listed is not self._anatomy:
             self._listed = self._anatomy
-            self._modules = [self._model, *_modules([*self._roots().values(), *self._parts()])]
+            met = (one for one in self._anatomy.met() if isinstance(one, nn.Module))
+            self._modules = [self._model, *_modules([*self._roots().values(), *self._parts(), *met])]
         return self._modules
 
-    def arrays(self) -> list[mx.array]:
-        """Return the vision side's arrays as they are now, of which none is evaluated."""
-        now = [self._model, *_modules([*self._roots().values(), *self._parts()])]
-        return [one for module in now for one in module.values() if isinstance(one, mx.array)]
+    def _held(self) -> Iterator[Any]:
+        yield from super()._held()
+        for module in [self._model, *_modules([*self._roots().values(), *self._parts()])]:
+            yield from module.values()
 
     def _roots(self) -> dict[str, Any]:
         """Give what the model holds itself, but for its language side and what lies inside of that."""
@@ -191,6 +192,7 @@ class Settings(Described):
         anatomy.watch.told(lambda: self._find() is maker)
         anatomy.add("image processor", maker)
         anatomy.add("PIL.Image.Image", Image.Image)
+        anatomy.add("truncated", anatomy.watch.name(vars(ImageFile), "LOAD_TRUNCATED_IMAGES"))
         for name in _MAKE_PIXELS:
             anatomy.strangers(name)
         if not anatomy.has(self._processor) and hasattr(self._processor, "__dict__"):
@@ -232,6 +234,11 @@ def _digest(settings: Any) -> str:
 def versions() -> str:
     """The versions of what computes features: others may compute others."""
     return ", ".join(f"{name} {version(name)}" for name in _DISTRIBUTIONS)
+
+
+def is_of_tokens(name: str) -> bool:
+    """Tell whether a setting says which token means what."""
+    return bool(_TOKENS.search(name))
 
 
 def _is_of_vision(name: str, _: Any = None) -> bool:

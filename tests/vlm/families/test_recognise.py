@@ -16,6 +16,7 @@ from zoo import internvl
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import FAMILIES, attach
+from visioncache.vlm.patching.missing import MissingNameError
 
 A, B, _ = zoo.photos()
 
@@ -101,17 +102,20 @@ def test_what_is_not_as_it_was_taken_for_is_refused_before_it_is_stored() -> Non
 
 
 def test_a_model_without_a_known_layout_is_refused_in_one_line() -> None:
-    class Odd(llava.Model):
+    class Odd(nn.Module):
         """Without what a layout is known by."""
 
-        vision_tower = property(lambda _: None)
+        config = SimpleNamespace(model_type="odd")
 
-    Odd.__module__ = "somewhere.else.entirely"
+    with pytest.raises(ValueError, match="models of type 'odd' are not supported; `visioncache families`"):
+        attach(Odd(), None, VisionFeatureCache())
+
+
+def test_a_users_own_class_without_a_part_of_its_family_is_refused_in_one_line() -> None:
     tiny = zoo.build("llava")
     del tiny.model["multi_modal_projector"]
-    tiny.model.__class__ = Odd
-    tiny.model.config.model_type = "odd"
-    with pytest.raises(ValueError, match="models of type 'odd' are not supported; `visioncache families`"):
+    tiny.model.__class__ = type("Odd", (llava.Model,), {"__module__": "somewhere.else.entirely"})
+    with pytest.raises(MissingNameError, match="has no `multi_modal_projector` in this Odd"):
         attach(tiny.model, None, VisionFeatureCache())
 
 

@@ -178,3 +178,31 @@ def test_a_language_model_that_trains_is_given_right_features(family: str) -> No
         return [*answers, scene.ask(A), scene.ask(B)]
 
     assert_alike(family, play)
+
+
+class Follows(nn.Module):
+    """A projector that reads the mode of a module that is no part of the vision side."""
+
+    def __init__(self, inner: Any, other: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self._gain = lambda: 2.0 if other.training else 1.0
+
+    def __call__(self, *args: Any) -> Any:
+        return self.inner(*args) * self._gain()
+
+
+@pytest.mark.parametrize("family", ["aya_vision", "gemma3", "kimi_vl", "lfm2_vl", "llava", "paligemma"])
+def test_the_mode_of_any_module_that_features_are_made_by_counts(family: str) -> None:
+    def play(scene: Scene) -> list[Any]:
+        model = scene.model
+        model.multi_modal_projector = Follows(model.multi_modal_projector, model.language_model)
+        model.eval()
+        answers = [scene.ask(A), scene.ask(A)]
+        model.language_model.train()
+        answers += [scene.ask(A), scene.ask(A)]
+        model.language_model.eval()
+        return [*answers, scene.ask(A)]
+
+    answers = assert_alike(family, play)
+    assert not same(answers[1], answers[2])

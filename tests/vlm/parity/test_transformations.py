@@ -284,3 +284,43 @@ def test_a_processor_that_is_called_inside_of_a_gradient_counts_too(family: str)
         return [gradient(), scene.ask(A), gradient(), scene.ask(A)]
 
     assert_alike(family, play)
+
+
+class Scaled(nn.Module):
+    """A projector whose numbers a dict decides that it closes over."""
+
+    def __init__(self, inner: Any, held: dict[str, Any]) -> None:
+        super().__init__()
+        self.inner = inner
+        self._scale = lambda: held["scale"]
+
+    def __call__(self, *args: Any) -> Any:
+        return self.inner(*args) * self._scale()
+
+
+@WAYS
+@pytest.mark.parametrize("family", ["gemma3", "kimi_vl", "lfm2_vl", "llama4", "paligemma"])
+def test_what_code_closes_over_is_transformed_as_without_a_cache(
+    family: str, *, with_processor: bool
+) -> None:
+    def play(scene: Scene) -> list[Any]:
+        held = {"scale": mx.array(1.0)}
+        scene.model.multi_modal_projector = Scaled(scene.model.multi_modal_projector, held)
+        scene.model.eval()
+        with scene.bypass():
+            pixels, embeddings = split(scene.prepare(A))
+
+        def loss(scale: Any) -> Any:
+            held["scale"] = scale
+            return (embeddings(scene.model, pixels) ** 2).sum()
+
+        one = mx.array(1.0)
+        answers = []
+        for _ in range(2):
+            answers += [evaluated(lambda: loss(one)), evaluated(lambda: mx.grad(loss)(one))]
+            answers += [evaluated(lambda: mx.jvp(loss, [one], [one])), evaluated(lambda: loss(one * 0.5))]
+        held["scale"] = one
+        return [*answers, scene.ask(A)]
+
+    answers = assert_alike(family, play, with_processor=with_processor)
+    assert abs(answers[1]).item() > 0

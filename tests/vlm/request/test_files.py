@@ -16,7 +16,8 @@ import pytest
 import zoo
 from harness import asked, embedded, prepared, same
 from mlx_vlm.utils import load_image
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
+from twins import Scene, played
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import attach
@@ -510,3 +511,24 @@ def test_a_file_that_is_decoded_is_turned_only_where_that_was_asked_for(tmp_path
     upright = decode(key, data, "photo", transpose=True)
     assert upright.size == PHOTO.size[::-1]
     assert upright.tobytes() == ImageOps.exif_transpose(Image.open(path)).tobytes()
+
+
+@pytest.mark.parametrize("family", ["gemma3", "idefics3", "llava", "mistral3", "qwen2_5_vl"])
+def test_whether_truncated_files_are_images_is_part_of_the_scope(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "truncated.jpg"
+    zoo.photos()[0].save(path)
+    path.write_bytes(path.read_bytes()[:-300])
+
+    def play(scene: Scene) -> list[Any]:
+        answers = []
+        for on in (True, True, False, True):
+            monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", on)
+            answers.append(scene.ask(str(path)))
+        return [repr(type(a)) if isinstance(a, Exception) else a for a in answers]
+
+    plain, ours = played(family, play)
+    assert all(map(same, plain[:2] + plain[3:], ours[:2] + ours[3:]))
+    assert "Error" in plain[2]
+    assert "Error" in ours[2]

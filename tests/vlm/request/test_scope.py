@@ -177,6 +177,7 @@ PAIRS = [
     (Texts([1]), [1]),
     (tagged(Texts, [1], 1), tagged(Texts, [1], 2)),
     ({1: "a"}, {"1": "a"}),
+    ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
     ({Mode.PLAIN: 1}, {Mode.RICH: 1}),
     (Slotted, Ruler),
     (int, float),
@@ -247,6 +248,20 @@ def test_settings_that_are_edited_in_place_at_any_depth_are_noticed(family: str)
                 embedded(tiny, prepared(tiny, [A]))
                 embedded(tiny, prepared(tiny, [A]))
             assert (delta.hits, delta.misses) == (1, 1)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_order_of_a_settings_names_is_noticed(family: str) -> None:
+    tiny = zoo.build(family)
+    tiny.processor.image_processor.gains = {"first": 1.0, "second": 0.5}
+    with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attached:
+        settings = attached.processor_side.settings  # type: ignore[union-attr]
+        before = settings.digest
+        gains = tiny.processor.image_processor.gains
+        gains["first"] = gains.pop("first")
+        assert settings.digest != before
+        gains["second"] = gains.pop("second")
+        assert settings.digest == before
 
 
 def test_a_function_is_known_by_the_globals_that_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,7 @@ class Preprocessor:
 
     def _module_of(self, kind: type) -> Any:
         """Return the module that has the function: of a processor's class, or of a base of it."""
-        modules = [sys.modules[base.__module__] for base in kind.__mro__]
+        modules = [sys.modules[base.__module__] for base in kind.__mro__ if base.__module__ in sys.modules]
         return next((one for one in modules if hasattr(one, self._function)), modules[0])
 
     @property

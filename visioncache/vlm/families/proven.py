@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
+from visioncache.vlm.patching.instances import class_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -26,6 +28,21 @@ _FROM = re.compile(r"^[ \t]*from[ \t]+([.\w]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n]
 _IMPORT = re.compile(r"^[ \t]*import[ \t]+([.\w]+)", re.MULTILINE)
 
 TABLE = Path(__file__).with_name("proven.json")
+
+
+def origin(model: Any) -> type:
+    """Return the class of mlx-vlm's that a model is of, or that a user's class of models was made from."""
+    kinds = class_of(model).__mro__
+    return next((kind for kind in kinds if kind.__module__.startswith(f"{MODELS}.")), kinds[0])
+
+
+def package_of(model: Any) -> str:
+    """Return the package of `mlx_vlm.models` that a model is from."""
+    module = origin(model).__module__
+    if module.startswith(f"{MODELS}."):
+        return module.removeprefix(f"{MODELS}.").partition(".")[0]
+    package = module.split(".")
+    return package[-2] if len(package) > 1 else ""
 
 
 @cache

@@ -17,6 +17,7 @@ from mlx.utils import tree_flatten
 from visioncache.vlm.families.exceptions import LEFT_OUT
 from visioncache.vlm.families.family import Family
 from visioncache.vlm.families.layouts import ROWS
+from visioncache.vlm.families.proven import package_of
 from visioncache.vlm.families.table import FAMILIES, KIN
 from visioncache.vlm.request.tickets import stand_in
 
@@ -33,8 +34,7 @@ def family_of(model: Any) -> Family:
     Raises:
         ValueError: it has neither.
     """
-    package = type(model).__module__.split(".")
-    name = package[-2] if len(package) > 1 else ""
+    name = package_of(model)
     family = FAMILIES.get(name) or KIN.get(name) or _recognised(model, name)
     if family is None:
         raise ValueError(_refusal(model))

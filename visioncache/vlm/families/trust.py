@@ -21,7 +21,7 @@ from mlx.utils import tree_flatten, tree_map
 import visioncache
 from visioncache.sizes import leaves
 from visioncache.vlm.families.compared import Compared
-from visioncache.vlm.families.proven import is_proven, source_digest, versions_with
+from visioncache.vlm.families.proven import is_proven, package_of, source_digest, versions_with
 from visioncache.vlm.request.tickets import stand_in
 from visioncache.vlm.scope.code import version
 
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 SLIGHT = {"float32": 1e-4, "float16": 2.0**-8, "bfloat16": 2.0**-5}
 """How far several images, encoded one by one, may lie from a batch of them, over the largest number."""
-MANY = 4
-"""So many images or more are one kind of request."""
 
 
 class Trust:
@@ -83,9 +81,14 @@ class Trust:
             "the first encode of each kind of request is compared with the model's own answer"
         )
 
+    @property
+    def is_sure(self) -> bool:
+        """Tell whether nothing needs comparing: of a proven family without a user's code."""
+        return self._is_recognised or (self.proven and not self._has_users_code)
+
     def knows(self, kind: Kind) -> bool:
         """Tell whether a kind of request needs no comparing: of a proven family, or compared before."""
-        if self._is_recognised or (self.proven and not self._has_users_code):
+        if self.is_sure:
             return True
         return self._entry(kind) in self._compared
 
@@ -132,13 +135,13 @@ class Trust:
             )
         self._compared.add(self._entry(kind), str(kind))
 
-    def compare_features(self, kind: Kind, features: Any, longer: Any) -> None:
-        """Compare an image's features with those of the same image in a longer prompt, where there are any.
+    def compare_features(self, kind: Kind, features: Any, other: Any) -> None:
+        """Compare an image's features with those of the same image in another prompt, where there are any.
 
         Raises:
             ValueError: they differ: an entry an image would answer for other prompts than its own.
         """
-        if longer is not None and not _equal(features, longer):
+        if other is not None and not _equal(features, other):
             raise self.refusal(f"what becomes of an image ({kind}) depends on the prompt beside it")
 
     def compare_ids(self, kind: Kind, own: Any, handed: Any) -> None:
@@ -169,32 +172,28 @@ class Trust:
         )
 
 
-def package_of(model: Any) -> str:
-    """Return the package of `mlx_vlm.models` that a model's class is from."""
-    package = type(model).__module__.split(".")
-    return package[-2] if len(package) > 1 else ""
-
-
 @dataclass(frozen=True)
 class Kind:
-    """A kind of request: how many images and videos, and of one alone also its shape."""
+    """A kind of request: how many images and videos, their shapes, and what else may decide with them."""
 
     images: tuple[int, int]
-    """How many images, and videos; from MANY on they are many."""
+    """How many images, and videos."""
     shapes: tuple[Any, ...] = ()
-    """Shapes of the pixels of one alone: models treat sizes in different ways."""
+    """Shapes of their pixels: models treat sizes in different ways, and processors share a budget."""
+    beside: str = ""
+    """The content of inputs that belong neither to the prompt's tokens nor to an image."""
 
     @classmethod
-    def of(cls, images: int, videos: int, pixels: Any) -> Kind:
-        """Name the kind of a request by its numbers of images and videos, and its pixels."""
-        alone = images + videos == 1
-        counts = min(images, MANY), min(videos, MANY)
-        return cls(counts, tuple(tuple(a.shape) for a in leaves(pixels)) if alone else ())
+    def of(cls, images: int, videos: int, pixels: Any, beside: str = "") -> Kind:
+        """Name the kind of a request by its images and videos, their pixels, and what lies beside."""
+        return cls((images, videos), tuple(tuple(a.shape) for a in leaves(pixels)), beside)
 
     def __str__(self) -> str:
-        numbers = ("", "a", "two", "three", "several")
+        numbers = ("", "a", "two", "three")
         named = zip(("image", "video"), self.images, strict=True)
-        said = [f"{numbers[n]} {one}{'s' * (n > 1)}" for one, n in named if n]
+        said = [
+            f"{numbers[n] if n < len(numbers) else 'several'} {one}{'s' * (n > 1)}" for one, n in named if n
+        ]
         return " and ".join(said).replace("a image", "an image")
 
 

@@ -31,6 +31,11 @@ def is_patched(target: Any) -> bool:
     return vars(type(target)).get(_OWNER) is target
 
 
+def is_patch(kind: type) -> bool:
+    """Tell whether a class is one that a patched object has."""
+    return _OWNER in vars(kind)
+
+
 class Patch:
     """Overrides of one object's methods; attributes, parameters and `isinstance` stay as they were.
 

@@ -31,8 +31,9 @@ def _arrays(value: Any) -> Iterator[Any]:
 
 def holds_nan(features: Any) -> bool:
     """Tell whether NaN is among the embeddings of a prompt."""
-    told = features.to_dict() if hasattr(features, "to_dict") else vars(features)
-    arrays = [a for a in leaves_of(told.values()) if mx.issubdtype(a.dtype, mx.floating) and a.size]
+    told = features.to_dict() if hasattr(features, "to_dict") else getattr(features, "__dict__", features)
+    found = (mx.array(a) if isinstance(a, np.ndarray) else a for a in leaves_of([told]))
+    arrays = [a for a in found if mx.issubdtype(a.dtype, mx.floating) and a.size]
     if not arrays:
         return False
     # A sum is NaN if a number is; it can be NaN otherwise, so that then all are looked at.
@@ -48,6 +49,8 @@ def content(value: Any) -> Key:
     """Return the identity of one input: arrays by their content, sizes and settings as they are written."""
     if isinstance(value, (list, tuple)):
         return Key.of([content(item) for item in value])
+    if isinstance(value, dict):
+        return content([[name, value[name]] for name in sorted(value)])
     return Key.of(value) if hasattr(value, "dtype") else Key.from_source(repr(value))
 
 

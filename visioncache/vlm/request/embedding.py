@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
-
-import mlx.core as mx
 
 from visioncache.keys import Key
 from visioncache.vlm.families.recognise import confirm
 from visioncache.vlm.families.trust import Kind, unreadable
 from visioncache.vlm.prefixes.spelling import Shown
 from visioncache.vlm.request.arrays import content, holds_nan, is_data, leaves_of
+from visioncache.vlm.request.prompts import beside_prompt, other_prompts
 from visioncache.vlm.request.recall import encoded, find
 from visioncache.vlm.request.tickets import Item, is_stand_in
+from visioncache.vlm.scope.values import PLAIN
 from visioncache.vlm.trees import owned, token_count
 
 if TYPE_CHECKING:
@@ -74,12 +75,8 @@ class Embedding:
         """
         if not any(self._items.values()):
             return self._original(**self._whole)
-        trust, kind = self._attached.trust, self._kind
-        try:
-            ahead = {} if trust.knows(kind) or trust.leaves(kind) else self._compared()
-        except ValueError as error:
-            trust.leave(kind, error)
-        if trust.leaves(kind):
+        ahead = {} if self._attached.trust.is_sure else self._believed()
+        if ahead is None:
             return self._original(**self._own)
 
         def encode(item: Item) -> Any:
@@ -183,11 +180,24 @@ class Embedding:
 
     # A family that is not proven as installed, or not as the user runs it ----------------------------
 
-    @property
+    def _believed(self) -> dict[int, Any] | None:
+        """Compare a kind of request, unless it is known; None where it is left to the model."""
+        trust, kind = self._attached.trust, self._kind
+        try:
+            ahead = {} if trust.knows(kind) or trust.leaves(kind) else self._compared()
+        except ValueError as error:
+            trust.leave(kind, error)
+        return None if trust.leaves(kind) else ahead
+
+    @cached_property
     def _kind(self) -> Kind:
         """Name the kind of request that is compared."""
         counts = [sum(item.images for item in self._items.get(n, ())) for n in anchors(self._family)]
-        return Kind.of(counts[0], sum(counts[1:]), [self._whole[name] for name in self._items])
+        images = {*self._family.layout.names, *VIDEO, *VIDEO.values()}
+        rest = {n: v for n, v in self._passed.items() if n not in images and (is_data(v) or type(v) in PLAIN)}
+        others = {n: v for n, v in beside_prompt(rest).items() if n not in _TEXT and v is not None}
+        beside = content(others).text if others else ""
+        return Kind.of(counts[0], sum(counts[1:]), [self._whole[name] for name in self._items], beside)
 
     @cached_property
     def _real(self) -> dict[int, dict[str, Any]]:
@@ -225,24 +235,15 @@ class Embedding:
             ahead = {id(item): self._encoded(item) for item in new}
             given = self._given(self._values(lambda item: ahead.get(id(item), item.features)), told)
         for item in new[:1]:
-            trust.compare_features(kind, ahead[id(item)], self._of_longer_prompt(item))
+            trust.compare_features(kind, ahead[id(item)], self._of_another_prompt(item))
         trust.compare(kind, plain, given)
         return ahead
 
-    def _of_longer_prompt(self, item: Item) -> Any:
-        """Encode an image beside one token more; None where the model can't take such a prompt."""
-        ids = self._whole.get("input_ids")
-        if ids is None or ids.ndim != 2:  # noqa: PLR2004
-            return None
-
-        def longer(value: Any) -> Any:
-            fits = isinstance(value, mx.array) and value.shape[-1:] == ids.shape[-1:] and value.ndim <= 2  # noqa: PLR2004
-            return mx.concatenate([value, value[..., -1:]], axis=-1) if fits else value
-
-        own = set(self._family.layout.names)
-        inputs = {name: value if name in own else longer(value) for name, value in self._whole.items()}
-        other = Embedding(self._attached, self._seam, self._original, inputs, self._requests)
-        try:
-            return other._encoded(item)
-        except Exception:  # noqa: BLE001  # whatever it is, the prompt is one that nobody asked
-            return None
+    def _of_another_prompt(self, item: Item) -> Any:
+        """Encode an image in another prompt; None where the model can't take one."""
+        names = {*self._family.layout.names, *VIDEO, *VIDEO.values(), AUDIO}
+        for inputs in other_prompts(self._whole, names, self._attached.model.config):
+            other = Embedding(self._attached, self._seam, self._original, inputs, self._requests)
+            with suppress(Exception):  # whatever it is, the prompt is one that nobody asked
+                return other._encoded(item)
+        return None

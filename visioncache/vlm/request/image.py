@@ -168,7 +168,8 @@ def _from_bytes(
         decoded = decode(key, data, label, transpose=turned, by_path=by_path, remember=opened)
         return key, rgb(decoded) if as_rgb else decoded
 
-    image = SourceImage(key, label, once(key, (variant, as_rgb), read), variant, lambda: (key, size))
+    how = variant, as_rgb, ImageFile.LOAD_TRUNCATED_IMAGES
+    image = SourceImage(key, label, once(key, how, read), variant, lambda: (key, size))
     return image if as_rgb else _of_mode(image, header.mode)
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import inspect
 from contextlib import nullcontext
 from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from visioncache.vlm.families.trust import package_of
+from visioncache.vlm.families.proven import origin, package_of
 from visioncache.vlm.patching.classes import method_taken
 from visioncache.vlm.patching.functions import taken
 from visioncache.vlm.patching.instances import Patch, around, class_of, resolve, shown
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from visioncache.vlm.attach import Attached
     from visioncache.vlm.families.family import Family
     from visioncache.vlm.request.tickets import Request
+
+
+_KINDS = inspect.Parameter
 
 
 class ModelSide:
@@ -61,9 +65,16 @@ class ModelSide:
         for name, found in (needed | entrances).items():
             if not callable(found):
                 raise missing(name, where, package)
-        for name, entrance in entrances.items():
-            if family.layout.pixels[0] not in inspect.signature(entrance).parameters:  # they have no name
+        for name in entrances:
+            if family.layout.pixels[0] not in self._signature(name).parameters:  # they have no name
                 raise missing(f"{name}(..., {family.layout.pixels[0]})", where, package)
+
+    def _signature(self, name: str) -> inspect.Signature:
+        """Return an entrance's signature; where a user's class takes `*args`, that of the class behind it."""
+        kinds = (kind for kind in class_of(self._embedder).__mro__ if name in vars(kind))
+        signatures = [inspect.signature(getattr(kind, name)) for kind in kinds]
+        named = (one for one in signatures if _KINDS.VAR_POSITIONAL not in _kinds(one))
+        return next(named, signatures[0])
 
     @property
     def _embedder(self) -> Any:
@@ -76,9 +87,12 @@ class ModelSide:
     def install(self, undo: ExitStack) -> None:
         """Take the model's calls, until `undo`; RuntimeError where another attached model shares them."""
         cls = class_of(self._embedder)
-        for name in self._family.entrances:
-            signature = inspect.signature(getattr(cls, name))
-            undo.enter_context(method_taken(cls, name, partial(_untaken_tickets, signature)))
+        for name, kind in product(self._family.entrances, dict.fromkeys([cls, origin(self._embedder)])):
+            wrapper = partial(_untaken_tickets, self._signature(name))
+            undo.enter_context(method_taken(kind, name, wrapper))
+        language = getattr(self._embedder, "language_model", None)
+        if language is not None and not self._attached.trust.proven:
+            undo.enter_context(method_taken(class_of(language), "__call__", _unread_tickets))
         for patch in self._patches:
             patch.install(undo)
         for module in slow_scatters(self._embedder):
@@ -95,7 +109,7 @@ class ModelSide:
     def _overrides(self, embedder: Any) -> dict[str, Any]:
         cls = class_of(embedder)
         overrides: dict[str, Any] = {
-            name: around(embedder, name, partial(self._enter, inspect.signature(getattr(cls, name))))
+            name: around(embedder, name, partial(self._enter, self._signature(name)))
             for name in self._family.entrances
         }
         for name in self._family.preparing:
@@ -132,13 +146,14 @@ class ModelSide:
     ) -> Any:
         """Embed a prompt; the model encodes by any name that it likes inside."""
         inputs = self._family.layout.flattened(_arguments(signature, self._embedder, args, kwargs))
+        positions = [*signature.parameters][1 : len(args) + 1]
         shows = any(inputs.get(name) is not None for name in anchors(self._family))
         # Asked before anything takes the weights that a transformation put in for the model's own.
         transformed = shows and self._attached.is_transformed()
         with self._seam.opened(), nullcontext() if transformed else self._attached.running():
             if not shows:
                 return original(*args, **kwargs)
-            original = partial(self._folded, original)
+            original = partial(self._folded, original, positions)
             if not transformed:
                 self._attached.follow()
             requests = {name: self._request(inputs, name) for name in anchors(self._family)}
@@ -149,8 +164,9 @@ class ModelSide:
                 return self._steered(original, inputs, own)
             return Embedding(self._attached, self._seam, original, inputs, own).features()
 
-    def _folded(self, original: Callable[..., Any], **inputs: Any) -> Any:
-        return original(**self._family.layout.folded(inputs))
+    def _folded(self, original: Callable[..., Any], positions: list[str], **inputs: Any) -> Any:
+        """Call the model's own way to embed a prompt, by position what was given so."""
+        return _called(original, positions, self._family.layout.folded(inputs))
 
     def _looks_up(self, inputs: dict[str, Any]) -> bool:
         """Tell whether images may be looked up: not while the vision side trains or is transformed."""
@@ -212,7 +228,25 @@ def _untaken_tickets(
             held = None if inputs.get(name) is None else attached.tickets.find(inputs[name])
             if held is not None:
                 real |= held.request.owner.real(held.request)
-    return original(**{**inputs, **real}) if real else original(*args, **kwargs)
+    positions = [*signature.parameters][1 : len(args) + 1]
+    return _called(original, positions, {**inputs, **real}) if real else original(*args, **kwargs)
+
+
+def _unread_tickets(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a language model of a family that is not proven; ValueError where it is given stand-ins."""
+    from visioncache.vlm.patching import mlx_vlm
+
+    for attached in mlx_vlm.current():
+        own = getattr(resolve(attached.model, attached.family.embedder), "language_model", None)
+        is_ours = own is original.__self__ and attached.active  # type: ignore[attr-defined]
+        if is_ours and any(map(_is_known_stand_in, leaves_of([args, kwargs]))):
+            raise attached.trust.refusal("its language model reads pixels, which are none with a cache")
+    return original(*args, **kwargs)
+
+
+def _called(original: Callable[..., Any], positions: list[str], inputs: dict[str, Any]) -> Any:
+    named = {name: value for name, value in inputs.items() if name not in positions}
+    return original(*[inputs.get(name) for name in positions], **named)
 
 
 def _is_known_stand_in(array: Any) -> bool:
@@ -226,6 +260,12 @@ def _arguments(
     signature: inspect.Signature, embedder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> dict[str, Any]:
     bound: dict[str, Any] = signature.bind(embedder, *args, **kwargs).arguments
-    extra = bound.pop("kwargs", {})
-    bound.pop("self", None)
-    return {**bound, **extra}
+    own, *_ = signature.parameters
+    extra = _kinds(signature).get(_KINDS.VAR_KEYWORD)
+    named = {name: value for name, value in bound.items() if name not in (own, extra)}
+    return {**named, **bound.get(extra or "", {})}
+
+
+def _kinds(signature: inspect.Signature) -> dict[Any, str]:
+    """Name a signature's parameters by their kinds, the last of each."""
+    return {one.kind: one.name for one in signature.parameters.values()}

@@ -13,7 +13,7 @@ from visioncache.vlm.scope import known, objects, programs, values
 from visioncache.vlm.scope.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _ENOUGH = 200_000
 """Objects after which a description gives up."""
@@ -122,6 +122,10 @@ class Anatomy:
     def has(self, value: Any) -> bool:
         """Tell whether an object was described."""
         return id(value) in self._met
+
+    def met(self) -> Iterator[Any]:
+        """Give every object that was described."""
+        return (value for _, value in self._met.values())
 
     def say(self, *words: str) -> None:
         """Take words into the digest, so that no other words are the same."""

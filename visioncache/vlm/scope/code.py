@@ -215,6 +215,22 @@ def is_genuine(code: CodeType, root: str) -> bool:
     return root in file.replace("\\", "/").split("/") and _holds_packages(file)
 
 
-def is_installed(code: CodeType) -> bool:
-    """Tell whether code lies in the files of any library."""
-    return code.co_filename.startswith((*_STDLIB, "<frozen")) or _holds_packages(code.co_filename)
+_EXPECTED = {
+    *("PIL", "huggingface_hub", "mlx", "mlx_lm", "mlx_vlm", "numpy", "requests", "torch", "torchvision"),
+    *("transformers", "visioncache"),
+}
+"""Packages beside the standard library that took part where families were proven."""
+
+
+def is_expected(value: Any) -> bool:
+    """Tell whether a class or a function is from a library that took part where families were proven."""
+    if isinstance(value, FunctionType):
+        file = value.__code__.co_filename.replace("\\", "/")
+        _, packages, place = file.rpartition("-packages/")
+        if packages:
+            return place.partition("/")[0].removesuffix(".py") in _EXPECTED
+        if file.startswith((*_STDLIB, "<frozen")):
+            return True
+    root = root_of(value)
+    is_named = root in _EXPECTED or root in sys.stdlib_module_names or root == "builtins"
+    return is_named and (isinstance(value, type) or is_genuine(value.__code__, root))

@@ -5,9 +5,15 @@ from __future__ import annotations
 import threading
 import warnings
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+
+from visioncache.vlm.request.tracing import is_traced
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from visioncache.vlm.scope.anatomy import Anatomy
 
 
@@ -42,6 +48,14 @@ class Described:
         """Tell whether anything is another object now than when the digest was last asked for."""
         return self._anatomy.changed()
 
+    def is_traced(self) -> bool:
+        """Whether a function transformation follows an array that took the place of another."""
+        return self.changed() and is_traced(_arrays(self._held()))
+
+    def _held(self) -> Iterable[Any]:
+        """Give what everything holds now; nothing of it is evaluated."""
+        return self._anatomy.watch.held()
+
     def _now(self) -> Anatomy:
         anatomy = self._anatomy
         if anatomy.changed():
@@ -59,6 +73,19 @@ class Described:
 
     def _taken(self, before: Anatomy | None) -> Anatomy:
         raise NotImplementedError
+
+
+def _arrays(values: Iterable[Any]) -> Iterator[Any]:
+    """Give the arrays among values and in their containers, which may hold themselves."""
+    seen: dict[int, Any] = {}
+    todo = [*values]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, mx.array):
+            yield value
+        elif isinstance(value, (dict, list, tuple)) and id(value) not in seen:
+            seen[id(value)] = value
+            todo += value.values() if isinstance(value, dict) else value
 
 
 @cache

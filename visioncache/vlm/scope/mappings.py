@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from visioncache.vlm.patching.functions import untaken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from types import MappingProxyType
 
     Counts = Callable[[Any, Any], bool]
@@ -23,12 +23,19 @@ class Mappings:
         self._names: Callable[[Any], Collection[Any]] = kind.keys
         self._values: Callable[[Any], Iterable[Any]] = kind.values
         self._all: list[tuple[Any, Counts | None, dict[Any, Any]]] = []
+        self._in_order: dict[int, Any] = {}
 
-    def add(self, mapping: Any, counts: Counts | None) -> dict[Any, Any]:
-        """Give what a mapping holds; watched are the entries that count, or all."""
+    def add(self, mapping: Any, counts: Counts | None, *, in_order: bool = False) -> dict[Any, Any]:
+        """Give what a mapping holds; watched are the entries that count, or all, and perhaps their order."""
         held = dict(zip(self._names(mapping), self._values(mapping), strict=True))
         self._all.append((mapping, counts, held))
+        if in_order:
+            self._in_order[id(mapping)] = mapping
         return held
+
+    def values(self) -> Iterator[Any]:
+        """Give what the mappings hold now."""
+        return chain.from_iterable(self._values(mapping) for mapping, _, _ in self._all)
 
     def __len__(self) -> int:
         return len(self._all)
@@ -74,7 +81,7 @@ class Mappings:
         """Tell whether the entries that count of one mapping are the same objects."""
         mapping, counts, held = self._all[row]
         now = dict(zip(self._names(mapping), self._values(mapping), strict=True))
-        if not _is_alike(now, held, counts):
+        if not _is_alike(now, held, counts) or (id(mapping) in self._in_order and [*now] != [*held]):
             return False  # and what is held stays: whoever asks again hears of it again
         self._all[row] = mapping, counts, now
         return True

@@ -11,6 +11,7 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from visioncache.vlm.patching.functions import is_added
+from visioncache.vlm.patching.instances import is_patch
 from visioncache.vlm.scope import code
 from visioncache.vlm.scope.reading import Reading, read
 
@@ -51,11 +52,10 @@ _WRAPPED = ("func", "args", "keywords", "fget", "fset", "__func__", "__wrapped__
 
 def function(anatomy: Anatomy, path: str, value: FunctionType) -> list[Child]:
     """Describe a function: a library's by its name and version, any other by its code and what it reads."""
-    root = code.root_of(value)
-    if code.library_of(value) and code.is_genuine(anatomy.watch.code(value), root):
-        return builtin(anatomy, path, value)
-    if not (code.is_installed(value.__code__) or code.is_genuine(value.__code__, "mlx_vlm")):
+    if not (code.is_expected(value) or code.is_genuine(value.__code__, "mlx_vlm")):
         anatomy.users.append(path)
+    if code.library_of(value) and code.is_genuine(anatomy.watch.code(value), code.root_of(value)):
+        return builtin(anatomy, path, value)
     its_code, defaults, keywords = anatomy.watch.function(value)
     reading = read(its_code)
     children = anatomy.row("function", path, [*code.parts(its_code)])
@@ -184,17 +184,24 @@ def module(anatomy: Anatomy, _: str, value: ModuleType) -> list[Child]:
 def class_(anatomy: Anatomy, path: str, value: type) -> list[Child]:
     """Describe a class by what it and its bases define; of a library's, by what is not the library's own."""
     anatomy.say("class", str(value.__module__), value.__qualname__, code.library_of(value))
-    bases = [base for base in anatomy.watch.bases(value) if not _is_immutable(base)]
+    # A patched class has the one that it stands for behind it.
+    bases = [base for base in anatomy.watch.bases(value) if not (_is_immutable(base) or is_patch(base))]
     children = []
     for base in bases:
         anatomy.say("of", str(base.__module__), base.__qualname__)
         anatomy.lasts &= code.lasts(base)
         if base not in anatomy.defined:
             anatomy.defined.add(base)
+            if code.library_of(base) and not code.is_expected(base) and _has_methods(base):
+                anatomy.users.append(path)
             children += anatomy.named("defines", path, _own(anatomy, base))
             children += _metaclass(anatomy, path, base)
             children += strangers(anatomy, base.__module__) if code.library_of(base) else []
     return children
+
+
+def _has_methods(value: type) -> bool:
+    return any(True for one in vars(value).values() for _ in code.functions(one))
 
 
 def _metaclass(anatomy: Anatomy, path: str, value: type) -> list[Child]:
@@ -214,7 +221,7 @@ def strangers(anatomy: Anatomy, name: str) -> list[Child]:
     for one, value in [*vars(module).items()]:
         if callable(value) and not isinstance(value, type):
             anatomy.watch.name(vars(module), one)
-            if isinstance(value, FunctionType) and not code.is_installed(value.__code__):
+            if isinstance(value, FunctionType) and not code.is_expected(value):
                 found[one] = value
             elif (called := getattr(value, "__name__", one)) != one:  # an alias, or another in its place
                 anatomy.say("alias", one, called)

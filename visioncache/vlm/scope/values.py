@@ -92,7 +92,10 @@ def _logger(anatomy: Anatomy, _: str, value: Logger) -> list[Child]:
 
 def _dict(anatomy: Anatomy, path: str, value: Any) -> list[Child]:
     counts = anatomy.counts if isinstance(value, nn.Module) else None
-    held = objects.chosen(anatomy, value, anatomy.watch.mapping(value, counts))
+    is_module = isinstance(value, nn.Module)
+    held = objects.chosen(anatomy, value, anatomy.watch.mapping(value, counts, in_order=not is_module))
+    if not is_module and len(held) > 1 and all(type(name) is str for name in held):
+        anatomy.say("in order", *held)
     if all(type(name) is str for name in held):
         children = anatomy.named("dict", path, held)
     else:

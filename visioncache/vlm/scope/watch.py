@@ -12,7 +12,7 @@ from visioncache.vlm.patching.instances import class_of
 from visioncache.vlm.scope.mappings import Mappings, same
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable
+    from collections.abc import Callable, Hashable, Iterable, Iterator
 
     from visioncache.vlm.scope.mappings import Counts
 
@@ -50,10 +50,12 @@ class Watch:
         self._whole: list[tuple[dict[str, Any], list[Any]]] = []
         self._checks: tuple[Callable[[], bool], ...] = ()
 
-    def mapping(self, mapping: Any, counts: Counts | None = None) -> dict[Any, Any]:
+    def mapping(
+        self, mapping: Any, counts: Counts | None = None, *, in_order: bool = False
+    ) -> dict[Any, Any]:
         """Give what a dict or a class's namespace holds; watched are the entries that count, or all."""
         group = self._classes if isinstance(mapping, MappingProxyType) else self._dicts
-        return group.add(mapping, counts)
+        return group.add(mapping, counts, in_order=in_order)
 
     def items(self, items: list[Any]) -> list[Any]:
         """Give the items of a list, which is watched."""
@@ -138,6 +140,16 @@ class Watch:
             and all(tell() == told for tell, told in self._anew.values())
             and all(watch.is_fresh() for watch in self._inside.values())
         )
+
+    def held(self) -> Iterator[Any]:
+        """Give what all that was given holds now, with what takes no part in it."""
+        yield from chain(self._dicts.values(), self._classes.values())
+        yield from chain.from_iterable(items for items, _ in self._lists)
+        yield from (getattr(one, name, None) for one, name, _ in self._slots)
+        yield from (_content(cell) for cell, _ in self._cells)
+        yield from (now.get(name) for now, held in self._names.values() for name in held)
+        for watch in self._inside.values():
+            yield from watch.held()
 
     def changed(self) -> bool:
         """Tell whether anything that counts is another object than when it was given."""

@@ -7,6 +7,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from visioncache.display import counted, facts_html, format_seconds, table_html, table_text
 from visioncache.vlm.verify.compare import Difference, Verdict, said
 
 if TYPE_CHECKING:
@@ -127,26 +128,35 @@ class Verification:
         tokens = ", and its tokens change" if self.noise.tokens else ""
         return f"{self.noise.logits:.2g} of its logits' deviation{tokens}; that is not the cache's"
 
-    def __str__(self) -> str:
+    @property
+    def _head(self) -> str:
         told = self.machine
-        head = (
+        return (
             f"{self.family} on {told['chip']} ({told['backend']}), {told['system']}; mlx {told['mlx']}, "
             f"mlx-vlm {told['mlx_vlm']}, visioncache {told['visioncache']}"
         )
-        return "\n".join(
-            [
-                head,
-                "",
-                _table(self.records()),
-                "",
-                *self.notes(),
-                "",
-                f"{self.summary} ({self.seconds:.0f} s)",
-            ]
-        )
+
+    @property
+    def _columns(self) -> tuple[list[str], list[list[str]], set[str]]:
+        """The table's header, its rows, and the columns that hold numbers."""
+        records = self.records()
+        header = list(records[0])
+        rows = [[str(record[name]) for name in header] for record in records]
+        return header, rows, {name for name in header if "(ms)" in name}
+
+    def __str__(self) -> str:
+        table = table_text(*self._columns)
+        said = f"{self.summary} ({self.seconds:.0f} s)"
+        return "\n".join([self._head, "", table, "", *self.notes(), "", said])
 
     def __repr__(self) -> str:
-        return str(self)  # a notebook shows the table
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        header, rows, numbers = self._columns
+        facts = [counted(len(rows), "request", "requests"), (format_seconds(self.seconds), "")]
+        said = facts_html(self.summary, facts, "; ".join(self.notes()))
+        return said + table_html(header, rows, self._head, numbers)
 
     def to_json(self) -> str:
         """Everything, as an issue report can attach it: no file names, no pictures, no text."""
@@ -182,18 +192,3 @@ def _plain(apart: Difference) -> dict[str, Any]:
 
 def _milliseconds(seconds: float | None) -> str:
     return "-" if seconds is None else f"{seconds * 1000:,.0f}"
-
-
-def _table(records: list[dict[str, Any]]) -> str:
-    """Lay records out in columns, numbers to the right."""
-    names = list(records[0])
-    widths = {name: max(len(name), *(len(str(record[name])) for record in records)) for name in names}
-
-    def line(record: dict[str, Any]) -> str:
-        cells = (
-            str(record[name]).rjust(widths[name]) if "(ms)" in name else str(record[name]).ljust(widths[name])
-            for name in names
-        )
-        return "  ".join(cells).rstrip()
-
-    return "\n".join([line(dict(zip(names, names, strict=True))), *map(line, records)])

@@ -1,0 +1,57 @@
+"""Prompts: others around the same images, to see whether what becomes of an image depends on its prompt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import numpy as np
+
+from visioncache.vlm.fingerprint import is_of_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def other_prompts(inputs: dict[str, Any], images: set[str], config: Any) -> Iterator[dict[str, Any]]:
+    """Give a prompt's inputs for a longer one of other words, then for one that is longer alone.
+
+    Args:
+        inputs: the prompt's.
+        images: names of the inputs that belong to images, which stay as they are.
+        config: the model's configuration, which says which tokens are no words.
+    """
+    if not _is_prompt(inputs.get("input_ids")):
+        return
+    longer = {n: v if n in images or not _is_beside(v, inputs) else _longer(v) for n, v in inputs.items()}
+    yield {**longer, "input_ids": _of_other_words(longer["input_ids"], config)}
+    yield longer
+
+
+def beside_prompt(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Give the inputs that are not as long as the prompt: they may decide what becomes of all its images."""
+    return {
+        n: v for n, v in inputs.items() if not (_is_prompt(inputs.get("input_ids")) and _is_beside(v, inputs))
+    }
+
+
+def _is_prompt(ids: Any) -> bool:
+    return isinstance(ids, mx.array) and ids.ndim == 2  # noqa: PLR2004
+
+
+def _is_beside(value: Any, inputs: dict[str, Any]) -> bool:
+    """Tell whether an input has a number for each token of the prompt."""
+    is_flat = isinstance(value, mx.array) and value.ndim <= 2  # noqa: PLR2004
+    return is_flat and value.shape[-1:] == inputs["input_ids"].shape[-1:]
+
+
+def _longer(value: mx.array) -> mx.array:
+    return mx.concatenate([value, value[..., -1:]], axis=-1)
+
+
+def _of_other_words(ids: mx.array, config: Any) -> mx.array:
+    tokens = [v for n, v in vars(config).items() if isinstance(v, int) and is_of_tokens(n)]
+    now = np.array(ids)
+    before = now - 1
+    is_word = (now > 0) & ~np.isin(now, tokens) & ~np.isin(before, tokens)
+    return mx.array(np.where(is_word, before, now)).astype(ids.dtype)
