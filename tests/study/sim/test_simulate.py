@@ -317,7 +317,7 @@ def test_bad_requests_for_a_replay_are_told() -> None:
     trace = frame([0, 1], [1, 1])
     with pytest.raises(ValueError, match="no policy 'lfru'; there are: visioncache, gdsf"):
         replay(trace, ["lfru"])
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(ValueError, match="from 1 to 2"):
         replay(trace, ["lru"], [0])
     with pytest.raises(ValueError, match="at least one"):
         replay(trace, ["lru"], [])
@@ -449,14 +449,14 @@ def test_the_command_counts_bad_lines_and_goes_on(tmp_path: Path, capsys: pytest
         (["nowhere.jsonl"], "nowhere.jsonl: No such file"),
         (["T", "--policies", "best"], "no policy 'best'"),
         (["T", "--policies", "lru:size=3"], "'size=3' is no option of lru, which has: none"),
-        (["T", "--policies", "lrfu:decay=2"], "decay=2: above 0 and at most 1"),
+        (["T", "--policies", "lrfu:decay=2"], "decay=2 is not above 0 and at most 1"),
         (["T", "--png", "plot.jpeg"], "plot.jpeg: a picture's name ends in .png, .svg, .pdf"),
         (["T", "--png", "no/folder/plot.png"], "no/folder/plot.png: No such file"),
         (["T", "--csv", "no/folder/table.csv"], "no/folder/table.csv: No such file"),
         (["T", "--capacities", "much%"], "capacity 'much%'"),
         (["T", "--capacities", "much"], "much"),
-        (["T", "--by", "entries", "--capacities", "few"], "capacity 'few'"),
-        (["EMPTY"], "no look-ups"),
+        (["T", "--by", "entries", "--capacities", "few"], "capacity 'few': a whole number"),
+        (["EMPTY"], "EMPTY: no line holds a look-up"),
     ],
 )
 def test_what_cannot_be_simulated_is_one_line(

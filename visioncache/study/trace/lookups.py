@@ -9,7 +9,7 @@ import pandas as pd
 
 from visioncache.events import LOOKUPS, STAGE_TAGS
 from visioncache.study.trace.errors import TraceError
-from visioncache.study.trace.lines import COLUMNS, MOST_BYTES
+from visioncache.study.trace.lines import COLUMNS, MOST_BYTES, MOST_SECONDS
 from visioncache.study.trace.traces import TraceLike, load_trace
 
 if TYPE_CHECKING:
@@ -93,12 +93,16 @@ def _numbers(trace: pd.DataFrame, name: str) -> NDArray[np.float64]:
     """Give a column as numbers; TraceError for one that is negative, infinite, or too large a size."""
     given = _column(trace, name)
     column: NDArray[np.float64] = np.array(pd.to_numeric(given, errors="coerce"), np.float64)
-    most = MOST_BYTES if name == "nbytes" else np.finfo(float).max
+    most = MOST_BYTES if name == "nbytes" else MOST_SECONDS
     wrong = (column < 0) | (column > most) | (np.isnan(column) & given.notna().to_numpy())
+    whole = "whole " if name == "nbytes" else ""
+    if whole:
+        wrong |= ~np.isnan(column) & (column != np.floor(column))
     if wrong.any():
         row = int(wrong.argmax())
-        upto = " to 2**50" if name == "nbytes" else ", and finite"
-        raise TraceError(f"row {row}: {name!r} is a number from 0{upto}, not {given.tolist()[row]!r}")
+        raise TraceError(
+            f"row {row}: {name!r} is a {whole}number from 0 to 2**50, not {given.tolist()[row]!r}"
+        )
     return column
 
 
