@@ -49,6 +49,7 @@ def test_weight_below_adds_what_is_earlier_and_lower(order: list[int], weights: 
 
 
 @given(traces(size=1))
+@settings(deadline=None)
 def test_distances_count_the_different_images_since(trace: pd.DataFrame) -> None:
     keys, ones = as_ints(trace)
     asked = keys.tolist()
