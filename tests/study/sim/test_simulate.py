@@ -7,6 +7,7 @@ import io
 import json
 import resource
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -100,9 +101,38 @@ def test_no_policy_beats_belady_the_bound_or_the_floor(name: str) -> None:
 def test_policies_that_learn_run_on_every_workload_and_stay_below_the_best(name: str) -> None:
     trace = workload(name, seed=1, **({"requests": 800} if name == "catalogue" else {}))
     table = replay(trace, ["lhd", "lrb", "3l-cache"], by="entries")
+    notes = table.groupby("policy")["note"].unique()
+    assert notes["lhd"].tolist() == ["draws at random, so that another run hits a little differently"]
+    for learner in ("lrb", "3l-cache"):  # a table of LRU under another name
+        assert notes[learner].tolist() == ["hits where LRU does: on so short a trace it has learnt nothing"]
     hits = table.pivot_table(index="capacity", columns="policy", values="hit_ratio")
     assert (hits[["lhd", "lrb", "3l-cache"]].max(axis=1) <= hits["belady"] + 1e-9).all()
     assert hits[["lhd", "lrb", "3l-cache"]].iloc[-1].tolist() == pytest.approx([hits["floor"].iloc[-1]] * 3)
+
+
+@needs_libcachesim
+def test_a_second_run_of_lhd_hits_a_little_differently() -> None:
+    keys, _ = as_ints(workload("catalogue", requests=2000))
+    asked = Asked(keys, np.ones_like(keys), np.zeros(len(keys)))
+    counts = {int(by_libcachesim("LHD", asked, 60).hits.sum()) for _ in range(4)}
+    assert len(counts) > 1
+    assert max(counts) - min(counts) < 0.05 * max(counts)
+
+
+def test_a_policy_that_learns_is_noted_only_where_it_is_lru() -> None:
+    @policy("learner")
+    def learner(asked: Asked, capacity: int, *, learnt: int = 0) -> Outcome:
+        hits = lru(asked, capacity).hits
+        return Outcome(hits & (not learnt), 0)
+
+    POLICIES["learner"] = replace(POLICIES["learner"], learns=True)
+    try:
+        table = replay(
+            frame([0, 1, 0, 1], [1] * 4), ["learner", "learner:learnt=1"], [2], "entries", references=False
+        )
+        assert [bool(note) for note in table["note"]] == [True, False]
+    finally:
+        del POLICIES["learner"]
 
 
 def test_the_bound_holds_where_what_fits_fills_the_capacity_exactly() -> None:

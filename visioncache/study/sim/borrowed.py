@@ -38,6 +38,8 @@ LIBCACHESIM: dict[str, dict[str, Option]] = {
 }
 """Its classes that are used, and the options that each takes; it would end the process for other values."""
 
+_NOTES = {"LHD": "draws at random, so that another run hits a little differently"}
+
 _QUEUES = {"S3FIFO": ("small_size_ratio", 0.1, 4), "WTinyLFU": ("window_size", 0.01, 8)}
 """What divides its capacity: the option for the small queue's share, that share as published, and
 how many of the largest value the whole must hold (W-TinyLFU's main part is four segments)."""
@@ -151,7 +153,7 @@ def _made(
     options: dict[str, Any],
 ) -> tuple[Any, str]:
     """Make a cache whose queues can hold the largest value, and say if they are larger than published."""
-    note = ""
+    note = _NOTES.get(name, "")
     largest = int(sizes[sizes <= capacity].max(initial=1))
     if name in _QUEUES:
         option, share, least = _QUEUES[name]

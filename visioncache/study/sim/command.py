@@ -154,6 +154,8 @@ def _table(
     args: argparse.Namespace, asked: pd.DataFrame, capacities: list[int | str] | None, workers: int
 ) -> pd.DataFrame:
     """Simulate what the objective asks for."""
+    if args.value == "seconds_saved" and not asked["seconds"].any():
+        raise TraceError("no look-up tells what a miss costs in seconds, so none are saved")
     if args.objective == "hits":
         return replay(
             asked,

@@ -34,6 +34,8 @@ class Policy:
     """Part of a replay for which no policies are named."""
     extra: bool = False
     """In need of what the extra `sim` brings."""
+    learns: bool = False
+    """Evicts as LRU does until it has learnt, which takes more than a short trace."""
     checks: Mapping[str, Option] = field(default_factory=dict)
     """What its options may be, where that is known before it runs."""
 
@@ -42,7 +44,7 @@ class Policy:
         """The class of libCacheSim that can run it over a file; None where there is none."""
         theirs = isinstance(self.run, partial) and self.run.func is by_libcachesim
         name = self.run.args[0] if theirs else None  # type: ignore[attr-defined]  # a partial's
-        return None if name == "WTinyLFU" else name
+        return None if name == "WTinyLFU" or self.learns else name
 
     def options(self) -> list[str]:
         """List what may follow the name, as in "lrfu:decay=0.9"."""
@@ -128,7 +130,12 @@ _DECAY = Option("above 0 and at most 1", lambda value: is_number(value) and 0 < 
 POLICIES["lrfu"] = Policy("lrfu", lrfu, usual=False, checks={"decay": _DECAY})
 for _name, _class in {"lhd": "LHD", "lrb": "LRB", "3l-cache": "ThreeLCache"}.items():
     POLICIES[_name] = Policy(
-        _name, partial(by_libcachesim, _class), usual=False, extra=True, checks=LIBCACHESIM[_class]
+        _name,
+        partial(by_libcachesim, _class),
+        usual=False,
+        extra=True,
+        learns=_name != "lhd",
+        checks=LIBCACHESIM[_class],
     )
 
 
@@ -177,7 +184,10 @@ def named(text: str) -> tuple[Policy, dict[str, Any]]:
 def run_policy(text: str, asked: Asked, capacity: int) -> Outcome:
     """Run a policy by name and options; ValueError when there is none of that name."""
     found, options = named(text)
-    return found.run(asked, capacity, **options)
+    outcome = found.run(asked, capacity, **options)
+    if found.learns and bool((outcome.hits == lru(asked, capacity).hits).all()):
+        return outcome._replace(note="hits where LRU does: on so short a trace it has learnt nothing")
+    return outcome
 
 
 def _value(text: str) -> float | str:

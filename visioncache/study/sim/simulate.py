@@ -247,7 +247,7 @@ def _row(work: Work, task: Task) -> dict[str, Any]:
                 )
                 told = {"hit_ratio": ratio, "byte_hit_ratio": byte_ratio if by == "bytes" else np.nan}
                 return told | {"seconds_saved": np.nan, "evictions": evictions, "note": note}
-            hits, evictions, note = found.run(asked, capacity, **options)
+            hits, evictions, note = run_policy(name, asked, capacity)
         except CapacityError as error:
             return dict.fromkeys([*worth, "evictions"], np.nan) | {"note": str(error)}
     return {column: float(value[hits].sum()) for column, value in worth.items()} | {
