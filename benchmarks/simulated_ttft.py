@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -24,6 +25,7 @@ from visioncache.study.data import data_path
 from visioncache.study.sim.profile import profile_from
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from visioncache.study.benchmark.result import BenchResult
@@ -36,27 +38,32 @@ APART_S = 1000.0
 """Between turns, so that none waits for another: a person asks when the answer is there."""
 
 
-def trace_of(session: Session, profile: Profile) -> pd.DataFrame:
-    """Write a session as look-ups: every image that a turn shows, with what a miss of it takes."""
+def trace_of(session: Session, profile: Profile, prompts: Sequence[int]) -> pd.DataFrame:
+    """Write a session as look-ups: every image that a turn shows, with what a miss of it takes.
+
+    A prompt's tokens, those of the chat so far among them, are shared out over its images.
+    """
     seconds = sum(getattr(profile.image, name) for name in STAGE_TAGS)
     rows = [
-        (APART_S * turn, session.name, turn, path.name, profile.image.at_tokens, seconds)
+        (APART_S * turn, session.name, turn, path.name, prompts[turn] / len(session.shown(turn)), seconds)
         for turn in range(len(session.turns))
         for path in session.shown(turn)
     ]
     trace = pd.DataFrame(rows, columns=["time", "session", "turn", "key", "tokens", "seconds"])
-    return trace.assign(nbytes=trace["tokens"] * profile.image.bytes_per_token)
+    return trace.assign(nbytes=profile.image.at_tokens * profile.image.bytes_per_token)
 
 
 def compare(result: BenchResult) -> pd.DataFrame:
     """Set simulated beside measured: a row a session and arm, sums of TTFT and the share of hits."""
     turns = result.turns
     turns = turns.loc[turns.groupby(["session", "arm", "turn"])["ttft_s"].idxmin()]
-    profile = profile_from(turns[turns["session"] == "album"], result.model)
+    profile = replace(profile_from(turns[turns["session"] == "album"], result.model), text_tokens=0)
     rows = []
     for name in turns["session"].unique():
         session = load_session(name)
-        table = ttft(trace_of(session, profile), "visioncache", session.max_size, "entries", profile=profile)
+        prompts = turns[(turns["session"] == name) & (turns["arm"] == "none")].sort_values("turn")
+        trace = trace_of(session, profile, prompts["prompt_tokens"].tolist())
+        table = ttft(trace, "visioncache", session.max_size, "entries", profile=profile)
         simulated = table.set_index("policy")
         for arm, policy in (("none", "none"), ("visioncache", "visioncache")):
             measured = turns[(turns["session"] == name) & (turns["arm"] == arm)]

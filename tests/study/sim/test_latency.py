@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STAGES = ["decode_s", "preprocess_s", "tower_s"]
-CPU_ERROR = 0.2
+CPU_ERROR = 0.45
 """Largest error of a sum, for the demo model: docs/results.md has each."""
 
 FREE = Profile(prefill_fixed_s=0.0, prefill_s_a_token=0.0, key_s=0.0, text_tokens=0)
@@ -121,7 +121,14 @@ def test_on_a_cpu_sessions_are_simulated_within_what_the_docs_say() -> None:
     table = compare(result)
     assert set(table["session"]) == {"album", "branches", "page"}
     assert table["hits"].tolist() == pytest.approx(table["simulated_hits"].tolist())
-    assert table["error"].abs().max() < CPU_ERROR
+    assert table["error"].between(-CPU_ERROR, 0).all()  # every sum is too low
+    page = result.turns[(result.turns["session"] == "page") & (result.turns["arm"] == "visioncache")]
+    fastest = page.groupby("turn")["ttft_s"].min()
+    plain = result.turns[(result.turns["session"] == "page") & (result.turns["arm"] == "none")]
+    later = plain[plain["turn"] > 1].groupby("turn")["ttft_s"].min().median()
+    row = table[(table["session"] == "page") & (table["arm"] == "visioncache")].iloc[0]
+    beyond = fastest[1] - later  # what the first turn takes beyond a miss later on
+    assert (row["measured_s"] - row["simulated_s"]) / 2 < beyond < 0.1
     ours = table[table["arm"] == "visioncache"]["simulated_s"].to_numpy()
     assert (ours < table[table["arm"] == "none"]["simulated_s"].to_numpy()).all()
 
