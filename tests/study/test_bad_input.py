@@ -325,6 +325,35 @@ def test_a_mooncake_trace_has_times_to_first_token(tmp_path: Path) -> None:
     assert table["ttft_p50"].gt(0).all()
 
 
+def test_a_pipe_that_could_be_read_only_once_is_refused() -> None:
+    code = "from visioncache.cli import main; raise SystemExit(main(['simulate', '/dev/stdin', '-q']))"
+    done = run([sys.executable, "-c", code], input=GOOD, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "visioncache simulate: /dev/stdin: a pipe can be read only once, a trace is read twice: write it to a file\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        (pd.DataFrame([["a", 1, 2]], columns=["key", "nbytes", "nbytes"]), "there are several of 'nbytes'"),
+        (pd.DataFrame({"key": ["a", None], "nbytes": 1}), "row 1: a look-up has a key, not nothing"),
+        (pd.DataFrame({"key": ["a", np.nan], "nbytes": 1}), "row 1: a look-up has a key, not nothing"),
+        (pd.DataFrame({"key": ["a"], "nbytes": 1, "time": np.inf}), "row 0: 'time' is a number of at most"),
+        (pd.DataFrame({"key": ["a"], "nbytes": 1, "time": "noon"}), "not 'noon'"),
+        (pd.DataFrame({"nbytes": [1]}), "there is no key"),
+        (pd.DataFrame(), "there is no key, nbytes"),
+        (pd.DataFrame({"key": [], "nbytes": []}), "the trace has no look-ups"),
+    ],
+)
+def test_a_frame_that_is_no_trace_is_one_line(frame: pd.DataFrame, said: str) -> None:
+    with pytest.raises(TraceError) as error:
+        replay(frame, "lru")
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
 def test_a_bad_frame_is_told_too() -> None:
     for changes in ({"nbytes": [1.5]}, {"nbytes": [-1]}, {"seconds": [np.inf]}, {"seconds": [1e308]}):
         with pytest.raises(TraceError, match="row 0: .* from 0 to 2\\*\\*50"):

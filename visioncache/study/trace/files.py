@@ -39,9 +39,11 @@ def open_trace(path: Path) -> Iterator[IO[bytes]]:
     """Open a file for reading; one that gzip or zstd has packed is unpacked on the way.
 
     Raises:
-        TraceError: what is packed is damaged or cut short.
+        TraceError: what is packed is damaged or cut short, or it is no file that can be read twice.
         OSError: the file can't be read.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise TraceError(f"{path}: a pipe can be read only once, a trace is read twice: write it to a file")
     with path.open("rb") as file:
         first = file.read(4)
     if first.startswith(_GZIP):
