@@ -9,16 +9,18 @@ import json
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from tqdm import tqdm
 
-import visioncache
 from visioncache.study import workload
 from visioncache.study.data import data_path
 from visioncache.study.sim.gains import granularity_gains, policy_gains
 from visioncache.study.trace.workloads import WORKLOADS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 POLICIES = ["gdsf", "random", "sieve", "s3-fifo"]
 SHARES = [0.25, 0.5, 1.0]
@@ -37,10 +39,16 @@ def of_seed(seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     return tuple(table.assign(seed=seed) for table in tables)  # type: ignore[return-value]
 
 
+def about(tables: Sequence[pd.DataFrame]) -> dict[str, Any]:
+    """Say where tables of one seed each come from, together: version, parameters, and each trace's digest."""
+    told = dict(tables[0].attrs)
+    digests = {name: [table.attrs["traces"][name][0] for table in tables] for name in told["traces"]}
+    return {**told, "seeds": len(tables), "workloads": STUDIED, "traces": digests}
+
+
 def main() -> None:
     """Compute and write them."""
     seeds = range(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
-    about = {"visioncache": visioncache.__version__, "seeds": len(seeds), "workloads": STUDIED}
     folder = data_path("results", "hit_rates")
     folder.mkdir(exist_ok=True)
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
@@ -48,7 +56,7 @@ def main() -> None:
     for name, tables in zip(("gains", "granularity"), zip(*parts, strict=True), strict=True):
         table = pd.concat(tables, ignore_index=True)
         text = table.to_csv(index=False, float_format="%.5g")
-        (folder / f"{name}.csv").write_text(f"# {json.dumps(about)}\n{text}", encoding="utf-8")
+        (folder / f"{name}.csv").write_text(f"# {json.dumps(about(tables))}\n{text}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from published import published_bits, published_first_looks, published_results
+from roofline_error import roofline_error
+from simulated_ttft import compare, published_latency
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -102,13 +104,62 @@ def bits() -> str:
     return table(head, rows)
 
 
+def roofline() -> str:
+    """Write the roofline's predictions beside what was measured on an H100."""
+    rows = [
+        [
+            f"{NAMES[row.model]}, {row.size}, {row.session}",
+            f"{row.tower:.0%}",
+            f"{row.prefill:.0%}",
+            f"{row.predicted:.2f}",
+            f"{row.measured:.2f}",
+            f"{row.device_predicted:.2f}",
+            f"{row.device_measured:.2f}",
+        ]
+        for row in roofline_error().itertuples()
+    ]
+    head = [
+        "model, photographs, session",
+        "rate reached by the tower",
+        "by prefill",
+        "ratio predicted",
+        "measured",
+    ]
+    return table([*head, "of the device alone, predicted", "measured"], rows)
+
+
+def latency() -> str:
+    """Write simulated times to first token beside measured ones, by session and arm."""
+    rows = [
+        [
+            row.session,
+            {"none": "no cache", "visioncache": "visioncache"}[row.arm],
+            f"{row.measured_s:.2f} s",
+            f"{row.simulated_s:.2f} s",
+            f"{row.error:+.0%}",
+            f"{row.hits:.0%}",
+            f"{row.simulated_hits:.0%}",
+        ]
+        for row in compare(published_latency()).itertuples()
+    ]
+    head = ["session", "", "measured", "simulated", "error", "images not encoded", "simulated"]
+    return table(head, rows)
+
+
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """Write a table in Markdown."""
     lines = [list(head), ["---"] * len(list(head)), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-TABLES = {"few-sessions": few_sessions, "sessions": sessions, "misses": misses, "bits": bits}
+TABLES = {
+    "few-sessions": few_sessions,
+    "sessions": sessions,
+    "misses": misses,
+    "bits": bits,
+    "roofline": roofline,
+    "latency": latency,
+}
 
 
 def updated(text: str) -> str:

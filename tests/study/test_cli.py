@@ -56,7 +56,7 @@ def test_simulate_replays_the_recorded_sessions(capsys: pytest.CaptureFixture[st
     [
         (["--capacities=-20%"], "-20% of the working set: a share is above 0"),
         (["--capacities=nan%"], "nan% of the working set: a share is above 0"),
-        (["--capacities=0"], "each is at least 1"),
+        (["--capacities=0"], "each is from 1 to 2**62"),
         (["--capacities=inf"], "'inf' is not a size"),
         (["--policies=lfru"], "no policy 'lfru'; there are: visioncache"),
         (["--csv=/no/such/folder/t.csv"], "/no/such/folder/t.csv: No such file or directory"),

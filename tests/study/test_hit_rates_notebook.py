@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
+import re
 import time
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from PIL import Image
 from traces_for_tests import HAS_LIBCACHESIM
 
 from visioncache.study import rerun
@@ -51,6 +56,40 @@ def test_it_is_committed_as_executed_small_and_without_widgets() -> None:
     outputs = [output for cell in code for output in cell.outputs]
     assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
     assert sum("image/png" in o.get("data", {}) for o in outputs) == 3
+
+
+INTERVAL = re.compile(r"\[[-+]?\d+(?:\.\d+)?, [-+]?\d+(?:\.\d+)?\]")
+
+
+def test_every_interval_that_is_told_is_one_that_was_computed() -> None:
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    printed = "".join(_said(cell) for cell in notebook.cells if cell.cell_type == "code")
+    told = [
+        found
+        for cell in notebook.cells
+        if cell.cell_type == "markdown"
+        for found in INTERVAL.findall(cell.source)
+    ]
+    assert len(told) >= 9
+    assert not [found for found in told if found not in printed]
+
+
+def test_findings_come_first_with_their_intervals() -> None:
+    first = nbformat.read(NOTEBOOK, as_version=4).cells[0].source
+    assert len(INTERVAL.findall(first.partition("**Method.**")[0])) >= 6
+
+
+def test_every_picture_says_which_tables_it_is_of() -> None:
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    pictures = [output["data"]["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+    for picture in pictures:
+        with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
+            tables = json.loads(image.info["Description"])
+        assert tables
+        for told in tables.values():
+            assert told["visioncache"]
+            assert told.get("trace") or told["traces"]
 
 
 @pytest.mark.parametrize("name", session_names())

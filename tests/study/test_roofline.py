@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from roofline_error import roofline_error
 
 from visioncache.study.benchmark.demo import load_model
 from visioncache.study.benchmark.roofline import CHIPS, PREDICTED, Asked, Chip, Shape, predict
@@ -67,3 +68,12 @@ def test_models_that_are_laid_out_otherwise_are_refused_in_a_line() -> None:
 
     with pytest.raises(ValueError, match="laid out as Qwen's"):
         Shape.of(Other())
+
+
+def test_on_an_h100_seconds_are_a_lower_bound_and_ratios_are_as_far_off_as_the_docs_say() -> None:
+    table = roofline_error()
+    assert len(table) == 6
+    assert table["tower"].between(0.07, 0.085).all()  # of the rate; 1 would be the bound itself
+    assert table["prefill"].between(0.155, 0.405).all()
+    assert (table["predicted"] - table["measured"]).abs().max() < 0.12
+    assert (table["device_predicted"] - table["device_measured"]).between(0.115, 0.325).all()

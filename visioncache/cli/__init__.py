@@ -1,4 +1,4 @@
-"""The command line: `visioncache demo | bench | simulate | families | inspect | verify | warm`."""
+"""The command line: `visioncache demo | bench | simulate | convert | families | inspect | verify | warm`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ COMMANDS = {
     "demo": "hold a conversation under every arm and show what each took",
     "bench": "time sessions under every arm",
     "simulate": "replay a trace under policies and capacities",
+    "convert": "write a trace in another format, ours or other people's",
     "families": "which mlx-vlm families are supported, and how",
     "inspect": "show a result file of `bench`",
     "verify": "show that the cache changes nothing with a model on this machine",
@@ -44,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(options)
     except (ValueError, OSError) as error:
-        print(f"visioncache {options.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        where = getattr(error, "filename", None)
+        told = f"{where}: {error.strerror}" if isinstance(error, OSError) and where else str(error)
+        print(f"visioncache {options.command}: {' '.join(told.split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"visioncache {options.command}: interrupted", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ def run(options: argparse.Namespace) -> int:
 
     picture = options.out / "demo.png"
     figure: Any = plots.ttft(result).figure
-    figure.savefig(picture, dpi=144, bbox_inches="tight", facecolor="white")
+    told = json.dumps({"model": result.model, "session": options.session, "machine": result.machine})
+    figure.savefig(picture, dpi=144, bbox_inches="tight", facecolor="white", metadata={"Description": told})
     print(f"\nwrote {picture} and {options.out / 'demo.json'}")
     return 0 if result.tokens_equal else 1

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pytest
+from simulated_ttft import compare, published_latency
 from traces_for_tests import frame
 
 from visioncache.study import measured, replay, save_trace, ttft, workload
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STAGES = ["decode_s", "preprocess_s", "tower_s"]
+CPU_ERROR = 0.45
+"""Largest error of a sum, for the demo model: docs/results.md has each."""
+
 FREE = Profile(prefill_fixed_s=0.0, prefill_s_a_token=0.0, key_s=0.0, text_tokens=0)
 
 
@@ -57,8 +61,13 @@ def test_preprocessing_is_most_of_a_miss_for_smolvlm2_and_gemma_but_not_for_qwen
     assert tower("qwen2.5-vl-3b") > 0.6
 
 
-@pytest.mark.parametrize("model", profiles())
-def test_a_simulated_session_takes_what_the_measured_one_took_within_a_fifth(model: str) -> None:
+def test_simulated_sessions_are_off_by_what_the_docs_say() -> None:
+    errors = [_error(model) for model in profiles()]
+    assert (round(100 * min(errors)), round(100 * max(errors))) == (-18, 11)
+
+
+def _error(model: str) -> float:
+    """By how much a simulated session takes longer than the measured one."""
     turns = measured_turns(model)
     ours = turns[turns["arm"] == "visioncache"].groupby("turn").median(numeric_only=True)
     profile = measured(model)
@@ -71,7 +80,7 @@ def test_a_simulated_session_takes_what_the_measured_one_took_within_a_fifth(mod
     asked["seconds"] = sum(getattr(profile.image, name) for name in STAGES)
     which = pd.factorize(asked["time"])[0]
     times = request_times(asked, which, ~asked["missed"].to_numpy(bool), profile)
-    assert times["ttft"].sum() == pytest.approx(ours["ttft_s"].sum(), rel=0.2)
+    return float(times["ttft"].sum() / ours["ttft_s"].sum() - 1)
 
 
 def test_requests_wait_for_a_free_device_in_the_order_in_which_they_came() -> None:
@@ -103,6 +112,25 @@ def test_a_simulation_of_times_agrees_with_replay_on_hits() -> None:
     hits = replay(trace, ["gdsf", "lru"], references=False).set_index(["policy", "capacity"])["hit_ratio"]
     times = ttft(trace, ["gdsf", "lru"]).set_index(["policy", "capacity"])["hit_ratio"]
     pd.testing.assert_series_equal(times[hits.index], hits)
+
+
+def test_on_a_cpu_sessions_are_simulated_within_what_the_docs_say() -> None:
+    result = published_latency()
+    assert result.machine["blas"].startswith("OpenBLAS")
+    assert result.tokens_equal
+    table = compare(result)
+    assert set(table["session"]) == {"album", "branches", "page"}
+    assert table["hits"].tolist() == pytest.approx(table["simulated_hits"].tolist())
+    assert table["error"].between(-CPU_ERROR, 0).all()  # every sum is too low
+    page = result.turns[(result.turns["session"] == "page") & (result.turns["arm"] == "visioncache")]
+    fastest = page.groupby("turn")["ttft_s"].min()
+    plain = result.turns[(result.turns["session"] == "page") & (result.turns["arm"] == "none")]
+    later = plain[plain["turn"] > 1].groupby("turn")["ttft_s"].min().median()
+    row = table[(table["session"] == "page") & (table["arm"] == "visioncache")].iloc[0]
+    beyond = fastest[1] - later  # what the first turn takes beyond a miss later on
+    assert (row["measured_s"] - row["simulated_s"]) / 2 < beyond < 0.1
+    ours = table[table["arm"] == "visioncache"]["simulated_s"].to_numpy()
+    assert (ours < table[table["arm"] == "none"]["simulated_s"].to_numpy()).all()
 
 
 def test_what_times_cannot_be_simulated_of_is_told() -> None:
@@ -146,7 +174,7 @@ def test_the_command_simulates_times_to_first_token(
             "--objective ttft has no hit_ratio; it has: ttft_p90",
         ),
         (["--objective", "ttft", "--profile", "abacus"], "no profile 'abacus'; there are: gemma-3-4b"),
-        (["--objective", "ttft", "--devices", "0"], "devices=0: at least 1"),
+        (["--objective", "ttft", "--devices", "0"], "--devices 0: at least 1"),
         (["--objective", "ttft", "--profile", "M2"], "--profile needs the tokens of every image"),
     ],
 )

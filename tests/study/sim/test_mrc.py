@@ -18,7 +18,8 @@ from traces_for_tests import WHOLE, as_ints, examples, frame, needs_libcachesim,
 
 from visioncache.study import miss_ratio_curve, recommend, replay, save_trace, workload
 from visioncache.study.sim import sizing
-from visioncache.study.sim.distances import NEVER_BEFORE, _by_merging, _compiled, lru_distances, weight_below
+from visioncache.study.sim.compiled import compiled
+from visioncache.study.sim.distances import NEVER_BEFORE, _by_merging, _one_pass, lru_distances, weight_below
 from visioncache.study.trace import sample
 from visioncache.study.trace.errors import TraceError
 from visioncache.study.trace.lines import parse
@@ -48,6 +49,7 @@ def test_weight_below_adds_what_is_earlier_and_lower(order: list[int], weights: 
 
 
 @given(traces(size=1))
+@settings(deadline=None)
 def test_distances_count_the_different_images_since(trace: pd.DataFrame) -> None:
     keys, ones = as_ints(trace)
     asked = keys.tolist()
@@ -62,9 +64,11 @@ def test_distances_count_the_different_images_since(trace: pd.DataFrame) -> None
 @settings(max_examples=examples(60), deadline=None)
 def test_the_compiled_pass_and_the_one_of_numpy_are_one(trace: pd.DataFrame) -> None:
     keys, sizes = as_ints(trace)
-    compiled = _compiled()
-    assert compiled is not None
-    assert compiled(keys, sizes, int(keys.max()) + 1).tolist() == _by_merging(keys, sizes).tolist()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("visioncache.study.sim.compiled.COMPILED_FROM", 0)
+        one_pass = compiled(_one_pass, len(keys))
+    assert one_pass is not _one_pass
+    assert one_pass(keys, sizes, int(keys.max()) + 1).tolist() == _by_merging(keys, sizes).tolist()
 
 
 @given(traces(keys=20, length=200), st.sampled_from(["entries", "bytes"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import numpy as np
@@ -15,16 +15,18 @@ from hypothesis import strategies as st
 from traces_for_tests import examples, slow_lru, traces
 
 from visioncache import VisionFeatureCache
-from visioncache.stores import DiskStore
+from visioncache.stores import DiskStore, RedisStore
 from visioncache.study import Prefixes, Tier, by_request, by_tile, measured_tier, simulate_tiers, workload
 from visioncache.study.sim.tiers import served_from
 from visioncache.study.trace.lookups import requests
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import pandas as pd
+
+    from visioncache import Key
 
 bounds = st.integers(1, 30)
 made_tiers = st.lists(
@@ -149,20 +151,22 @@ def _sizes(asked: pd.DataFrame, folder: Path) -> list[int]:
     return [decode(path.read_bytes()).value.nbytes for path in folder.glob("entries/*/*.safetensors")]
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("branches", {"turns": 60}),
-        ("catalogue", {"requests": 150, "items": 40}),
-        ("album", {"sessions": 4, "turns": 12}),
-    ],
-)
-def test_hits_by_tier_are_the_real_caches_with_a_folder_behind_it(
-    name: str, options: dict[str, int], tmp_path: Path
-) -> None:
-    trace = workload(name, **options)
-    # Values of a few KB, all of four digits, so that files differ from values by one number of bytes.
-    asked = requests(trace.assign(nbytes=2048 + trace["nbytes"] // 64 % 512 * 8))
+REPLAYED = {
+    "branches": {"turns": 60},
+    "catalogue": {"requests": 150, "items": 40},
+    "album": {"sessions": 4, "turns": 12},
+}
+
+
+def _small(name: str) -> pd.DataFrame:
+    """Look-ups of values of a few KB, all of four digits: files differ from values by one number of bytes."""
+    trace = workload(name, **REPLAYED[name])
+    return requests(trace.assign(nbytes=2048 + trace["nbytes"] // 64 % 512 * 8))
+
+
+@pytest.mark.parametrize("name", REPLAYED)
+def test_hits_by_tier_are_the_real_caches_with_a_folder_behind_it(name: str, tmp_path: Path) -> None:
+    asked = _small(name)
     whole = int(asked.drop_duplicates("key")["nbytes"].sum())
     _, overhead = _replayed(asked.head(1), whole, tmp_path / "probe", 1 << 30)
     memory, disk = whole // 4, int(whole * 0.6) + overhead
@@ -171,6 +175,97 @@ def test_hits_by_tier_are_the_real_caches_with_a_folder_behind_it(
     served = served_from(asked, [Tier("memory", memory), Tier("disk", disk, overhead=overhead)])
     assert served.place.tolist() == real
     assert set(real) == {0, 1, 2}
+
+
+class DiskThenServer:
+    """Two real stores behind one another: what the server has is lifted to the disk, what is put goes to both."""
+
+    def __init__(self, disk: DiskStore, server: RedisStore) -> None:
+        self.stores = [disk, server]
+        self.served: list[int] = []
+        """The store's number of every value that was found."""
+
+    def get(self, key: Key) -> bytes | None:
+        for number, store in enumerate(self.stores):
+            found = store.get(key)
+            if found is not None:
+                data = bytes(found)
+                for above in self.stores[:number]:
+                    above.put(key, data)
+                self.served.append(number)
+                return data
+        return None
+
+    def put(self, key: Key, data: bytes) -> None:
+        for store in self.stores:
+            store.put(key, data)
+
+    def delete(self, key: Key) -> bool:
+        removed = [store.delete(key) for store in self.stores]
+        return any(removed)
+
+    def clear(self, scope: str | None = None) -> None:
+        for store in self.stores:
+            store.clear(scope)
+
+    def __len__(self) -> int:
+        return len(self.stores[-1])
+
+    def volume(self) -> int:
+        return sum(store.volume() for store in self.stores)
+
+    def close(self) -> None:
+        for store in self.stores:
+            store.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["branches", "catalogue", "album"])
+def test_hits_by_tier_are_the_real_caches_with_a_folder_and_a_server_behind_it(
+    name: str, tmp_path: Path, start_server: Callable[..., Any]
+) -> None:
+    server = start_server("redis")
+    asked = _small(name)
+    whole = int(asked.drop_duplicates("key")["nbytes"].sum())
+    _, overhead = _replayed(asked.head(1), whole, tmp_path / "probe", 1 << 30)
+    memory, disk = whole // 5, int(whole * 0.3) + overhead
+    ticks = count(1)
+    behind = DiskThenServer(
+        DiskStore(tmp_path / "folder", disk, clock=lambda: float(next(ticks))),
+        RedisStore(f"redis://127.0.0.1:{server.port}/0", timeout=20, prefix=f"{name}:"),
+    )
+    real = []
+    with closing(VisionFeatureCache(None, memory, store=behind, log=0)) as cache:
+        for key, size in zip(asked["key"], asked["nbytes"].tolist(), strict=True):
+            before = cache.info()
+            if cache.get(key) is None:
+                cache.put(key, mx.zeros((size,), mx.uint8))
+            assert cache.flush()
+            after = cache.info()
+            real.append(
+                0
+                if after.hits > before.hits
+                else 3
+                if after.misses > before.misses
+                else 1 + behind.served[-1]
+            )
+        evictions = cache.info().evictions
+        assert cache.info().store.errors == 0
+        assert len(behind.stores[1]) == asked["key"].nunique()
+    tiers = [
+        measured_tier("memory", memory),
+        measured_tier("disk", disk, overhead=overhead),
+        measured_tier("redis"),
+    ]
+    served = served_from(asked, tiers)
+    assert served.place.tolist() == real
+    assert served.evictions[0] == evictions
+    assert set(real) == {0, 1, 2, 3}
+    table = simulate_tiers(asked, tiers).set_index("place")
+    assert table["lookups"].tolist() == [real.count(place) for place in range(4)]
+    for place, tier in enumerate(tiers):
+        sizes = asked["nbytes"][np.array(real) == place]
+        assert table.loc[tier.name, "seconds"] == pytest.approx(sum(map(tier.load_s, sizes)))
 
 
 def test_seconds_are_those_of_loading_and_of_encoding() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import json
-import struct
 import sys
 from typing import TYPE_CHECKING
 
@@ -13,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from formats_for_tests import AZURE, BAILIAN, CSV, MADE, MOONCAKE, SERVEGEN, lines
 from traces_for_tests import needs_libcachesim
 
 from visioncache.study import (
@@ -34,71 +33,6 @@ from visioncache.study.trace.lookups import requests
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def _lines(*objects: object) -> bytes:
-    return "".join(json.dumps(one) + "\n" for one in objects).encode()
-
-
-def _record(time: int, name: int, size: int, following: int) -> bytes:
-    """A record as libCacheSim documents it: uint32 time, uint64 object, uint32 size, int64 next look-up."""
-    return struct.pack("<IQIq", time, name, size, following)
-
-
-MOONCAKE = _lines(
-    {"timestamp": 27482, "input_length": 1100, "output_length": 52, "hash_ids": [46, 47, 2353]},
-    {"timestamp": 30535, "input_length": 1030, "output_length": 26, "hash_ids": [46, 47, 2366]},
-)
-BAILIAN = _lines(
-    {"chat_id": 55, "parent_chat_id": -1, "timestamp": 61.114, "input_length": 36, "output_length": 132,
-     "type": "image", "turn": 1, "hash_ids": [1089, 1090, 1091]},
-    {"chat_id": 159, "parent_chat_id": 55, "timestamp": 70.5, "input_length": 52, "output_length": 3,
-     "type": "text", "turn": 2, "hash_ids": [1089, 1090, 1091, 6326]},
-)  # fmt: skip
-VLLM = _lines(
-    {"request_id": "chatcmpl-1", "arrival_time": 10.0, "prompt_token_ids": [1, 2], "mm_features": [
-        {"modality": "image", "identifier": "a" * 64, "mm_hash": "a" * 64,
-         "mm_position": {"offset": 2, "length": 336}, "data": None}]},
-    {"request_id": "chatcmpl-2", "arrival_time": 12.5, "mm_features": [
-        {"modality": "image", "identifier": "a" * 64, "mm_position": {"offset": 2, "length": 336}},
-        {"modality": "image", "identifier": "b" * 64, "mm_position": {"offset": 400, "length": 64}}]},
-    {"request_id": "chatcmpl-3", "arrival_time": 13.0, "mm_features": None},
-    {"request_id": "older", "arrival_time": 14.0, "mm_hashes": ["b" * 64],
-     "mm_placeholders": [{"offset": 0, "length": 64}]},
-)  # fmt: skip
-AZURE = b"""TIMESTAMP,NumImages,ContextTokens,GeneratedTokens
-2024-10-15 00:00:01.1234567+00:00,2,1200,90
-2024-10-15 00:00:03.6234567+00:00,0,300,12
-2024-10-15 00:00:04.1234567+00:00,1,900,5
-"""
-SERVEGEN = b"""request_id,timestamp,text_tokens,output_tokens,image_tokens,audio_tokens,video_tokens
-0,0.5,10,20,"[256, 1024]",[],[]
-1,1.2,15,25,[],[],[]
-2,1.9,15,25,[729],[],[]
-"""
-CSV = b"""time,session,key,size,seconds
-0,ann,cat,100,0.25
-1,ann,dog,200,0.5
-2,bob,cat,100,0.25
-"""
-LCS = b"""0,5,10
-1,6,20
-2,5,10
-3,7,5
-"""
-ORACLE = _record(0, 5, 10, 3) + _record(1, 6, 20, -1) + _record(2, 5, 10, -1) + _record(3, 7, 5, -1)
-
-MADE: dict[str, tuple[bytes, int, float]] = {
-    "mooncake": (MOONCAKE, 6, 2 / 6),
-    "qwen-bailian": (BAILIAN, 7, 3 / 7),
-    "vllm": (VLLM, 4, 2 / 4),
-    "azure-lmm": (AZURE, 3, 0.0),
-    "servegen": (SERVEGEN, 3, 0.0),
-    "csv": (CSV, 3, 1 / 3),
-    "libcachesim-csv": (LCS, 4, 1 / 4),
-    "oracle-general": (ORACLE, 4, 1 / 4),
-}
-"""A small file in the shape that each format documents, its look-ups, and the hit ratio of a large cache."""
 
 
 @pytest.fixture(params=MADE)
@@ -175,7 +109,7 @@ BAD: dict[str, tuple[bytes, int, str]] = {
     "vllm": (b'{"request_id": "r", "arrival_time": 1, "mm_features": [{}]}\n', 5, "an image has an"),
     "azure-lmm": (b"yesterday,1,2,3\n", 5, "a row is a time"),
     "servegen": (b"3,2.5,1,1,[1,[],[]\n", 5, "a row is a time, and image_tokens"),
-    "csv": (b"3,eve,dog,-200,0.5\n", 5, "'size' is a number from 0"),
+    "csv": (b"3,eve,dog,-200,0.5\n", 5, "'size' is a whole number from 0 to 2**50, not '-200'"),
     "libcachesim-csv": (b"4,5,10,11,12\n", 5, "expected 3 fields, saw 5"),
     "oracle-general": (b"torn", 5, "4 bytes; a record has 24"),
 }
@@ -204,7 +138,7 @@ def test_line_numbers_count_blank_lines_and_lines_with_too_many_cells(tmp_path: 
     assert trace["key"].tolist() == ["a", "d"]
     assert [(line.number, line.reason) for line in bad] == [
         (4, "expected 2 fields, saw 4"),
-        (5, "'size' is a number from 0 to 2**50"),
+        (5, "'size' is a whole number from 0 to 2**50, not 'many'"),
         (6, "a key is text, not nothing"),
     ]
 
@@ -341,7 +275,10 @@ def test_the_command_tells_a_bad_row_of_any_format_and_goes_on(
     path = tmp_path / "t.csv"
     path.write_bytes(CSV + b"3,eve,dog,-200,0.5\n")
     assert _simulate(str(path)) == 0
-    assert f"{path}:5: 'size' is a number from 0 to 2**50\n1 bad line left out" in capsys.readouterr().err
+    assert (
+        f"{path}:5: 'size' is a whole number from 0 to 2**50, not '-200'\n1 bad line left out"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_sample_is_drawn_from_any_format(tmp_path: Path) -> None:
@@ -361,7 +298,7 @@ def test_a_first_line_of_any_length_is_recognised(tmp_path: Path) -> None:
     shown = [{"identifier": "a" * 64, "mm_position": {"offset": 0, "length": 64}}]
     tokens = list(range(50_000))
     line = {"request_id": "r", "arrival_time": 1.0, "prompt_token_ids": tokens, "mm_features": shown}
-    path.write_bytes(_lines(line) * 2)
+    path.write_bytes(lines(line) * 2)
     assert format_of(path) == "vllm"
     assert len(load_trace(path)) == 2
 

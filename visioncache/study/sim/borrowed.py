@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from visioncache.study.sim.outcome import Asked, CapacityError, Outcome
+from visioncache.study.sim.outcome import Asked, CapacityError, Option, Outcome
+from visioncache.study.trace.lines import is_count, is_number
 from visioncache.study.trace.oracle import RECORD
 
 if TYPE_CHECKING:
@@ -16,17 +17,28 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-LIBCACHESIM: dict[str, list[str]] = {
-    "Sieve": [],
-    "S3FIFO": ["small_size_ratio", "ghost_size_ratio", "move_to_main_threshold"],
-    "WTinyLFU": ["main_cache", "window_size"],
-    "ARC": [],
-    "GDSF": [],
-    "LHD": [],
-    "LRB": ["objective"],
-    "ThreeLCache": ["objective"],
+_LARGEST = 0.9
+_SHARE = Option(
+    f"a number above 0 and at most {_LARGEST}", lambda value: is_number(value) and 0 < value <= _LARGEST
+)
+_OBJECTIVE = Option.of("byte-miss-ratio", "object-miss-ratio")
+LIBCACHESIM: dict[str, dict[str, Option]] = {
+    "Sieve": {},
+    "S3FIFO": {
+        "small_size_ratio": _SHARE,
+        "ghost_size_ratio": Option("a number from 0 to 100", lambda value: is_number(value, most=100)),
+        "move_to_main_threshold": Option("a whole number from 0", is_count),
+    },
+    "WTinyLFU": {"main_cache": Option.of("LRU", "SLRU", "ARC"), "window_size": _SHARE},
+    "ARC": {},
+    "GDSF": {},
+    "LHD": {},
+    "LRB": {"objective": _OBJECTIVE},
+    "ThreeLCache": {"objective": _OBJECTIVE},
 }
-"""Its classes that are used, and the options that each takes."""
+"""Its classes that are used, and the options that each takes; it would end the process for other values."""
+
+_NOTES = {"LHD": "draws at random, so that another run hits a little differently"}
 
 _QUEUES = {"S3FIFO": ("small_size_ratio", 0.1, 4), "WTinyLFU": ("window_size", 0.01, 8)}
 """Divisions of a policy's capacity: the option for the small queue's share, that share as published, and
@@ -141,7 +153,7 @@ def _made(
     options: dict[str, Any],
 ) -> tuple[Any, str]:
     """Make a cache whose queues can hold the largest value, and say if they are larger than published."""
-    note = ""
+    note = _NOTES.get(name, "")
     largest = int(sizes[sizes <= capacity].max(initial=1))
     if name in _QUEUES:
         option, share, least = _QUEUES[name]
@@ -150,6 +162,10 @@ def _made(
             raise CapacityError(f"{name} needs a capacity of {least} times its largest value, {largest}")
         wished = options.setdefault(option, share)
         needed = (largest + 1.01) / capacity
+        if capacity * (1 - max(wished, needed)) < least / 2 * largest:
+            raise CapacityError(
+                f"{option}={wished} leaves too little for the rest of {name}: {capacity} in all"
+            )
         if wished < needed:
             note = f"{option} is {needed:.2g}, not {wished}, to hold the largest value"
             options[option] = needed

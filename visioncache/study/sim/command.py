@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from visioncache.plots.curves import picture_format, plot_replay, save_plot
-from visioncache.sizes import format_size
+from visioncache.sizes import count, format_size
 from visioncache.study.sim.borrowed import MissingExtraError
 from visioncache.study.sim.latency import ttft
+from visioncache.study.sim.mrc import arrays_of
 from visioncache.study.sim.policies import POLICIES
 from visioncache.study.sim.profile import Profile, profile_of
 from visioncache.study.sim.simulate import policy_names, replay, working_set_shares
@@ -23,13 +24,12 @@ from visioncache.study.trace.files import MissingFormatError
 from visioncache.study.trace.formats import FORMATS
 from visioncache.study.trace.lookups import requests
 from visioncache.study.trace.provenance import comment
-from visioncache.study.trace.traces import read_trace
+from visioncache.study.trace.told import check_writable, read_told
 
 if TYPE_CHECKING:
     import argparse
 
     from visioncache.study.sim.mrc import By
-    from visioncache.study.trace.errors import BadLine
 
 VALUES = {
     "hits": ("hit_ratio", "byte_hit_ratio", "seconds_saved"),
@@ -37,7 +37,6 @@ VALUES = {
 }
 """Columns of each objective's table that can be shown, the default first."""
 
-SHOWN_BAD_LINES = 10
 WORTH_WORKERS = 100_000
 """Look-ups from which several processes are worth their start."""
 
@@ -73,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for ttft: a measured model, or a chip for which the roofline predicts Qwen2.5-VL-3B; images "
         "cost what it says. Default: qwen2.5-vl-3b, and what the trace says of images",
     )
-    parser.add_argument("--devices", type=int, default=1, metavar="N", help="for ttft: that serve the queue")
+    parser.add_argument("--devices", type=int, metavar="N", help="for ttft: that serve the queue (default 1)")
     parser.add_argument(
         "--value",
         choices=[value for values in VALUES.values() for value in values],
@@ -97,15 +96,12 @@ def run_simulate(args: argparse.Namespace) -> int:
     """Simulate; the exit status is 0, or 2 with one line on stderr when it can't be done."""
     try:
         value = _value(args)
+        _check_options(args)
         profile_of(args.profile) if args.profile else None
         policy_names(args.policies)  # every slip is told before the work
-        for path in filter(None, (args.csv, args.png)):
-            check_writable(path)
-        if args.png is not None:
-            picture_format(args.png)
-        trace, bad = read_trace(args.trace, format=args.format)
-        _report(bad)
-        asked = requests(trace)
+        _check_outputs(args)
+        asked = requests(read_told(args.trace, args.format))
+        arrays_of(asked, args.by)  # says what is missing where there is nothing to simulate
         capacities = _capacities(args, asked)
         workers = args.workers if len(asked) >= WORTH_WORKERS else 1
         table = _table(args, asked, capacities, workers)
@@ -113,7 +109,7 @@ def run_simulate(args: argparse.Namespace) -> int:
         return _failed(str(error))
     except OSError as error:
         return _failed(f"{error.filename}: {error.strerror}")
-    _tell(asked)
+    _tell(asked, args.objective)
     sys.stdout.write(f"{value}\n{_wide(table, value, args.by)}\n")
     noted = table.loc[table["note"].ne(""), ["policy", "note"]].drop_duplicates("policy")
     for name, note in noted.to_numpy():
@@ -138,10 +134,28 @@ def _value(args: argparse.Namespace) -> str:
     return args.value or has[0]
 
 
+def _check_options(args: argparse.Namespace) -> None:
+    """Raise for an option that can't be, or that the others leave without effect."""
+    for name in ("workers", "devices"):
+        number = getattr(args, name)
+        if number is not None and number < 1:
+            raise ValueError(f"--{name} {number}: at least 1")
+    if args.objective == "hits":
+        for name in ("profile", "devices"):
+            if getattr(args, name) is not None:
+                raise ValueError(f"--{name} is for --objective ttft")
+    elif args.ratios:
+        raise ValueError("--ratios is for --objective hits: which look-ups hit decides the seconds")
+    if args.ratios and args.value == "seconds_saved":
+        raise ValueError("--ratios tells no seconds_saved; leave one of them out")
+
+
 def _table(
     args: argparse.Namespace, asked: pd.DataFrame, capacities: list[int | str] | None, workers: int
 ) -> pd.DataFrame:
     """Simulate what the objective asks for."""
+    if args.value == "seconds_saved" and not asked["seconds"].any():
+        raise TraceError("no look-up tells what a miss costs in seconds, so none are saved")
     if args.objective == "hits":
         return replay(
             asked,
@@ -158,25 +172,31 @@ def _table(
             raise TraceError("--profile needs the tokens of every image; some look-ups tell none")
         costs = profile.image.seconds(asked["tokens"].to_numpy(np.int64))
         asked = asked.assign(seconds=costs)
-    table = ttft(asked, args.policies, capacities, args.by, profile=profile, devices=args.devices)
+    table = ttft(asked, args.policies, capacities, args.by, profile=profile, devices=args.devices or 1)
     return table.assign(note="")
 
 
-def check_writable(path: Path) -> None:
-    """Raise an OSError now, rather than when everything is computed, for a file that can't be written."""
-    new = not path.exists()
-    path.open("ab").close()
-    if new:
-        path.unlink()
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Raise for a file that could not be written in the end."""
+    if args.png is not None:
+        picture_format(args.png)
+    if args.png is not None and args.csv is not None and args.png.resolve() == args.csv.resolve():
+        raise ValueError(f"{args.png}: --csv and --png name one file")
+    for path in filter(None, (args.csv, args.png)):
+        check_writable(path, args.trace)
 
 
-def _tell(asked: pd.DataFrame) -> None:
+def _tell(asked: pd.DataFrame, objective: str) -> None:
     unsized, backwards = asked.attrs["unsized"], asked.attrs["backwards"]
     left_out = f"; {unsized} left out, their bytes are not told" if unsized else ""
     working_set = format_size(int(asked.drop_duplicates("key")["nbytes"].sum()))
-    sys.stdout.write(f"{len(asked)} look-ups of {asked['key'].nunique()} images, {working_set}{left_out}\n")
+    images = count(asked["key"].nunique(), "image")
+    sys.stdout.write(f"{count(len(asked), 'look-up')} of {images}, {working_set}{left_out}\n")
     if backwards:
-        sys.stdout.write(f"{backwards} are earlier than the one before; the order of lines counts\n")
+        said = "they are put in order of time" if objective == "ttft" else "the order of lines counts"
+        sys.stdout.write(f"{backwards:,} earlier in time than the one before; {said}\n")
+    if empty := int(asked["nbytes"].eq(0).sum()):
+        sys.stdout.write(f"{empty:,} of values with 0 bytes, which take no room\n")
     sys.stdout.write("\n")
 
 
@@ -190,7 +210,7 @@ def _capacities(args: argparse.Namespace, asked: pd.DataFrame) -> list[int | str
         if share != text.strip():
             found.extend(working_set_shares(asked, args.by, [_number(share, text) / 100]))
         else:
-            found.append(text.strip() if args.by == "bytes" else int(_number(share, text)))
+            found.append(text.strip())
     return found
 
 
@@ -198,7 +218,7 @@ def _number(text: str, whole: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ValueError(f"capacity {whole!r}: a size, a number of entries, or a share like 20%") from None
+        raise ValueError(f"capacity {whole!r}: a share is a number and %, like 20%") from None
 
 
 def _wide(table: pd.DataFrame, value: str, by: By) -> str:
@@ -208,13 +228,6 @@ def _wide(table: pd.DataFrame, value: str, by: By) -> str:
     noted = set(table.loc[table["note"].ne(""), "policy"])
     wide.index = pd.Index([f"{name} *" if name in noted else name for name in wide.index], name="policy")
     return wide.to_string(float_format=lambda x: f"{x:.3f}", na_rep="-")
-
-
-def _report(bad: list[BadLine]) -> None:
-    for line in bad[:SHOWN_BAD_LINES]:
-        sys.stderr.write(f"{line}\n")
-    if bad:
-        sys.stderr.write(f"{len(bad)} bad line{'s' * (len(bad) > 1)} left out\n")
 
 
 def _failed(reason: str) -> int:

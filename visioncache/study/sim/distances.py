@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from visioncache.study.sim.compiled import COMPILED_FROM, compiled, has_numba
 from visioncache.study.sim.optimum import previous_use
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
 NEVER_BEFORE = np.iinfo(np.int64).max
 """The distance of a first look-up: no capacity makes it a hit."""
-
-COMPILED_FROM = 20_000
-"""Look-ups from which the compiled pass (numba, in the extra `sim`) is worth its start."""
 
 
 def lru_distances(keys: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -31,8 +26,10 @@ def lru_distances(keys: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[
         keys: what is asked for, as integers from 0.
         sizes: of each look-up's value, the same for the same key (ones: distances in entries).
     """
-    compiled = _compiled() if len(keys) >= COMPILED_FROM else None
-    return _by_merging(keys, sizes) if compiled is None else compiled(keys, sizes, int(keys.max()) + 1)
+    if len(keys) < COMPILED_FROM or not has_numba():
+        return _by_merging(keys, sizes)
+    distances: NDArray[np.int64] = compiled(_one_pass, len(keys))(keys, sizes, int(keys.max()) + 1)
+    return distances
 
 
 def _by_merging(keys: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -74,17 +71,6 @@ def weight_below(order: NDArray[np.int64], weights: NDArray[np.int64]) -> NDArra
         blocks = np.stack([lefts, rights], axis=1).reshape(-1, half)
         half //= 2
     return total[:n]
-
-
-@cache
-def _compiled() -> Callable[[NDArray[np.int64], NDArray[np.int64], int], NDArray[np.int64]] | None:
-    """Compile the one-pass form, where numba is installed; None where it isn't."""
-    try:
-        from numba import njit
-    except ImportError:
-        return None
-    compiled: Any = njit(nogil=True, cache=True)(_one_pass)
-    return compiled  # type: ignore[no-any-return]
 
 
 def _one_pass(keys: Any, sizes: Any, most: int) -> Any:  # noqa: C901  # one loop, compiled

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,16 +79,24 @@ def _about(traces: Mapping[str, Sequence[pd.DataFrame]], **parameters: Any) -> d
     return {"visioncache": visioncache.__version__, "traces": digests, **parameters}
 
 
-def interval(table: pd.DataFrame, value: str, *, seed: int = 0) -> tuple[float, float, float]:
-    """Give the mean of a value over workloads, each alike, and its 95 % bootstrap interval.
+def interval(
+    table: pd.DataFrame, value: str, *, seed: int = 0, level: float = 0.95
+) -> tuple[float, float, float]:
+    """Give the mean of a value over workloads, each alike, and its bootstrap interval.
 
     Workloads are drawn with replacement, and seeds within each: what is told is how far the mean would
-    move had other workloads of this kind been chosen, which moves it more than other seeds do.
+    move had other workloads of this kind been chosen, which moves it more than other seeds do. Percentiles
+    of so few draws are too near to each other, so they are taken further out (Hesterberg, "What Teachers
+    Should Know about the Bootstrap", 2015, section 5.3). Of nine workloads the 95 % interval then covers the
+    mean in 94 % of samples where workloads are spread normally about it, and in 84 % where most gain nothing
+    and a few much; without, in 89 % and 78 %.
 
     Args:
         table: `workload`, `seed` and the value; several rows of both are averaged.
         value: the column.
         seed: of the resampling.
+        level: the share of samples whose interval should cover the mean: for k intervals that are looked at
+            together, 1 - 0.05 / k (Bonferroni).
     """
     cells = table.dropna(subset=[value]).groupby(["workload", "seed"])[value].mean()
     groups = [group.to_numpy(np.float64) for _, group in cells.groupby("workload")]
@@ -96,5 +106,22 @@ def interval(table: pd.DataFrame, value: str, *, seed: int = 0) -> tuple[float, 
     )
     chosen = rng.integers(0, len(groups), (RESAMPLES, len(groups)))
     drawn = means[rng.integers(0, len(means), RESAMPLES)[:, None], chosen].mean(axis=1)
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    tail = 100 * _expanded_tail((1 - level) / 2, len(groups))
+    low, high = np.percentile(drawn, [tail, 100 - tail])
     return float(np.mean([group.mean() for group in groups])), float(low), float(high)
+
+
+def _expanded_tail(tail: float, count: int) -> float:
+    """Give the share to cut off a bootstrap's end of so many groups, to leave out `tail` of samples."""
+    if count < 2:  # noqa: PLR2004  # no spread between groups to correct
+        return tail
+    normal, free = NormalDist(), count - 1
+    z = normal.inv_cdf(1 - tail)
+    # Student's quantile from the normal one: Abramowitz and Stegun, 26.7.5.
+    t = (
+        z
+        + (z**3 + z) / (4 * free)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * free**3)
+    )
+    return 1 - normal.cdf(t * math.sqrt(count / free))

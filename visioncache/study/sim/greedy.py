@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import heapq
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from visioncache.study.sim.compiled import compiled
 from visioncache.study.sim.outcome import Asked, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from numpy.typing import NDArray
 
 
 def gdsf(asked: Asked, capacity: int) -> Outcome:
@@ -20,15 +21,8 @@ def gdsf(asked: Asked, capacity: int) -> Outcome:
     An entry's priority is age + seconds x uses / size; the lowest goes, and age becomes what it had, so
     that entries which are no longer used fall behind. Values without seconds cost the same each.
     """
-    cost: list[float] = (asked.seconds if asked.seconds.any() else np.ones(len(asked.keys))).tolist()
-    sizes: list[int] = asked.sizes.tolist()
-    uses: dict[int, int] = {}
-
-    def priority(turn: int, key: int, held: float | None, age: float) -> float:
-        uses[key] = 1 if held is None else uses[key] + 1
-        return age + cost[turn] * uses[key] / max(sizes[turn], 1)
-
-    return _lowest_goes(asked, capacity, priority)
+    cost = asked.seconds if asked.seconds.any() else np.ones(len(asked.keys))
+    return _lowest_goes(asked, capacity, cost, fades=False)
 
 
 def lrfu(asked: Asked, capacity: int, *, decay: float = 0.999) -> Outcome:
@@ -45,37 +39,56 @@ def lrfu(asked: Asked, capacity: int, *, decay: float = 0.999) -> Outcome:
     if not 0 < decay <= 1:
         raise ValueError(f"decay={decay!r}: above 0 and at most 1")
     # The sum of decay**(now - t) over uses orders entries as its logarithm at time 0 does.
-    growth = -math.log(decay)
-
-    def priority(turn: int, _key: int, held: float | None, _age: float) -> float:
-        return turn * growth if held is None else float(np.logaddexp(held, turn * growth))
-
-    return _lowest_goes(asked, capacity, priority)
+    return _lowest_goes(asked, capacity, np.arange(len(asked.keys)) * -math.log(decay), fades=True)
 
 
-def _lowest_goes(
-    asked: Asked, capacity: int, priority_of: Callable[[int, int, float | None, float], float]
-) -> Outcome:
-    """Evict by priority, a function of the look-up's number, its key, the priority held and the age."""
-    hits = np.zeros(len(asked.keys), np.bool_)
-    held: dict[int, tuple[float, int, int]] = {}  # key -> priority, turn, size
-    queue: list[tuple[float, int, int]] = []  # priority, turn, key; stale where `held` disagrees
+def _lowest_goes(asked: Asked, capacity: int, worth: NDArray[Any], *, fades: bool) -> Outcome:
+    """Evict by priority: `worth` is each look-up's cost, or if uses fade the logarithm of what it counts."""
+    most = int(asked.keys.max(initial=0)) + 1
+    replay = compiled(_replay, len(asked.keys))
+    hits, evictions = replay(
+        asked.keys, asked.sizes, worth, min(capacity, np.iinfo(np.int64).max), fades, most
+    )
+    return Outcome(hits, int(evictions))
+
+
+def _replay(
+    keys: Any, sizes: Any, worth: Any, capacity: int, fades: bool, most: int
+) -> Any:  # one loop, compiled
+    """Replay look-ups, one by one: which hit, and how many evictions there were."""
+    hits = np.zeros(len(keys), np.bool_)
+    priority = np.zeros(most, np.float64)
+    uses = np.zeros(most, np.int64)
+    turn_of = np.full(most, -1, np.int64)  # by key: its latest look-up; -1 for one that is not held
+    size_of = np.zeros(most, np.int64)
+    queue = [(0.0, 0, 0) for _ in range(0)]  # priority, turn, key; stale where `turn_of` disagrees
     age, filled, evictions = 0.0, 0, 0
-    for turn, (key, size) in enumerate(zip(asked.keys.tolist(), asked.sizes.tolist(), strict=True)):
-        entry = held.get(key)
-        if entry is not None:
+    for turn in range(len(keys)):
+        key, size = int(keys[turn]), int(sizes[turn])
+        held = turn_of[key] >= 0
+        if held:
             hits[turn] = True
+            uses[key] += 1
         elif size > capacity:
             continue
         else:
             while filled + size > capacity:
                 lowest, when, victim = heapq.heappop(queue)
-                if held.get(victim, (0.0, -1))[1] == when:
+                if turn_of[victim] == when:
                     age = lowest
-                    filled -= held.pop(victim)[2]
+                    filled -= size_of[victim]
+                    turn_of[victim] = -1
                     evictions += 1
             filled += size
-        priority = priority_of(turn, key, None if entry is None else entry[0], age)
-        held[key] = priority, turn, size
-        heapq.heappush(queue, (priority, turn, key))
-    return Outcome(hits, evictions)
+            size_of[key] = size
+            uses[key] = 1
+        now = float(worth[turn])
+        if not fades:
+            now = age + now * uses[key] / max(size, 1)
+        elif held:
+            high, low = max(priority[key], now), min(priority[key], now)
+            now = high + math.log1p(math.exp(low - high))
+        priority[key] = now
+        turn_of[key] = turn
+        heapq.heappush(queue, (now, turn, key))
+    return hits, evictions

@@ -64,6 +64,8 @@ def ttft(
     asked = requests(trace)
     if asked["time"].isna().any():
         raise TraceError("a time to first token needs every look-up's time; some have none")
+    if not asked["seconds"].any():
+        raise TraceError("no look-up tells what a miss costs in seconds: every policy would look alike")
     asked = asked.sort_values("time", kind="stable", ignore_index=True)
     if isinstance(capacities, (int, str)):
         capacities = [capacities]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from visioncache.study.sim.distances import lru_distances
+from visioncache.study.sim.distances import NEVER_BEFORE, lru_distances
 from visioncache.study.sim.shards import estimate
 from visioncache.study.trace.errors import TraceError
 from visioncache.study.trace.lookups import requests
@@ -91,7 +91,12 @@ def arrays_of(asked: pd.DataFrame, by: By) -> tuple[NDArray[np.int64], NDArray[n
     if by not in {"entries", "bytes"}:
         raise ValueError(f"by={by!r}; there are: 'entries', 'bytes'")
     if asked.empty:
-        raise TraceError("the trace has no look-ups")
+        unsized = asked.attrs.get("unsized", 0)
+        raise TraceError(
+            f"no event tells how many bytes images have; look-ups left out: {unsized}"
+            if unsized
+            else "the trace has no look-ups"
+        )
     sizes = asked["nbytes"].to_numpy(np.int64) if by == "bytes" else np.ones(len(asked), np.int64)
     return asked["image"].to_numpy(np.int64), sizes
 
@@ -119,5 +124,6 @@ def exact(
         here = storing == count
         stored = sizes <= distinct[count - 1]
         distances = np.sort(lru_distances(keys[stored], sizes[stored]))
-        hits[here] = np.searchsorted(distances, capacities[here], side="right")
+        most = np.minimum(capacities[here], NEVER_BEFORE - 1)  # a first look hits in no cache
+        hits[here] = np.searchsorted(distances, most, side="right")
     return 1.0 - hits / len(keys)

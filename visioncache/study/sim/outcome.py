@@ -1,10 +1,12 @@
-"""Asked and Outcome: what a policy is given, and what it returns."""
+"""Asked, Option and Outcome: what a policy is given, and what it returns."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -28,6 +30,19 @@ class Outcome(NamedTuple):
     evictions: int
     note: str = ""
     """How the run differs from the policy as published."""
+
+
+class Option(NamedTuple):
+    """An option of a policy: the values that it may have."""
+
+    told: str
+    """In words: "a number from 0"."""
+    allows: Callable[[Any], bool]
+
+    @classmethod
+    def of(cls, *words: str) -> Option:
+        """Make an option that is one of some words."""
+        return cls(" or ".join(words), lambda value: value in words)
 
 
 class CapacityError(ValueError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from operator import index
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,13 @@ import numpy as np
 
 from visioncache.cache import VisionFeatureCache
 from visioncache.study.sim.borrowed import LIBCACHESIM, MissingExtraError, by_cachetools, by_libcachesim
-from visioncache.study.sim.distances import lru_distances
+from visioncache.study.sim.distances import NEVER_BEFORE, lru_distances
 from visioncache.study.sim.greedy import gdsf, lrfu
-from visioncache.study.sim.outcome import Asked, Outcome
+from visioncache.study.sim.outcome import Asked, Option, Outcome
+from visioncache.study.trace.lines import is_number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 Run = Callable[..., Outcome]
 
@@ -33,18 +34,22 @@ class Policy:
     """Part of a replay for which no policies are named."""
     extra: bool = False
     """In need of what the extra `sim` brings."""
+    learns: bool = False
+    """Evicts as LRU does until it has learnt, which takes more than a short trace."""
+    checks: Mapping[str, Option] = field(default_factory=dict)
+    """What its options may be, where that is known before it runs."""
 
     @property
     def in_c(self) -> str | None:
         """The class of libCacheSim that can run it over a file; None where there is none."""
         theirs = isinstance(self.run, partial) and self.run.func is by_libcachesim
         name = self.run.args[0] if theirs else None  # type: ignore[attr-defined]  # a partial's
-        return None if name == "WTinyLFU" else name
+        return None if name == "WTinyLFU" or self.learns else name
 
     def options(self) -> list[str]:
         """List what may follow the name, as in "lrfu:decay=0.9"."""
         if isinstance(self.run, partial) and self.run.func is by_libcachesim:
-            return LIBCACHESIM[self.run.args[0]]
+            return [*self.checks]
         found = inspect.signature(self.run).parameters.values()
         return [p.name for p in found if p.kind is p.KEYWORD_ONLY]
 
@@ -72,8 +77,18 @@ def policy(name: str, *, usual: bool = False) -> Callable[[Run], Run]:
     return register
 
 
+DRIVEN = 100_000
+"""Look-ups that the real cache is driven through."""
+
+
 def ours(asked: Asked, capacity: int) -> Outcome:
-    """Run VisionFeatureCache itself, with bytes for values."""
+    """Run VisionFeatureCache itself, with bytes for values.
+
+    A long trace takes minutes that way. From `DRIVEN` look-ups on, hits are found by distance, as `lru` does:
+    a test compares every hit and eviction of both on random traces. `Outcome.note` says so.
+    """
+    if len(asked.keys) > DRIVEN:
+        return lru(asked, capacity)._replace(note=f"by distance, as more than {DRIVEN:,} look-ups are")
     cache = VisionFeatureCache(None, capacity, log=0, clock=float, sizer=index)
     hits = np.zeros(len(asked.keys), np.bool_)
     texts = [str(key) for key in range(int(asked.keys.max()) + 1)]
@@ -92,7 +107,7 @@ def lru(asked: Asked, capacity: int) -> Outcome:
     if not len(stored):
         return Outcome(hits, 0)
     keys, sizes = asked.keys[stored], asked.sizes[stored]
-    hits[stored] = lru_distances(keys, sizes) <= capacity
+    hits[stored] = lru_distances(keys, sizes) <= min(capacity, NEVER_BEFORE - 1)
     # At the end it holds the latest used, as many as fit.
     _, latest = np.unique(keys[::-1], return_index=True)
     held = int((np.cumsum(sizes[::-1][np.sort(latest)]) <= capacity).sum())
@@ -110,20 +125,31 @@ for _name, _class in {
     "arc": "ARC",
     "gdsf-size": "GDSF",
 }.items():
-    POLICIES[_name] = Policy(_name, partial(by_libcachesim, _class), extra=True)
-POLICIES["lrfu"] = Policy("lrfu", lrfu, usual=False)
+    POLICIES[_name] = Policy(_name, partial(by_libcachesim, _class), extra=True, checks=LIBCACHESIM[_class])
+_DECAY = Option("above 0 and at most 1", lambda value: is_number(value) and 0 < value <= 1)
+POLICIES["lrfu"] = Policy("lrfu", lrfu, usual=False, checks={"decay": _DECAY})
 for _name, _class in {"lhd": "LHD", "lrb": "LRB", "3l-cache": "ThreeLCache"}.items():
-    POLICIES[_name] = Policy(_name, partial(by_libcachesim, _class), usual=False, extra=True)
+    POLICIES[_name] = Policy(
+        _name,
+        partial(by_libcachesim, _class),
+        usual=False,
+        extra=True,
+        learns=_name != "lhd",
+        checks=LIBCACHESIM[_class],
+    )
+
+
+TINY = Asked(np.zeros(1, np.int64), np.ones(1, np.int64), np.zeros(1))
+"""A look-up, with which a policy is tried before there is much to lose."""
 
 
 def available(names: Iterable[str] | None = None) -> list[str]:
     """List which of some policies (by default the usual ones) can run here, whatever extras are installed."""
-    tiny = Asked(np.zeros(1, np.int64), np.ones(1, np.int64), np.zeros(1))
     found = []
     for name in [p.name for p in POLICIES.values() if p.usual] if names is None else names:
         try:
             if POLICIES[name].extra:
-                POLICIES[name].run(tiny, 16)
+                run_policy(name, TINY, 16)
         except MissingExtraError:
             continue
         found.append(name)
@@ -146,14 +172,22 @@ def named(text: str) -> tuple[Policy, dict[str, Any]]:
         if not equals or option not in found.options():
             has = ", ".join(found.options()) or "none"
             raise ValueError(f"policy {text!r}: {part!r} is no option of {name}, which has: {has}")
+        if option in options:
+            raise ValueError(f"policy {text!r}: {option} is given twice")
         options[option] = _value(value)
+        check = found.checks.get(option)
+        if check is not None and not check.allows(options[option]):
+            raise ValueError(f"policy {text!r}: {option}={value} is not {check.told}")
     return found, options
 
 
 def run_policy(text: str, asked: Asked, capacity: int) -> Outcome:
     """Run a policy by name and options; ValueError when there is none of that name."""
     found, options = named(text)
-    return found.run(asked, capacity, **options)
+    outcome = found.run(asked, capacity, **options)
+    if found.learns and bool((outcome.hits == lru(asked, capacity).hits).all()):
+        return outcome._replace(note="hits where LRU does: on so short a trace it has learnt nothing")
+    return outcome
 
 
 def _value(text: str) -> float | str:

@@ -61,7 +61,11 @@ def measured(model: str, *, size: str | None = None, session: str = "album") -> 
     Raises:
         ValueError: there is no such result.
     """
-    turns = measured_turns(model, session, size)
+    return profile_from(measured_turns(model, session, size), model)
+
+
+def profile_from(turns: pd.DataFrame, model: str) -> Profile:
+    """Make a profile of the turns of a session whose images come one by one, in arms `none` and `bound`."""
     medians = turns.groupby(["arm", "turn"]).median(numeric_only=True)
     plain, floor = medians.loc["none"], medians.loc["bound"]
     plain = plain[plain["images"] > 0]

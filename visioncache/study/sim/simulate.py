@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,8 +20,9 @@ from visioncache.study.sim.borrowed import ratios_by_libcachesim, write_look_ups
 from visioncache.study.sim.mrc import By, arrays_of, as_arrays
 from visioncache.study.sim.optimum import belady, most_saved, reusable
 from visioncache.study.sim.outcome import Asked, CapacityError
-from visioncache.study.sim.policies import available, named
-from visioncache.study.trace.lookups import requests
+from visioncache.study.sim.policies import TINY, available, named, run_policy
+from visioncache.study.trace.errors import TraceError
+from visioncache.study.trace.lookups import MOST_IN_ALL, requests
 from visioncache.study.trace.provenance import about
 
 if TYPE_CHECKING:
@@ -123,13 +125,21 @@ def replay(
 
 
 def policy_names(policies: str | Sequence[str] | None) -> list[str]:
-    """List policies by name; ValueError for one that there isn't."""
+    """List policies by name, each once.
+
+    Raises:
+        ValueError: there is no such policy, or an option of it can't be.
+        MissingExtraError: one needs an extra.
+    """
     if policies is None:
         return available()
     given = policies.split(",") if isinstance(policies, str) else policies
-    names = [name.strip() for name in given]
+    names = [*dict.fromkeys(name.strip() for name in given)]
     for name in names:
         named(name)
+    for name in names:
+        with suppress(CapacityError):
+            run_policy(name, TINY, 16)  # what it lacks is told before the others have run
     return names
 
 
@@ -140,15 +150,32 @@ def working_set_shares(trace: TraceLike, by: By = "bytes", shares: Sequence[floa
     keys, sizes = as_arrays(trace, by)
     _, first = np.unique(keys, return_index=True)
     whole = int(sizes[first].sum())
+    if not whole:
+        raise TraceError(
+            "every value has 0 bytes, and a share of nothing is no capacity; count entries instead"
+        )
     return sorted({max(round(whole * share), 1) for share in shares})
 
 
 def capacities_in(capacities: Sequence[int | str], by: By) -> list[int]:
     """Give capacities as sorted integers; ValueError for one that is none."""
-    sizes = [parse_size(c) if by == "bytes" else int(c) for c in capacities]
-    if not sizes or min(sizes) < 1:
-        raise ValueError(f"capacities={list(capacities)!r}: each is at least 1, and there is at least one")
+    sizes = [parse_size(c) if by == "bytes" else _entries(c) for c in capacities]
+    if not sizes or min(sizes) < 1 or max(sizes) > MOST_IN_ALL:
+        raise ValueError(
+            f"capacities={list(capacities)!r}: each is from 1 to 2**62, and there is at least one"
+        )
     return sorted(set(sizes))
+
+
+def _entries(capacity: int | str) -> int:
+    """Give a capacity in entries; ValueError for one that is no whole number."""
+    try:
+        number = float(capacity)
+    except ValueError:
+        number = math.nan
+    if not number.is_integer():
+        raise ValueError(f"capacity {capacity!r}: a whole number of entries, or a share like 20%")
+    return int(number)
 
 
 @contextmanager
@@ -220,7 +247,7 @@ def _row(work: Work, task: Task) -> dict[str, Any]:
                 )
                 told = {"hit_ratio": ratio, "byte_hit_ratio": byte_ratio if by == "bytes" else np.nan}
                 return told | {"seconds_saved": np.nan, "evictions": evictions, "note": note}
-            hits, evictions, note = found.run(asked, capacity, **options)
+            hits, evictions, note = run_policy(name, asked, capacity)
         except CapacityError as error:
             return dict.fromkeys([*worth, "evictions"], np.nan) | {"note": str(error)}
     return {column: float(value[hits].sum()) for column, value in worth.items()} | {

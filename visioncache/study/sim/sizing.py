@@ -38,6 +38,8 @@ class Recommendation:
         return self.hit_ratio >= self.target
 
     def __str__(self) -> str:
+        if not self.ceiling:
+            return "no cache would have hit: every look-up was a first one"
         text = f"with {format_size(self.max_bytes)} you would have hit {self.hit_ratio:.0%}"
         if self.seconds_saved:
             text += f" and saved {self.seconds_saved:.3g} s of encoding"

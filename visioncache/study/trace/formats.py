@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from visioncache.study.trace import oracle, tables
-from visioncache.study.trace.errors import BadLine
+from visioncache.study.trace.errors import BadLine, TraceError
 from visioncache.study.trace.files import bare_name, open_trace
 from visioncache.study.trace.lines import frame_of, object_of, parse, read_lines
 from visioncache.study.trace.requested import Blocks, vllm
@@ -32,6 +33,8 @@ class Format:
 
     read: Callable[[Path, ImageModel | None], Read]
     about: str
+    numbered: bool = False
+    """Requests have no names of their own: each file's are numbered from 0."""
 
 
 def _ours(path: Path, images: ImageModel | None) -> Read:  # noqa: ARG001
@@ -54,11 +57,15 @@ FORMATS: dict[str, Format] = {
     "parquet": Format(tables.parquet, "the same columns as parquet"),
     "libcachesim-csv": Format(tables.libcachesim, "libCacheSim's CSV: time, object, size"),
     "oracle-general": Format(oracle.read, "libCacheSim's binary oracleGeneral"),
-    "mooncake": Format(_requests(Blocks(512, 1e-3)), "Mooncake's JSON lines: blocks of 512 tokens by hash"),
+    "mooncake": Format(
+        _requests(Blocks(512, 1e-3)), "Mooncake's JSON lines: blocks of 512 tokens by hash", numbered=True
+    ),
     "qwen-bailian": Format(
         _requests(Blocks(16, 1.0)), "Qwen-Bailian's JSON lines: blocks of 16 tokens by hash"
     ),
-    "azure-lmm": Format(tables.azure_lmm, "Azure's LMM trace of 2025: how many images, not which"),
+    "azure-lmm": Format(
+        tables.azure_lmm, "Azure's LMM trace of 2025: how many images, not which", numbered=True
+    ),
     "servegen": Format(tables.servegen, "a workload of ServeGen as CSV: images' tokens, not which"),
     "vllm": Format(_requests(vllm), "JSON lines of vLLM's requests, with mm_features or mm_hashes"),
 }
@@ -68,24 +75,34 @@ _HEAD = 65_536
 
 
 def format_of(path: Path) -> str:
-    """Recognise a file's format by its first line; one that is none of the others is taken as ours.
+    """Recognise a file's format by what it begins with; one that is empty is ours.
 
     Raises:
+        TraceError: it is in no format that is known.
         OSError: the file can't be read.
         MissingFormatError: it is packed by zstd, and pyarrow is not installed.
     """
     with open_trace(path) as file:
-        head = file.read(_HEAD)
+        head = file.read(_HEAD).removeprefix(codecs.BOM_UTF8)
         if head.lstrip().startswith(b"{"):
             head += file.readline()  # a request may have many tokens
     if head.startswith(b"PAR1"):
         return "parquet"
     first = next((line for line in head.splitlines() if line.strip()), b"")
-    if b"\0" in head or "oraclegeneral" in bare_name(path):
+    if "oraclegeneral" in bare_name(path) or (b"\0" in head and oracle.is_likely(head)):
         return "oracle-general"
     if first.lstrip().startswith(b"{"):
         return _of_object(first)
-    return _of_head(first.decode("utf-8", "replace"))
+    found = None if b"\0" in head else _of_head(first.decode("utf-8", "replace"))
+    if found is not None or not first:
+        return found or OURS
+    if b"\n{" in head and b"\0" not in head:  # the first line is torn
+        return OURS
+    shown = "binary" if b"\0" in head else repr(first[:60].decode("utf-8", "replace"))
+    raise TraceError(
+        f"{path}: in no format that is known: it begins with {shown}; a table needs a head with a key and a "
+        f"size; formats: {', '.join(FORMATS)}"
+    )
 
 
 def _of_object(first: bytes) -> str:
@@ -98,7 +115,7 @@ def _of_object(first: bytes) -> str:
     return "vllm" if line.keys() & {"mm_features", "mm_hashes"} else OURS
 
 
-def _of_head(first: str) -> str:
+def _of_head(first: str) -> str | None:
     cells = [cell.strip() for cell in first.split(tables.delimiter_of(first))]
     if {"TIMESTAMP", "NumImages"} <= {*cells}:
         return "azure-lmm"
@@ -107,4 +124,4 @@ def _of_head(first: str) -> str:
     known = tables.column_of(cells)
     if "key" in known and known.keys() & {"nbytes", "tokens"}:
         return "csv"
-    return "libcachesim-csv" if len(cells) > 2 and all(map(tables.is_numeric, cells[:3])) else OURS  # noqa: PLR2004
+    return "libcachesim-csv" if len(cells) > 2 and all(map(tables.is_numeric, cells[:3])) else None  # noqa: PLR2004

@@ -36,6 +36,12 @@ COLUMNS = (
 MOST_BYTES = 2**50
 """Most bytes of one value: 1 PiB. A sum of larger ones would not fit into 64 bits."""
 
+MOST_SECONDS = 2.0**50
+"""Of one look-up. A sum of larger ones would lose the small ones, or be infinite."""
+
+MOST_TIME = 2.0**63
+"""Since any origin, so that dates in nanoseconds are times too."""
+
 
 def read_lines(
     path: Path, rows_of: Callable[[bytes], list[dict[str, Any]]]
@@ -111,22 +117,27 @@ def in_order(trace: pd.DataFrame) -> pd.DataFrame:
     return trace.iloc[sorted(range(len(order)), key=order.__getitem__)].reset_index(drop=True)
 
 
-def is_number(value: Any, least: float = 0.0) -> bool:
-    """Tell if a value is a finite number, no less than `least`."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value < math.inf
+def is_number(value: Any, least: float = 0.0, most: float = MOST_SECONDS) -> bool:
+    """Tell if a value is a number from `least` to `most`."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
+
+
+def is_time(value: Any, least: float = -MOST_TIME) -> bool:
+    """Tell if a value is a time."""
+    return is_number(value, least, MOST_TIME)
 
 
 def is_count(value: Any) -> bool:
     """Tell if a value is a whole number from 0."""
-    return is_number(value) and isinstance(value, int)
+    return is_number(value, most=math.inf) and isinstance(value, int)
 
 
 _NAME = (lambda value: isinstance(value, (str, int, type(None)))), "text, a whole number or null"
-_SOME = (lambda value: value is None or is_number(value)), "a number from 0, or null"
+_SOME = (lambda value: value is None or is_number(value)), "a number from 0 to 2**50, or null"
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "bytes": ((lambda value: is_count(value) and value <= MOST_BYTES), "a whole number from 0 to 2**50"),
-    "seconds": (is_number, "a number from 0"),
-    "time": ((lambda value: is_number(value, -math.inf) and value > -math.inf), "a number"),
+    "seconds": (is_number, "a number from 0 to 2**50"),
+    "time": (is_time, "a number of at most 2**63"),
     "tokens": _SOME,
     "session": _NAME,
     "turn": _NAME,

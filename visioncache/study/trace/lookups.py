@@ -9,7 +9,7 @@ import pandas as pd
 
 from visioncache.events import LOOKUPS, STAGE_TAGS
 from visioncache.study.trace.errors import TraceError
-from visioncache.study.trace.lines import COLUMNS, MOST_BYTES
+from visioncache.study.trace.lines import COLUMNS, MOST_BYTES, MOST_SECONDS, MOST_TIME
 from visioncache.study.trace.traces import TraceLike, load_trace
 
 if TYPE_CHECKING:
@@ -39,9 +39,7 @@ def requests(source: TraceLike, columns: Sequence[str] = COLUMNS) -> pd.DataFram
         TraceError: a line is no event, a column is missing, or a size or cost is out of range.
     """
     trace = load_trace(source).reset_index(drop=True)
-    missing = [name for name in ("key", "nbytes") if name not in trace]
-    if missing:
-        raise TraceError(f"a trace has columns 'key' and 'nbytes'; there is no {', '.join(missing)}")
+    _check_columns(trace)
     image, _ = pd.factorize(trace["key"])
     outcome = _column(trace, "outcome")
     made = np.array(outcome.isna(), bool)
@@ -52,6 +50,8 @@ def requests(source: TraceLike, columns: Sequence[str] = COLUMNS) -> pd.DataFram
         missed = outcome.eq("miss").to_numpy(bool)
         made |= outcome.isin(LOOKUPS).to_numpy(bool)
     del outcome
+    if (made & (image < 0)).any():
+        raise TraceError(f"row {int((made & (image < 0)).argmax())}: a look-up has a key, not nothing")
     tells, asked = (made | stored) & (image >= 0), made & (image >= 0)
     nbytes = _numbers(trace, "nbytes")
     nbytes[missed & (nbytes == 0)] = np.nan
@@ -75,13 +75,33 @@ def requests(source: TraceLike, columns: Sequence[str] = COLUMNS) -> pd.DataFram
             found[name] = _column(trace, name)[kept].reset_index(drop=True)
     found = found[[*dict.fromkeys([*(name for name in columns if name in found), "nbytes"])]]
     found["image"] = image if isinstance(kept, slice) else pd.factorize(image[kept])[0]
-    times = pd.to_numeric(_column(trace, "time")[kept], errors="coerce").to_numpy(np.float64)
+    times = _times(_column(trace, "time")[kept])
     found.attrs = {
         **trace.attrs,
         "unsized": int(unsized.sum()),
         "backwards": int((times[1:] < times[:-1]).sum()),
     }
     return found
+
+
+def _check_columns(trace: pd.DataFrame) -> None:
+    """Raise a TraceError where a column is missing, or there twice."""
+    missing = [name for name in ("key", "nbytes") if name not in trace]
+    if missing:
+        raise TraceError(f"a trace has columns 'key' and 'nbytes'; there is no {', '.join(missing)}")
+    if not trace.columns.is_unique:
+        doubled = ", ".join(map(repr, dict.fromkeys(trace.columns[trace.columns.duplicated()])))
+        raise TraceError(f"a trace has each column once; there are several of {doubled}")
+
+
+def _times(given: pd.Series[Any]) -> NDArray[np.float64]:
+    """Give times as numbers, NaN where there is none; TraceError for what is no time."""
+    times: NDArray[np.float64] = pd.to_numeric(given, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    wrong = (np.abs(times) > MOST_TIME) | (np.isnan(times) & given.notna().to_numpy(bool))
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise TraceError(f"row {row}: 'time' is a number of at most 2**63, not {given.tolist()[row]!r}")
+    return times
 
 
 def _column(trace: pd.DataFrame, name: str) -> pd.Series[Any]:
@@ -93,12 +113,16 @@ def _numbers(trace: pd.DataFrame, name: str) -> NDArray[np.float64]:
     """Give a column as numbers; TraceError for one that is negative, infinite, or too large a size."""
     given = _column(trace, name)
     column: NDArray[np.float64] = np.array(pd.to_numeric(given, errors="coerce"), np.float64)
-    most = MOST_BYTES if name == "nbytes" else np.finfo(float).max
+    most = MOST_BYTES if name == "nbytes" else MOST_SECONDS
     wrong = (column < 0) | (column > most) | (np.isnan(column) & given.notna().to_numpy())
+    whole = "whole " if name == "nbytes" else ""
+    if whole:
+        wrong |= ~np.isnan(column) & (column != np.floor(column))
     if wrong.any():
         row = int(wrong.argmax())
-        upto = " to 2**50" if name == "nbytes" else ", and finite"
-        raise TraceError(f"row {row}: {name!r} is a number from 0{upto}, not {given.tolist()[row]!r}")
+        raise TraceError(
+            f"row {row}: {name!r} is a {whole}number from 0 to 2**50, not {given.tolist()[row]!r}"
+        )
     return column
 
 

@@ -11,7 +11,8 @@ from blake3 import blake3
 import visioncache
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     import pandas as pd
 
@@ -41,6 +42,12 @@ def trace_digest(asked: pd.DataFrame) -> str:
     for name in ("image", "nbytes", "seconds", "time"):
         digest.update(asked[name].to_numpy(np.float64, na_value=-1.0).tobytes())
     return digest.hexdigest(16)
+
+
+def files_told(paths: Iterable[Path]) -> dict[str, Any]:
+    """Describe a result that is made of files: `visioncache` (version), and the digest of each file."""
+    files = {path.name: blake3(path.read_bytes()).hexdigest(16) for path in paths}
+    return {"visioncache": visioncache.__version__, "files": files}
 
 
 def comment(attrs: Mapping[Any, Any]) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from visioncache.study.trace.images import ImageModel
-from visioncache.study.trace.lines import is_count, is_number
+from visioncache.study.trace.lines import MOST_BYTES, is_count, is_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -34,11 +35,12 @@ class Blocks:
         """Give the function that turns a line into look-ups."""
         model = images or KEYS_AND_VALUES
         session_of: dict[int, int] = {}
+        numbers = count()
 
         def rows(line: dict[str, Any]) -> list[dict[str, Any]]:
             hashes = _known(line, "hash_ids", _are_names, "a list of numbers or texts")
             length = _known(line, "input_length", is_count, "a whole number from 0")
-            time = _known(line, "timestamp", is_number, "a number from 0")
+            time = _known(line, "timestamp", _is_later, "a number from 0")
             chat, parent = line.get("chat_id"), line.get("parent_chat_id", -1)
             if chat is not None:
                 _known(line, "chat_id", is_count, "a whole number from 0")
@@ -47,7 +49,7 @@ class Blocks:
                 "time": time * self.seconds,
                 "session": None if chat is None else f"chat {session_of[chat]}",
                 "turn": line.get("turn"),
-                "request": chat,
+                "request": next(numbers) if chat is None else chat,
             }
             left = (max(min(self.tokens, length - i * self.tokens), 0) for i in range(len(hashes)))
             return _priced(zip(map(str, hashes), left, strict=True), common, model)
@@ -65,7 +67,7 @@ def vllm(images: ImageModel | None) -> Callable[[dict[str, Any]], list[dict[str,
     model = images or ImageModel()
 
     def rows(line: dict[str, Any]) -> list[dict[str, Any]]:
-        time = _known(line, "arrival_time", is_number, "a number from 0")
+        time = _known(line, "arrival_time", _is_later, "a number from 0")
         request = _known(line, "request_id", lambda value: isinstance(value, (str, int)), "text")
         shown = line.get("mm_features")
         if shown is None and "mm_hashes" in line:
@@ -92,7 +94,11 @@ def vllm(images: ImageModel | None) -> Callable[[dict[str, Any]], list[dict[str,
 def _priced(
     asked: Iterable[tuple[str, int]], common: dict[str, Any], model: ImageModel
 ) -> list[dict[str, Any]]:
-    """Give look-ups of names with tokens their bytes and seconds."""
+    """Give look-ups of names with tokens their bytes and seconds; ValueError for more than a trace holds."""
+    asked = [*asked]
+    most = max((tokens for _, tokens in asked), default=0)
+    if most * model.bytes_per_token > MOST_BYTES:
+        raise ValueError(f"{most} tokens of {model.bytes_per_token} bytes are more than 2**50 bytes")
     second = model.tower_s + model.decode_s + model.preprocess_s
     return [
         common
@@ -110,6 +116,10 @@ def _known(line: dict[str, Any], name: str, allowed: Callable[[Any], bool], told
     if not allowed(line.get(name)):
         raise ValueError(f"{name!r} is {told}, not {line.get(name)!r}")
     return line[name]
+
+
+def _is_later(value: Any) -> bool:
+    return is_time(value, 0.0)
 
 
 def _are_names(value: Any) -> bool:

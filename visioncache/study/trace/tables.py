@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
 import re
 import warnings
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from visioncache.events import STAGE_TAGS
 from visioncache.study.trace.errors import BadLine, TraceError
 from visioncache.study.trace.files import open_trace, pyarrow
 from visioncache.study.trace.images import ImageModel
-from visioncache.study.trace.lines import COLUMNS, MOST_BYTES
+from visioncache.study.trace.lines import COLUMNS, MOST_BYTES, MOST_TIME, OUTCOMES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +34,7 @@ NAMES = {
 """Columns of a trace, and the names in a table's head that mean each; upper case means the same."""
 
 _NUMBERS = ("nbytes", "tokens", "seconds", "seq", *STAGE_TAGS)
+_WHOLE = ("nbytes", "tokens", "seq")
 _SKIPPED = re.compile(r"Skipping line (\d+): (.+)")
 
 Read = tuple[pd.DataFrame, list[BadLine]]
@@ -93,12 +96,17 @@ def servegen(path: Path, images: ImageModel | None = None) -> Read:
 
 def column_of(names: list[str]) -> dict[str, str]:
     """Find which names of a table's head are which columns of a trace."""
-    plain = {name.strip().lstrip("#").strip().lower(): name for name in reversed(names)}
+    plain = {_plain(name): name for name in reversed(names)}
     return {
         column: plain[known[0]]
         for column, spelt in NAMES.items()
         if (known := [name for name in spelt if name in plain])
     }
+
+
+def _plain(name: str) -> str:
+    """Give a column's name as `NAMES` spells it, without the number that pandas adds: "Size.1" is "size"."""
+    return re.sub(r"\.\d+$", "", name).strip().lstrip("#").strip().lower()
 
 
 def _csv(path: Path, names: list[str] | None = None) -> tuple[pd.DataFrame, Any, list[BadLine]]:
@@ -107,7 +115,7 @@ def _csv(path: Path, names: list[str] | None = None) -> tuple[pd.DataFrame, Any,
     With `names` the columns have them, in order, and a head is left out if the first cell is no number.
     """
     with open_trace(path) as file:
-        text = file.read()
+        text = file.read().removeprefix(codecs.BOM_UTF8)
     first = text.split(b"\n", 1)[0].decode("utf-8", "replace")
     delimiter = delimiter_of(first)
     headed = names is None or not is_numeric(first.split(delimiter)[0])
@@ -138,8 +146,9 @@ def _csv(path: Path, names: list[str] | None = None) -> tuple[pd.DataFrame, Any,
 def _lookups(path: Path, table: pd.DataFrame, at: Any, bad: list[BadLine], images: ImageModel | None) -> Read:
     """Make a trace of a table with a row a look-up."""
     known = column_of([str(name) for name in table.columns])
+    _refuse_doubles(path, [str(name) for name in table.columns])
     if "key" not in known or not known.keys() & {"nbytes", "tokens"}:
-        head = ", ".join(str(name) for name in table.columns)
+        head = _names(table)
         raise TraceError(
             f"{path}: no column for a key ({', '.join(NAMES['key'])}) and a size "
             f"({', '.join(NAMES['nbytes'])}), or tokens; there are: {head}"
@@ -148,29 +157,72 @@ def _lookups(path: Path, table: pd.DataFrame, at: Any, bad: list[BadLine], image
     for name in ("session", "request", "turn"):
         number = pd.to_numeric(trace[name], errors="coerce")
         trace[name] = number if name == "turn" and number.notna().all() else trace[name]
-    wrong = np.array(trace["key"].isna(), bool)
-    reasons = np.full(len(trace), "a key is text, not nothing", object)
-    for name in {*_NUMBERS} & known.keys():
+    model = images or ImageModel()
+    wrong: dict[int, str] = dict.fromkeys(
+        np.flatnonzero(trace["key"].isna()).tolist(), "a key is text, not nothing"
+    )
+    given = {name: trace[name].tolist() for name in known}
+    for name in (name for name in _NUMBERS if name in known):
         trace[name], out = _number(trace[name])
-        most = MOST_BYTES if name == "nbytes" else np.finfo(float).max
-        out |= trace[name].to_numpy(np.float64) > most
-        if name == "nbytes" and "outcome" not in known:
-            out |= trace[name].isna().to_numpy(bool)
-        reasons[out & ~wrong] = f"{known[name]!r} is a number from 0" + " to 2**50" * (name == "nbytes")
-        wrong |= out
+        values = trace[name].to_numpy(np.float64)
+        whole = name in _WHOLE
+        most = MOST_BYTES // (model.bytes_per_token if name == "tokens" and "nbytes" not in known else 1)
+        out |= (values > most) | (whole & (values != np.floor(values)) & ~np.isnan(values))
+        if (name == "nbytes" and "outcome" not in known) or (name == "tokens" and "nbytes" not in known):
+            out |= np.isnan(values)
+        told = f"{known[name]!r} is a {'whole ' * whole}number from 0 to {_power(most)}"
+        wrong |= {
+            i: f"{told}, not {_shown(given[name][i])}" for i in np.flatnonzero(out).tolist() if i not in wrong
+        }
+    if "outcome" in known:
+        out = ~(trace["outcome"].isin(OUTCOMES) | trace["outcome"].isna()).to_numpy(bool)
+        told = f"there is no {known['outcome']!r}"
+        wrong |= {
+            i: f"{told} {_shown(given['outcome'][i])}" for i in np.flatnonzero(out).tolist() if i not in wrong
+        }
     if "time" in known:
         time, out = _seconds(trace["time"])
-        reasons[out & ~wrong] = f"{known['time']!r} is a time"
-        wrong |= out
+        told = f"{known['time']!r} is a time"
+        wrong |= {
+            i: f"{told}, not {_shown(given['time'][i])}"
+            for i in np.flatnonzero(out).tolist()
+            if i not in wrong
+        }
     else:
         time = np.arange(len(trace), dtype=np.float64)  # it counts look-ups
-    trace["time"], trace["key"] = time, trace["key"].astype(str)
+    trace["time"] = time
+    kept = np.ones(len(trace), bool)
+    kept[[*wrong]] = False
+    trace = trace[kept].reset_index(drop=True)
+    trace["key"] = trace["key"].astype(str)
     if "nbytes" not in known:
-        model = images or ImageModel()
-        tokens = trace["tokens"].fillna(0).to_numpy(np.int64)
+        tokens = trace["tokens"].to_numpy(np.int64)
         trace["nbytes"], trace["seconds"] = model.nbytes(tokens), model.seconds(tokens)
-    bad = bad + [BadLine(str(path), int(at[i]), str(reasons[i])) for i in np.flatnonzero(wrong)]
-    return trace[~wrong].reset_index(drop=True), sorted(bad, key=lambda line: line.number)
+    bad = bad + [BadLine(str(path), int(at[i]), reason) for i, reason in wrong.items()]
+    return trace, sorted(bad, key=lambda line: line.number)
+
+
+def _refuse_doubles(path: Path, names: list[str]) -> None:
+    """Raise a TraceError where two columns could be one of a trace's, and neither has its very name."""
+    plain = [_plain(name) for name in names]
+    for column, spelt in NAMES.items():
+        found = [name for name, known in zip(names, plain, strict=True) if known in spelt]
+        own = plain.count(column)
+        if own > 1 or (own == 0 and len(found) > 1):
+            raise TraceError(f"{path}: columns {', '.join(map(repr, found))} are each a {column}: keep one")
+
+
+def _names(table: pd.DataFrame) -> str:
+    """Name a table's columns, as far as a line has room."""
+    return shorten(", ".join(map(str, table.columns)), 160, placeholder=" ...")
+
+
+def _power(most: int) -> str:
+    return f"2**{most.bit_length() - 1}" if most & (most - 1) == 0 else str(most)
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if pd.isna(value) else repr(value)
 
 
 def _unseen(time: Any, request: Any, counts: Any, model: ImageModel, tokens: Any = None) -> pd.DataFrame:
@@ -191,13 +243,13 @@ def _unseen(time: Any, request: Any, counts: Any, model: ImageModel, tokens: Any
 
 def _column(path: Path, table: pd.DataFrame, name: str) -> pd.Series[Any]:
     if name not in table:
-        raise TraceError(f"{path}: no column {name!r}; there are: {', '.join(map(str, table.columns))}")
+        raise TraceError(f"{path}: no column {name!r}; there are: {_names(table)}")
     return table[name]
 
 
 def _number(column: pd.Series[Any]) -> tuple[Any, Any]:
     """Give a column as numbers, and which cells are none, or negative, or infinite."""
-    values = np.array(pd.to_numeric(column, errors="coerce"), np.float64)
+    values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan).copy()
     wrong = (np.isnan(values) & column.notna().to_numpy(bool)) | (values < 0) | np.isinf(values)
     return pd.Series(values, column.index), wrong
 
@@ -208,7 +260,7 @@ def _seconds(column: pd.Series[Any]) -> tuple[Any, Any]:
     if len(values) and np.isnan(values).all() and column.notna().any():
         when = pd.to_datetime(column, errors="coerce", format="ISO8601", utc=True)
         values = (when - when.min()).dt.total_seconds().to_numpy(np.float64)
-    return values, ~np.isfinite(values)
+    return values, ~(np.abs(values) <= MOST_TIME)
 
 
 def _counts(text: Any) -> list[int] | None:

@@ -57,7 +57,14 @@ def read_trace(
         return source, []
     if isinstance(source, EventLog):
         return trace_frame(source), []
-    found = [FORMATS[format or format_of(path)].read(path, images) for path in paths(source)]
+    found, numbered = [], 0
+    for path in paths(source):
+        form = FORMATS[format or format_of(path)]
+        frame, bad = form.read(path, images)
+        if form.numbered and len(frame):
+            frame["request"] += numbered  # a file's own numbers begin at 0
+            numbered = int(frame["request"].max()) + 1
+        found.append((frame, bad))
     frames = [frame for frame, _ in found if len(frame)]
     whole = pd.concat(frames, ignore_index=True) if len(frames) > 1 else (frames or [frame_of([])])[0]
     return in_order(whole), [line for _, bad in found for line in bad]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from visioncache.study.trace.errors import TraceError
-from visioncache.study.trace.files import pyarrow, write_trace
+from visioncache.study.trace.files import COMPRESSED, bare_name, pyarrow, replaced, write_trace
 from visioncache.study.trace.formats import OURS
 from visioncache.study.trace.lines import COLUMNS
 from visioncache.study.trace.lookups import requests
@@ -42,9 +42,40 @@ def convert(
         TraceError: the trace can't be read, or the format can't hold it.
         ValueError: there is no such format to write.
     """
+    form = format_to_write(Path(path), format)
+    return WRITERS[form](load_trace(source, format=of), Path(path))
+
+
+def format_to_write(path: Path, format: str | None = None) -> str:  # noqa: A002
+    """Check a format to write, or find it by how a file's name ends.
+
+    Raises:
+        ValueError: there is no such format, no such ending, or the file would not be what its name says.
+    """
+    known = ", ".join(WRITERS)
+    if format is None:
+        name = bare_name(path)
+        found = [form for ending, form in _ENDINGS.items() if name.endswith(ending.lower())]
+        if not found:
+            raise ValueError(
+                f"{path}: which format? Its name ends in none of {', '.join(_ENDINGS)}; --to: {known}"
+            )
+        format = found[0]  # noqa: A001
     if format not in WRITERS:
-        raise ValueError(f"no format {format!r} to write; there are: {', '.join(WRITERS)}")
-    return WRITERS[format](load_trace(source, format=of), Path(path))
+        raise ValueError(f"no format {format!r} to write; there are: {known}")
+    if format == "parquet" and path.suffix in COMPRESSED:
+        raise ValueError(f"{path}: parquet packs its columns itself; name it without {path.suffix}")
+    return format
+
+
+def left_out(trace: pd.DataFrame, format: str) -> list[str]:  # noqa: A002
+    """List what a trace tells and a format does not hold: columns by name."""
+    if format == OURS:  # a miss without bytes is one whose bytes are unknown
+        made = trace["outcome"].isna() if "outcome" in trace else True
+        return ["value of 0 bytes"] if (made & trace["nbytes"].eq(0)).any() else []
+    if format not in {"libcachesim-csv", "oracle-general"}:
+        return []
+    return [str(name) for name in _told(trace).columns if name not in {"time", "key", "nbytes"}]
 
 
 def _save_csv(trace: pd.DataFrame, path: Path) -> int:
@@ -54,7 +85,8 @@ def _save_csv(trace: pd.DataFrame, path: Path) -> int:
 
 def _save_parquet(trace: pd.DataFrame, path: Path) -> int:
     pyarrow()
-    _told(trace).to_parquet(path, index=False)
+    with replaced(path) as beside:
+        _told(trace).to_parquet(beside, index=False)
     return len(trace)
 
 
@@ -115,10 +147,15 @@ def _numbers(keys: pd.Series[str], image: NDArray[np.int64]) -> NDArray[np.uint6
 
 
 def _told(trace: pd.DataFrame) -> pd.DataFrame:
-    """Give the columns of a trace that hold anything, names as text."""
+    """Give the columns of a trace that hold anything, names as text and whole numbers as such."""
     told = trace.reindex(columns=[*COLUMNS]).dropna(axis="columns", how="all")
-    names = [name for name in ("session", "turn", "request") if name in told]
-    return told.assign(**{name: told[name].astype("string") for name in names})
+    for name in ("session", "turn", "request"):
+        if name in told:
+            told[name] = told[name].astype("string")
+    for name in ("nbytes", "tokens", "seq"):
+        if name in told and told[name].dropna().mod(1).eq(0).all():
+            told[name] = told[name].astype("Int64")
+    return told
 
 
 WRITERS = {
@@ -129,3 +166,5 @@ WRITERS = {
     "oracle-general": _save_oracle,
 }
 """Formats that `convert` writes, by name."""
+
+_ENDINGS = {".jsonl": OURS, ".csv": "csv", ".parquet": "parquet", ".oracleGeneral": "oracle-general"}

@@ -1,0 +1,84 @@
+"""Set the roofline beside what was measured on an H100: seconds of each stage, and the ratio between arms.
+
+    python benchmarks/roofline_error.py
+
+Reads data/results/sessions. Decoding and preprocessing run on the CPU, of which the roofline says nothing: where `host` is
+True they are as measured, and where it is False both sides leave them out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from visioncache.study.benchmark.result import load_result
+from visioncache.study.benchmark.roofline import QWEN25_VL_3B, Chip, Shape, asked, predict
+from visioncache.study.data import data_path
+
+H100 = Chip("H100", 989e12, 3.35e12)
+"""SXM, dense bfloat16 and memory bandwidth, as NVIDIA's data sheet gives them."""
+
+QWEN25_VL_7B = Shape(
+    tower_weights=32 * (4 * 1280**2 + 3 * 1280 * 3420),
+    tower_bytes=1.3e9,
+    tower_layers=32,
+    tower_width=1280,
+    patches_per_token=4,
+    language_weights=28 * (2 * 3584**2 + 2 * 3584 * 512 + 3 * 3584 * 18944),
+    language_bytes=13e9,
+    layers=28,
+    width=3584,
+    head=152_064 * 3584,
+    window=64,
+)
+"""By its config.json."""
+
+SHAPES = {"qwen2.5-vl-3b": QWEN25_VL_3B, "qwen2.5-vl-7b": QWEN25_VL_7B}
+CHAT_TOKENS = 25
+"""Of a question and its template, beside each image's."""
+HOST = ["decode_s", "preprocess_s", "key_s"]
+
+
+def roofline_error() -> pd.DataFrame:
+    """Compare: a row a model, size and session.
+
+    Columns: `tower` and `prefill` (the share of the roofline's rate that was reached: its seconds over those
+    measured), and for the arm with a cache, over the one without, `measured` and `predicted` ratios of sums of TTFT,
+    and the same of the device alone, `device_measured` and `device_predicted`.
+    """
+    rows = []
+    for model, shape in SHAPES.items():
+        path = data_path("results", "sessions") / f"nvidia-h100-80gb-hbm3-{model}.json"
+        turns = load_result(path).turns
+        turns = turns[~turns["prompt_cache"].astype(bool)]
+        for (size, session), rest in turns.groupby(["size", "session"]):
+            rows.append({"model": model, "size": size, "session": session} | _compare(shape, rest))
+    return pd.DataFrame(rows)
+
+
+def _compare(shape: Shape, turns: pd.DataFrame) -> dict[str, Any]:
+    medians = turns.groupby(["arm", "turn"]).median(numeric_only=True)
+    plain, bound = medians.loc["none"], medians.loc["bound"]
+    tokens = round((plain["prompt_tokens"] / plain["images"]).median()) - CHAT_TOKENS
+    host = ((plain["decode_s"] + plain["preprocess_s"]) / plain["images"]).median() / tokens
+    whole = plain[["images", "prompt_tokens"]].astype(int).assign(reused_tokens=0).reset_index()
+    told, device = (
+        predict(shape, asked(whole, tokens), [H100], host_s_per_token=seconds).set_index("arm")["ratio"]
+        for seconds in (host, 0.0)
+    )
+    sums = medians["ttft_s"].groupby("arm").sum()
+    alone = (medians["ttft_s"] - medians[HOST].sum(axis=1)).groupby("arm").sum()
+    prefill = sum(shape.prefill(count).seconds(H100) for count in bound["prompt_tokens"].astype(int))
+    return {
+        "tower": shape.encode(tokens).seconds(H100) / (plain["tower_s"] / plain["images"]).median(),
+        "prefill": prefill / bound["ttft_s"].sum(),
+        "measured": sums["visioncache"] / sums["none"],
+        "predicted": told["visioncache"],
+        "device_measured": alone["visioncache"] / alone["none"],
+        "device_predicted": device["visioncache"],
+    }
+
+
+if __name__ == "__main__":
+    print(roofline_error().round(3).to_string(index=False))
