@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -24,6 +25,13 @@ def test_the_makefile_installs_extras_that_exist() -> None:
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     extras = text.partition("-e '.[")[2].partition("]")[0].split(",")
     assert set(extras) <= set(PROJECT["optional-dependencies"])
+
+
+def test_markers_are_read_on_a_linux_whose_kernel_has_no_version_of_pep_440() -> None:
+    """pip 24.1 to 25, which Python 3.13 brings, end in a traceback where `platform_release` stands on the left."""
+    optional = PROJECT["optional-dependencies"].values()
+    for requirement in [*PROJECT["dependencies"], *(one for extra in optional for one in extra)]:
+        assert not re.search(r"platform_release\s*[<>=!~]", requirement), requirement
 
 
 def test_a_wheel_carries_the_data_and_finds_it(tmp_path: Path) -> None:
