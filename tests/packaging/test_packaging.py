@@ -28,7 +28,7 @@ def test_the_makefile_installs_extras_that_exist() -> None:
 
 
 def test_markers_are_read_on_a_linux_whose_kernel_has_no_version_of_pep_440() -> None:
-    """pip 24.1 to 25, which Python 3.13 brings, end in a traceback where `platform_release` stands on the left."""
+    """Read by pip 24.1 to 25, which Python 3.13 brings, a kernel on the left ends in a traceback."""
     optional = PROJECT["optional-dependencies"].values()
     for requirement in [*PROJECT["dependencies"], *(one for extra in optional for one in extra)]:
         assert not re.search(r"platform_release\s*[<>=!~]", requirement), requirement
