@@ -1,30 +1,34 @@
 """Models of real shapes with random weights, over mlx-vlm's own classes and processors, from no hub.
 
 What a session costs depends on shapes, not on what the weights say. Shapes are those of the
-checkpoints' config.json; text is tokenised byte by byte, so prompts have more text tokens than with
-the models' own vocabularies, and as many image tokens.
+checkpoints' config.json. Prompts have as many image tokens as with the checkpoints; their text is ChatML, a
+token a word and a token a marker, as in the checkpoints' own vocabularies.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 from mlx_vlm.tokenizer_utils import NaiveStreamingDetokenizer
 from mlx_vlm.utils import StoppingCriteria
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
+
+from visioncache.study.benchmark.sessions import load_session, session_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+START, END = "<|im_start|>", "<|im_end|>"
 TEMPLATE = (
-    "{%% for message in messages %%}{{ message['role'] }}: "
+    f"{{%% for message in messages %%}}{START}{{{{ message['role'] }}}}\n"
     "{%% if message['content'] is string %%}{{ message['content'] }}{%% else %%}"
     "{%% for part in message['content'] %%}"
     "{%% if part['type'] == 'image' %%}%s{%% elif part['type'] == 'text' %%}{{ part['text'] }}{%% endif %%}"
-    "{%% endfor %%}{%% endif %%}\n{%% endfor %%}assistant:"
+    f"{{%% endfor %%}}{{%% endif %%}}{END}\n{{%% endfor %%}}{START}assistant\n"
 )
 
 
@@ -37,22 +41,34 @@ class Shape:
 
 
 def tokenizer_of(size: int, image: str, *specials: str, **kwargs: Any) -> Any:
-    """A byte-level tokenizer of `size` tokens: bytes, words that no text holds, special tokens."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    named = ("<pad>", "<eos>", *specials)
-    words = [f"word{n}" for n in range(size - len(alphabet) - len(named))]
-    vocabulary = {word: n for n, word in enumerate([*alphabet, *words])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    """A tokenizer of `size` tokens: the sessions' words, bytes, words that no text holds, special tokens."""
+    named = ("<pad>", START, END, *specials)
+    asked = [turn.ask for name in session_names() for turn in load_session(name).turns]
+    vocabulary, merges = learned(["user\nassistant\nsystem\n", *asked])
+    words = (f"word{n}" for n in range(size - len(vocabulary) - len(named)))
+    vocabulary |= {word: n for n, word in enumerate(words, len(vocabulary))}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in named])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        eos_token=named[1],
+        eos_token=END,
         pad_token=named[0],
         chat_template=TEMPLATE % image,
         **kwargs,
     )
+
+
+def learned(texts: list[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """The vocabulary of bytes and of the words of texts, and how bytes merge to words."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(min_frequency=1, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    model = json.loads(tokenizer.to_str())["model"]
+    return model["vocab"], [(left, right) for left, right in model["merges"]]
 
 
 def _qwen(size: int) -> tuple[Any, dict[str, int]]:

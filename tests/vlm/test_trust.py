@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import warnings
@@ -16,7 +17,7 @@ from harness import embedded, prepared, same
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import FAMILIES, attach
-from visioncache.vlm.families import proven, trust
+from visioncache.vlm.families import compared, proven, trust
 from visioncache.vlm.families.table import KIN
 from visioncache.vlm.patching import mlx_vlm as hooks
 from visioncache.vlm.patching.missing import MissingNameError
@@ -115,8 +116,11 @@ def test_another_source_is_no_proven_one(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.usefixtures("unproven")
-def test_what_was_compared_is_remembered_in_the_stores_folder(tmp_path: Path) -> None:
+def test_what_was_compared_is_remembered_in_the_stores_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tiny = zoo.build("llava")
+    monkeypatch.setattr(compared, "_of_model", lambda _: set())  # each attachment is another process
 
     def asked(weights: float = 1.0) -> int:
         projector = tiny.model.multi_modal_projector
@@ -132,9 +136,31 @@ def test_what_was_compared_is_remembered_in_the_stores_folder(tmp_path: Path) ->
     assert asked() == 3  # alone, in a longer prompt, and its own
     assert asked() == 0  # neither encoded nor compared
     assert asked(weights=1.5) == 3  # another model
-    (tmp_path / trust.FILE).write_text("{ torn")
+    (tmp_path / compared.FILE).write_text("{ torn")
     assert asked() == 1  # its features are known, and compared again
-    assert json.loads((tmp_path / trust.FILE).read_text())
+    assert json.loads((tmp_path / compared.FILE).read_text())
+
+
+@pytest.mark.usefixtures("unproven")
+def test_what_was_compared_is_remembered_with_the_model() -> None:
+    tiny, other = zoo.build("llava"), zoo.build("llava")
+
+    def asked(of: zoo.Tiny) -> int:
+        with calls_of(of) as calls, attach(of.model, of.processor, VisionFeatureCache()):
+            embedded(of, prepared(of, [C]))
+        return len(calls)
+
+    assert asked(tiny) == 3  # alone, in a longer prompt, and its own
+    assert asked(tiny) == 1  # encoded for another cache, not compared
+    assert asked(other) == 3
+    projector = tiny.model.multi_modal_projector
+    projector.linear_1.weight = projector.linear_1.weight * 1.5
+    assert asked(tiny) == 3  # other weights
+    name = id(tiny.model)
+    assert name in compared._models
+    del tiny, projector
+    gc.collect()
+    assert name not in compared._models
 
 
 @pytest.mark.usefixtures("unproven")

@@ -96,6 +96,8 @@ def attach(
             raise RuntimeError(f"this {type(what).__name__} is attached already; detach() it first")
     kept = None if prefixes is None else Prefixes.of(prefixes, model, pauses=pauses)
     attached = Attached(model, processor, cache, family, trust_urls=trust_urls, prefixes=kept)
+    if kept is not None:
+        _ = kept.scope  # looks at all of the model now, not while the first answer is waited for
     note = family.recognised or attached.trust.note
     if note:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import warnings
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from mlx import nn
 from mlx.utils import tree_map
 from twins import Scene, assert_alike, looking
 
-from visioncache import VisionFeatureCache
+from visioncache import VisionFeatureCache, attach
 from visioncache.vlm.patching.instances import class_of
 
 if TYPE_CHECKING:
@@ -69,6 +70,42 @@ def processor(scene: Scene) -> tuple[type, str]:
 
 def vision_modules(scene: Scene) -> list[nn.Module]:
     return [child for child in looking(scene.model).values() if isinstance(child, nn.Module)]
+
+
+@pytest.mark.parametrize("family", ["d1", "lfm2_vl", "llava", "molmo2", "qwen2_5_vl", "qwen3_vl"])
+def test_a_method_that_wraps_an_attached_ones_is_the_users_own(family: str) -> None:
+    kept: list[bool] = []
+
+    def wrapping(own: Any) -> Any:
+        @functools.wraps(own)  # copies what is on the method, ours too
+        def call(*args: Any, **kwargs: Any) -> Any:
+            made = own(*args, **kwargs)
+            made.inputs_embeds = made.inputs_embeds * 0.5
+            return made
+
+        return call
+
+    def play(scene: Scene) -> list[Any]:
+        kind = class_of(scene.model)
+        answers = [scene.ask(A)]
+        with replaced(kind, "get_input_embeddings", wrapping):
+            mine = vars(kind)["get_input_embeddings"]
+            answers += [scene.ask(A) for _ in range(2)]
+            scene.detach()
+            kept.append(vars(kind)["get_input_embeddings"] is mine)
+            return [*answers, scene.ask(A)]
+
+    assert_alike(family, play)
+    assert kept == [True, True]
+
+
+@pytest.mark.parametrize("family", ["d1", "llava", "qwen2_5_vl", "qwen3_5_moe", "qwen3_vl", "smolvlm"])
+def test_to_be_attached_is_no_change_of_a_model(family: str) -> None:
+    tiny = zoo.build(family)
+    with attach(tiny.model, tiny.processor, prefixes="1 MiB") as attached:
+        assert attached.prefixes is not None
+        described = [*attached.described, attached.prefixes._scope._fingerprint]
+        assert [one.changed() for one in described] == [False] * 3
 
 
 @pytest.mark.parametrize("place", [image_processor, processor])

@@ -8,12 +8,9 @@ from a batch of them.
 
 from __future__ import annotations
 
-import json
-import os
 import warnings
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -23,6 +20,7 @@ from mlx.utils import tree_flatten, tree_map
 
 import visioncache
 from visioncache.sizes import leaves
+from visioncache.vlm.families.compared import Compared
 from visioncache.vlm.families.proven import is_proven, source_digest, versions_with
 from visioncache.vlm.request.tickets import stand_in
 from visioncache.vlm.scope.code import version
@@ -38,8 +36,6 @@ SLIGHT = {"float32": 1e-4, "float16": 2.0**-8, "bfloat16": 2.0**-5}
 """How far several images, encoded one by one, may lie from a batch of them, over the largest number."""
 MANY = 4
 """So many images or more are one kind of request."""
-FILE = "compared.json"
-"""In a store's folder: which kinds of requests were compared, by digests of the model and the sources."""
 
 
 class Trust:
@@ -67,10 +63,8 @@ class Trust:
         self._is_recognised = bool(family.recognised)
         self.proven = self._is_recognised or is_proven(self.package, self.version)
         self._described = described
-        self._path = _folder_of(cache)
-        self._compared: set[str] = set()
+        self._compared = Compared(model, cache)
         self._differing: set[str] = set()
-        self._is_read = False
         self.leaves_nothing = False
         """Refuse what differs by a user's code too, as `verify` does, which is to find it."""
 
@@ -93,9 +87,6 @@ class Trust:
         """Tell whether a kind of request needs no comparing: of a proven family, or compared before."""
         if self._is_recognised or (self.proven and not self._has_users_code):
             return True
-        if self._path is not None and not self._is_read:
-            self._compared |= set(_read(self._path))
-            self._is_read = True
         return self._entry(kind) in self._compared
 
     def leaves(self, kind: Kind) -> bool:
@@ -139,9 +130,7 @@ class Trust:
             raise self.refusal(
                 f"what its language model is given of {kind} ({differing}) differs with a cache"
             )
-        self._compared.add(self._entry(kind))
-        if self._path is not None:
-            _remember(self._path, self._entry(kind), str(kind))
+        self._compared.add(self._entry(kind), str(kind))
 
     def compare_features(self, kind: Kind, features: Any, longer: Any) -> None:
         """Compare an image's features with those of the same image in a longer prompt, where there are any.
@@ -269,27 +258,3 @@ def _near(one: Any, other: Any) -> bool:
     apart = mx.where(wide == of, 0, mx.abs(wide - of)).max()  # infinities of a mask are equal
     scale = mx.abs(mx.where(mx.isinf(wide), 0, wide)).max()
     return bool((apart <= most * scale).item())  # NaN is near nothing
-
-
-def _folder_of(cache: VisionFeatureCache) -> Path | None:
-    """Return the file in a cache's folder where it is remembered what was compared."""
-    store = getattr(getattr(cache, "_tier", None), "store", None)
-    path = getattr(store, "path", None)
-    return path / FILE if isinstance(path, Path) else None
-
-
-def _read(path: Path) -> dict[str, str]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) and all(isinstance(v, str) for v in found.values()) else {}
-
-
-def _remember(path: Path, entry: str, kind: str) -> None:
-    """Write a file anew, beside and renamed; without it, the next kernel compares again."""
-    whole = {**_read(path), entry: kind}
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-    with suppress(OSError):
-        unfinished.write_text(json.dumps(whole, indent=1), encoding="utf-8")
-        unfinished.replace(path)

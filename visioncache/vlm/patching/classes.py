@@ -8,7 +8,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from visioncache.vlm.patching.functions import TAKEN
+from visioncache.vlm.patching.functions import standing_in, untaken
 from visioncache.vlm.patching.instances import is_patched
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def method_taken(cls: type, name: str, wrapper: Callable[..., Any]) -> Iterator[
         original = function.__get__(self, type(self))
         return original(*args, **kwargs) if is_patched(self) else wrapper(original, *args, **kwargs)
 
-    setattr(method, TAKEN, function)
+    standing_in(method, function)
     with _lock:
         _uses[cls, name] = _uses.get((cls, name), 0) + 1
         if _uses[cls, name] == 1:
@@ -50,7 +50,8 @@ def method_taken(cls: type, name: str, wrapper: Callable[..., Any]) -> Iterator[
             if not _uses[cls, name]:
                 del _uses[cls, name]
                 own = _put.pop((cls, name))
-                if not hasattr(vars(cls).get(name), TAKEN):
+                now = vars(cls).get(name)
+                if untaken(now) is now:
                     pass  # somebody's own by now
                 elif own is _missing:
                     delattr(cls, name)

@@ -29,15 +29,21 @@ class Taken:
         return inner(*args, **kwargs)
 
 
-TAKEN = "__visioncache_taken__"
-"""On a method that stands in a class's place for its own: that one."""
+_TAKEN = "__visioncache_taken__"
+"""On a method that stands in a class's place for its own: both of them."""
+
+
+def standing_in(method: Any, own: Any) -> None:
+    """Say that a method stands in a class's place for its own."""
+    setattr(method, _TAKEN, (method, untaken(own)))
 
 
 def untaken(function: Any) -> Any:
     """Return a module's or a class's own function, also where somebody imported it while it was taken."""
     if isinstance(function, Taken):
         return function.original
-    return getattr(function, "__dict__", {}).get(TAKEN, function)
+    method, own = getattr(function, "__dict__", {}).get(_TAKEN, (None, None))
+    return own if method is function else function  # `functools.wraps` copies what is on a method
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from visioncache.vlm.patching.functions import TAKEN, untaken
+from visioncache.vlm.patching.functions import standing_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -107,7 +107,7 @@ def around(target: Any, name: str, wrapper: Callable[..., Any]) -> Any:
         ours = self is target and class_of(self) is cls
         return wrapper(original, *args, **kwargs) if ours else original(*args, **kwargs)
 
-    setattr(method, TAKEN, untaken(inspect.getattr_static(cls, name)))
+    standing_in(method, inspect.getattr_static(cls, name))
     if isinstance(inspect.getattr_static(cls, name), staticmethod):
         signature = inspect.signature(plain)
         first = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)

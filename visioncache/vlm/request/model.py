@@ -22,6 +22,7 @@ from visioncache.vlm.request.seam import Seam
 from visioncache.vlm.request.tickets import is_stand_in
 from visioncache.vlm.request.tracing import is_traced
 from visioncache.vlm.speedups.scatter import NAME, scatter, slow_scatters
+from visioncache.vlm.speedups.windows import attend, windowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,6 +83,9 @@ class ModelSide:
             patch.install(undo)
         for module in slow_scatters(self._embedder):
             undo.enter_context(taken(module, NAME, self._scatter))
+        attention = windowed(self._embedder)
+        if attention is not None:
+            undo.enter_context(method_taken(attention, "__call__", attend))
 
     def follow(self) -> None:
         """Go on with submodules that took the place of those before."""

@@ -48,6 +48,12 @@ class Seam:
         now = self._now.get()
         return now is not None and now.seam is self
 
+    @classmethod
+    def is_encoding(cls) -> bool:
+        """Tell whether an attached model encodes an image for the cache now."""
+        now = cls._now.get()
+        return now is not None and now.mode == "catch"
+
     @contextmanager
     def opened(
         self, mode: str = "", values: list[Any] | None = None, calls: int | None = None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import chain
-from operator import attrgetter, is_
+from bisect import bisect_right
+from itertools import accumulate, chain, compress, count
+from operator import attrgetter, is_, is_not, ne
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from visioncache.vlm.patching.functions import untaken
 from visioncache.vlm.patching.instances import class_of
 
 if TYPE_CHECKING:
@@ -136,7 +138,7 @@ class Watch:
             lambda: _same(map(_CODE, library), codes),
             lambda: [*map(len, idle)] == few,
             lambda: _same(map(_content, cells), contents),
-            lambda: all(_same(map(now.get, held), held.values()) for now, held in self._names.values()),
+            lambda: all(_names(now, held) for now, held in self._names.values()),
             lambda: all(tell() == told for tell, told in self._told),
         )
 
@@ -164,30 +166,61 @@ class _Mappings:
         self._shown = [*map(self._names, mappings)]
         self._views = [*map(self._values, mappings)]
         self._sizes = [*map(len, held)]
+        self._starts = [0, *accumulate(self._sizes)]
         self._keys = [*chain.from_iterable(held)]
         self._held = [*chain.from_iterable(map(dict.values, held))]
 
     def _hold(self) -> bool:
         """Whether every entry that counts is the same object."""
-        if (
-            [*map(len, self._shown)] == self._sizes
-            and [*chain.from_iterable(self._shown)] == self._keys
-            and _same(chain.from_iterable(self._views), self._held)
-        ):
-            return True
-        for row, (mapping, counts, held) in enumerate(self._all):
-            now = dict(zip(self._names(mapping), self._values(mapping), strict=True))
-            if not _is_alike(now, held, counts):
+        sizes = [*map(len, self._shown)]
+        if sizes != self._sizes:
+            rows = _places(map(ne, sizes, self._sizes))
+            if not all(map(self._is_still, rows)):
                 return False
-            self._all[row] = mapping, counts, now
-        self._look()  # the next time, by the short way again
+            self._look()
+        keys, held = [*chain.from_iterable(self._shown)], [*chain.from_iterable(self._views)]
+        if len(keys) != len(self._keys) or len(held) != len(keys):
+            return False  # another thread is changing one
+        if keys == self._keys and _same(held, self._held):
+            return True
+        others = {*_places(map(ne, keys, self._keys)), *_places(map(is_not, held, self._held))}
+        if not all(map(self._is_still, {bisect_right(self._starts, place) - 1 for place in others})):
+            return False
+        self._keys, self._held = keys, held  # the next time, by the short way again
+        return True
+
+    def _is_still(self, row: int) -> bool:
+        """Whether the entries that count of one mapping are the same objects."""
+        mapping, counts, held = self._all[row]
+        now = dict(zip(self._names(mapping), self._values(mapping), strict=True))
+        if not _is_alike(now, held, counts):
+            return False  # and what is held stays: whoever asks again hears of it again
+        self._all[row] = mapping, counts, now
         return True
 
 
+def _names(now: dict[str, Any], held: dict[str, Any]) -> bool:
+    """Whether a module's globals are the same objects, but for functions that an attachment took."""
+    if _same(map(now.get, held), held.values()):
+        return True
+    return all(untaken(now.get(name)) is untaken(value) for name, value in held.items())
+
+
 def _is_alike(now: dict[Any, Any], held: dict[Any, Any], counts: Counts | None) -> bool:
-    if counts is not None:
-        now, held = ({k: v for k, v in fields.items() if counts(k, v)} for fields in (now, held))
-    return len(now) == len(held) and all(name in held and held[name] is now[name] for name in now)
+    now, held = _own(now, held, counts), _own(held, now, counts)
+    return len(now) == len(held) and all(
+        name in held and (held[name] is now[name] or untaken(held[name]) is untaken(now[name]))
+        for name in now
+    )
+
+
+def _own(fields: dict[Any, Any], others: dict[Any, Any], counts: Counts | None) -> dict[Any, Any]:
+    """The entries that count, without the methods that an attachment puts before inherited ones."""
+    return {
+        name: value
+        for name, value in fields.items()
+        if (counts is None or counts(name, value)) and (name in others or untaken(value) is value)
+    }
 
 
 def _are_still(objects: list[Any], kinds: list[type], owns: list[type]) -> bool:
@@ -196,6 +229,11 @@ def _are_still(objects: list[Any], kinds: list[type], owns: list[type]) -> bool:
         return False
     kinds[:] = map(type, objects)  # the next time, by the short way again
     return True
+
+
+def _places(marks: Iterable[bool]) -> Iterable[int]:
+    """Numbers of those that are true."""
+    return compress(count(), marks)
 
 
 def _same(now: Iterable[Any], held: Iterable[Any]) -> bool:

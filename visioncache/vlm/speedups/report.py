@@ -12,6 +12,7 @@ from visioncache.vlm.speedups.qwen_pixels import CLASS as QWEN
 from visioncache.vlm.speedups.qwen_pixels import QwenPixels
 from visioncache.vlm.speedups.scatter import NAME as SCATTER
 from visioncache.vlm.speedups.scatter import slow_scatters
+from visioncache.vlm.speedups.windows import windowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +25,7 @@ class Speedup:
     """A stage that is taken over from mlx-vlm, or why it is not."""
 
     name: str
-    """`decode`, `preprocess`, `placeholders`, `scatter` or `device pixels`."""
+    """`decode`, `preprocess`, `placeholders`, `scatter`, `device pixels` or `windows`."""
     on: bool
     reason: str = ""
     """Why it is off, or on what condition it is on."""
@@ -68,7 +69,9 @@ def survey(attached: Attached) -> Speedups:
     """Ask each stage of an attachment whether it is taken over, and why not."""
     apart = "" if attached.processor is not None else "the processor is not attached: pixels come prepared"
     stages = [Speedup(name, on=not apart, reason=apart) for name in ("decode", "preprocess")]
-    return Speedups((*stages, _placeholders(attached), _scatter(attached), _device_pixels(attached)))
+    return Speedups(
+        (*stages, _placeholders(attached), _scatter(attached), _device_pixels(attached), _windows(attached))
+    )
 
 
 def _placeholders(attached: Attached) -> Speedup:
@@ -86,6 +89,12 @@ def _scatter(attached: Attached) -> Speedup:
     found = any(slow_scatters(resolve(attached.model, embedder) if embedder else attached.model))
     reason = "" if found else f"this family has no `{SCATTER}` that is known to be slow"
     return Speedup("scatter", on=found, reason=reason)
+
+
+def _windows(attached: Attached) -> Speedup:
+    on = windowed(attached.model) is not None
+    reason = "compared at the first picture of each size" if on else "its tower attends to no windows"
+    return Speedup("windows", on=on, reason=reason)
 
 
 def _device_pixels(attached: Attached) -> Speedup:
