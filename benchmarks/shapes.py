@@ -289,6 +289,37 @@ def _gemma3_4b(layers: int | None) -> tuple[Any, Any]:
     return Model(config), processor
 
 
+def _gemma4_e2b(layers: int | None) -> tuple[Any, Any]:
+    from mlx_vlm.models.gemma4 import Model, ModelConfig, TextConfig, VisionConfig
+    from mlx_vlm.models.gemma4.processing_gemma4 import Gemma4ImageProcessor, Gemma4Processor
+
+    names = {
+        f"{name}_token": token
+        for name, token in (
+            ("image", "<|image|>"),
+            ("boi", "<|image>"),
+            ("eoi", "<image|>"),
+            ("video", "<|video|>"),
+        )
+    }
+    size = 262_144
+    tokenizer = tokenizer_of(size, "<|image|>", *names.values(), "<|audio|>", extra_special_tokens=names)
+    ids = tokenizer.convert_tokens_to_ids
+    config = ModelConfig(  # mlx-vlm's own defaults are this checkpoint's
+        text_config=TextConfig(
+            **({"num_hidden_layers": layers, "num_kv_shared_layers": 0} if layers else {})
+        ),
+        vision_config=VisionConfig(),
+        image_token_id=ids("<|image|>"),
+        audio_token_id=ids("<|audio|>"),
+        video_token_id=ids("<|video|>"),
+        boi_token_id=ids("<|image>"),
+        eoi_token_id=ids("<image|>"),
+    )
+    processor = Gemma4Processor(Gemma4ImageProcessor(), tokenizer, chat_template=tokenizer.chat_template)
+    return Model(config), processor
+
+
 def _smolvlm2_2b(layers: int | None) -> tuple[Any, Any]:
     from mlx_vlm.models.idefics3 import Model, ModelConfig, TextConfig, VisionConfig
     from mlx_vlm.models.idefics3.processing_idefics3 import Idefics3Processor
@@ -334,6 +365,7 @@ SHAPES = {
         Shape("qwen2.5-vl-7b", _qwen2_5_vl_7b),
         Shape("qwen3-vl-4b", _qwen3_vl_4b),
         Shape("gemma-3-4b", _gemma3_4b),
+        Shape("gemma-4-e2b", _gemma4_e2b),
         Shape("smolvlm2-2.2b", _smolvlm2_2b),
         Shape("llava-1.5-7b", _llava_1_5_7b),
     )

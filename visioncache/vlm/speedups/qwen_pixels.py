@@ -16,6 +16,7 @@ from PIL import Image
 
 from visioncache.vlm.fingerprint import Settings
 from visioncache.vlm.patching.instances import class_of
+from visioncache.vlm.speedups.resize import resized
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,13 +64,13 @@ class QwenPixels:
     def _codes(self, image: Image.Image, limits: dict[str, int]) -> tuple[mx.array, tuple[int, int, int]]:
         """Rows of the table `[patches, channels, area]` for a picture's values, and the patches' grid."""
         height, width = self._processor._resolved_size(image.height, image.width, **limits)  # noqa: SLF001
-        if (width, height) != image.size:
-            image = image.resize((width, height), Image.Resampling.BICUBIC)
+        if (width, height) == image.size:
+            pixels = mx.array(np.asarray(image))
+        else:
+            pixels = resized(image, (width, height))
         side, merge = self._processor.patch_size, self._processor.merge_size
         rows, columns = height // side, width // side
-        blocks = mx.array(np.asarray(image)).reshape(
-            rows // merge, merge, side, columns // merge, merge, side, 3
-        )
+        blocks = pixels.reshape(rows // merge, merge, side, columns // merge, merge, side, 3)
         values = blocks.transpose(0, 3, 1, 4, 6, 2, 5).reshape(rows * columns, 3, side * side)
         codes = values.astype(mx.uint16) + mx.arange(3, dtype=mx.uint16)[:, None] * _VALUES
         return codes, (1, rows, columns)
