@@ -9,6 +9,7 @@ does the same in a cell.
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,11 +69,12 @@ def measure(
         )
         path = folder / f"{slug(turn.machine['chip'])}-{slug(called)}.json"
         set_aside(path, turn.machine)
-        left = [(size, session) for size, session in runs if not held(path, size, session.name)]
+        left = [(size, session) for size, session in runs if held(path, size, session.name) < trials]
         turns = sum((trials * len(session.turns) + WARM_UP) * len(ARMS) for _, session in left)
         minutes = turns * turn.turns["ttft_s"].mean() / 60
         print(
-            f"{len(runs) - len(left)} of {len(runs)} sessions are measured; {turns} turns are left, warm-up included, at most {count(round(minutes), 'minute')}"
+            f"{len(runs) - len(left)} of {len(runs)} sessions are measured; {turns} turns are left, warm-up included, "
+            f"at most {count(math.ceil(minutes), 'minute')}"
         )
         for size, session in left:
             result = bench(
@@ -98,12 +100,12 @@ def planned(sizes: list[str], sessions: list[str], folder: Path) -> Iterator[tup
             yield size, session
 
 
-def held(path: Path, size: str, session: str) -> bool:
-    """Return True if a file holds a session at a size."""
+def held(path: Path, size: str, session: str) -> int:
+    """Return how many trials of a session at a size a file holds."""
     if not path.is_file():
-        return False
+        return 0
     turns: pd.DataFrame = load_result(path).turns
-    return bool(((turns["size"] == size) & (turns["session"] == session)).any())
+    return int(turns.loc[(turns["size"] == size) & (turns["session"] == session), "trial"].nunique())
 
 
 def set_aside(path: Path, machine: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from mkdocs.structure.files import File
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
 FROM_ROOT = {
@@ -86,6 +87,18 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         name = str(path.relative_to(ROOT))
         files.append(File(name, str(ROOT), config.site_dir, config.use_directory_urls))
     return files
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:  # noqa: ARG001
+    """Point a notebook's links, which are right in a checkout, to the site's pages."""
+    return relinked(output) if page.file.src_uri.startswith("notebooks/") else output
+
+
+def relinked(html: str) -> str:
+    """Turn a notebook's links to other notebooks, pages and pictures into the site's."""
+    html = re.sub(r'href="(\w+)\.ipynb"', r'href="\1.html"', html)
+    html = re.sub(r'href="\.\./docs/([\w/-]+)\.md(#[\w-]+)?"', r'href="../\1.html\2"', html)
+    return html.replace('src="../docs/', 'src="../')
 
 
 def moved(text: str) -> str:

@@ -1,8 +1,9 @@
-"""The README's moving picture: a chat with the demo model while the widget follows its cache, in JupyterLab.
+"""The README's moving pictures: a chat with the demo model while the widget follows its cache, in JupyterLab.
 
-    python tools/record_widget.py [FILE]
+    python tools/record_widget.py [FOLDER]
 
-writes FILE (default: docs/widget.gif). Needs the `test` extra and Chromium (`apt install chromium`).
+writes widget-light.gif and widget-dark.gif to FOLDER (default: docs). Needs the `test` extra and Chromium
+(`apt install chromium`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from PIL import Image
 from screenshot_widget import ROOT, SETUP, SHOW, START
 
 if TYPE_CHECKING:
+    from lab import Lab
     from playwright.sync_api import Page
 
 CHAT = """
@@ -33,25 +35,33 @@ MOST_BYTES = 3_000_000
 WIDTH = 900
 
 
-def main(path: Path) -> None:
-    """Record the chat and write it."""
+def main(folder: Path) -> None:
+    """Record the chat in both themes."""
+    folder.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as temporary,
         lab(Path(temporary) / "lab") as server,
         chromium() as browser,
     ):
         page = browser.new_page(viewport={"width": 1000, "height": 1600})
-        server.write("chat.ipynb", SETUP, START, SHOW, CHAT.strip())
-        server.open(page, "chat.ipynb")
-        for _ in range(3):
-            server.command(page, "notebook:run-cell-and-select-next")
-        server.wait_idle(page)
-        page.wait_for_selector(".vcache")
-        # Not awaited: the frames are of what happens until it ends.
-        page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-cell'); }")
-        frames = record(page)
-    write(frames, path)
-    print(path, f"{path.stat().st_size:,} bytes, {len(frames)} frames")
+        for theme in ("light", "dark"):
+            frames = chat(server, page, theme)
+            path = folder / f"widget-{theme}.gif"
+            write(frames, path)
+            print(path, f"{path.stat().st_size:,} bytes, {len(frames)} frames")
+
+
+def chat(server: Lab, page: Page, theme: str) -> list[Image.Image]:
+    """Hold the chat in a notebook of its own; return the frames of what happens."""
+    server.write(f"{theme}.ipynb", SETUP, START, SHOW, CHAT.strip())
+    server.open(page, f"{theme}.ipynb", theme=theme)
+    for _ in range(3):
+        server.command(page, "notebook:run-cell-and-select-next")
+    server.wait_idle(page)
+    page.wait_for_selector(".vcache")
+    # Not awaited: the frames are of what happens until it ends.
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-cell'); }")
+    return record(page)
 
 
 def record(page: Page) -> list[Image.Image]:
@@ -83,7 +93,7 @@ def write(frames: list[Image.Image], path: Path) -> None:
     width = frames[0].width
     sized = []
     for frame in frames:
-        whole = Image.new("RGB", (width, height), "white")
+        whole = Image.new("RGB", (width, height), frame.getpixel((frame.width - 1, 0)))  # the page's colour
         whole.paste(frame, (0, 0))
         sized.append(whole.resize((WIDTH, round(height * WIDTH / width)), Image.Resampling.LANCZOS))
     palette = sized[-1].quantize(128)
@@ -95,4 +105,4 @@ def write(frames: list[Image.Image], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "widget.gif")
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs")

@@ -67,7 +67,7 @@ def take(server: Lab, page: Page, theme: str, path: Path) -> None:
     server.open(page, f"{theme}.ipynb", theme=theme)
     server.run_all(page)
     page.wait_for_function("document.querySelectorAll('.vcache-tile img').length >= 6")
-    page.wait_for_timeout(2500)  # ghosts and pulses fade
+    page.wait_for_timeout(9000)  # ghosts and pulses fade, and the advice is of all that was asked
     page.locator(".vcache-tile").nth(3).click()
     page.keyboard.press("Escape")  # selected; the large picture would be most of it
     cell = page.locator(".jp-CodeCell").nth(2)

@@ -291,7 +291,7 @@ def test_enter_and_click_open_a_large_picture_with_all_facts(page: Page) -> None
     )
     page.wait_for_selector(".vcache-open .vcache-picture img")
     listed = page.locator(".vcache-all li").all_inner_texts()
-    assert {"1 KiB", "0 hits", "took 250 ms", "pinned", "s:dog.png"} <= set(listed)
+    assert {"1 KiB", "0 hits", "took 250 ms", "pinned", "key s:dog.png"} <= set(listed)
     page.keyboard.press("Escape")
     assert page.locator(".vcache-open").count() == 0
     page.keyboard.press("Enter")

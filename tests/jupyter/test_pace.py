@@ -56,7 +56,7 @@ def paced(act: Callable[[], object], clock: Clock | None = None) -> tuple[Pace, 
     """A pace on a clock of our own."""
     clock = clock or Clock()
     timers = Timers(clock)
-    return Pace(act, INTERVAL, clock=clock, timer=timers), timers
+    return Pace(act, INTERVAL, clock=clock, effort=clock, timer=timers), timers
 
 
 def test_many_nudges_are_one_act() -> None:
@@ -109,6 +109,22 @@ def test_a_slow_act_is_followed_by_rest() -> None:
         timers.advance(0.1)
     gaps = [later - earlier for earlier, later in pairwise(acts)]
     assert min(gaps) >= 0.5 * (1 + REST) - 1e-9
+
+
+def test_an_act_that_only_waited_for_others_is_followed_by_no_rest() -> None:
+    clock, effort = Clock(), Clock()
+    acts: list[float] = []
+
+    def act() -> None:
+        acts.append(clock.now)
+        clock.now += 0.5  # the machine was busy elsewhere
+
+    timers = Timers(clock)
+    pace = Pace(act, INTERVAL, clock=clock, effort=effort, timer=timers)
+    for _ in range(100):
+        pace.nudge()
+        timers.advance(0.1)
+    assert max(later - earlier for earlier, later in pairwise(acts)) <= 0.5 + 2 * INTERVAL + 1e-9
 
 
 def test_a_nudge_during_a_slow_act_waits_for_its_rest_too() -> None:

@@ -144,6 +144,8 @@ def test_one_line_says_how_large_the_cache_should_be() -> None:
     assert view.view["advice"] == str(advise(cache.events, 2))
     assert view.view["advice"] in view._repr_mimebundle_()[0]["text/html"]
     assert view.view["advice"] in advised_html(cache)
+    cache.resize(max_size=3)
+    settle(view, lambda shown: shown["advice"] == str(advise(cache.events, 3)))
 
 
 def test_nothing_is_sent_after_close() -> None:

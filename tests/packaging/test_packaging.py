@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -26,6 +27,13 @@ def test_the_makefile_installs_extras_that_exist() -> None:
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     extras = text.partition("-e '.[")[2].partition("]")[0].split(",")
     assert set(extras) <= set(PROJECT["optional-dependencies"])
+
+
+def test_markers_are_read_on_a_linux_whose_kernel_has_no_version_of_pep_440() -> None:
+    """Read by pip 24.1 to 25, which Python 3.13 brings, a kernel on the left ends in a traceback."""
+    optional = PROJECT["optional-dependencies"].values()
+    for requirement in [*PROJECT["dependencies"], *(one for extra in optional for one in extra)]:
+        assert not re.search(r"platform_release\s*[<>=!~]", requirement), requirement
 
 
 @pytest.mark.slow

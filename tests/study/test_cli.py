@@ -13,7 +13,7 @@ import visioncache
 from visioncache.cli import main
 from visioncache.study.data import data_path
 from visioncache.vlm import FAMILIES
-from visioncache.vlm.families.exceptions import LEFT_OUT
+from visioncache.vlm.families.left_out import LEFT_OUT
 
 if TYPE_CHECKING:
     from pathlib import Path

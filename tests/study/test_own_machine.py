@@ -31,8 +31,10 @@ def test_a_run_goes_on_where_it_was(
 ) -> None:
     first, second = session(tmp_path, "first"), session(tmp_path, "second")
 
-    def measure(*sessions: str) -> Path:
-        return own_machine.measure(*loaded, None, ["112x84"], sessions, trials=1, folder=tmp_path / "out")
+    def measure(*sessions: str, trials: int = 1) -> Path:
+        return own_machine.measure(
+            *loaded, None, ["112x84"], sessions, trials=trials, folder=tmp_path / "out"
+        )
 
     path = measure(first)
     assert "0 of 1 sessions are measured; 16 turns are left" in capsys.readouterr().out
@@ -43,6 +45,12 @@ def test_a_run_goes_on_where_it_was(
     assert after.head(len(before)).equals(before)  # not measured again
     assert after.groupby("session").size().to_dict() == {"first": 8, "second": 8}
     assert load_result(path).tokens_equal
+    assert measure(first, trials=2) == path  # one trial was too few
+    assert "0 of 1 sessions are measured; 24 turns are left" in capsys.readouterr().out
+    assert load_result(path).turns.groupby("session")["trial"].nunique().to_dict() == {
+        "first": 2,
+        "second": 1,
+    }
 
 
 def test_what_other_versions_measured_is_set_aside_and_not_lost(

@@ -13,7 +13,7 @@ from mlx_vlm.models.cache import make_prompt_cache
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import FAMILIES, attach
-from visioncache.vlm.families.exceptions import NO_PREFIX, NO_STEPS
+from visioncache.vlm.families.left_out import NO_PREFIX, NO_STEPS
 from visioncache.vlm.families.table import KIN
 from visioncache.vlm.prefixes import Prefixes
 

@@ -19,9 +19,9 @@ from IPython.display import display
 from IPython.utils.capture import capture_output
 
 from visioncache.jupyter.celldelta import STAGES, CellDelta, peak_bytes, reset_peak
+from visioncache.jupyter.rewind import State, chats
 from visioncache.jupyter.runs import Comparison
 from visioncache.jupyter.session import UsageError
-from visioncache.jupyter.state import State, chats
 from visioncache.records import Delta
 
 if TYPE_CHECKING:

@@ -5,14 +5,13 @@ A command is called with the session and its parsed arguments, and returns what 
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic_arguments import argument
 
 from visioncache.cache import VisionFeatureCache
 from visioncache.jupyter.command import COMMANDS, NAMED, command
-from visioncache.jupyter.session import UsageError
+from visioncache.jupyter.session import UsageError, meant
 from visioncache.sizes import format_size
 
 if TYPE_CHECKING:
@@ -50,9 +49,7 @@ def use(session: Session, args: Namespace) -> VisionFeatureCache:
     known = sorted(dict(session.named(VisionFeatureCache)))
     cache = session.use(args.name)
     if args.name not in known:
-        near = get_close_matches(args.name, known, 1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        print(f"{args.name} is a new cache{_bounded(cache)}{meant}")  # noqa: T201  # what a person reads
+        print(f"{args.name} is a new cache{_bounded(cache)}{meant(args.name, known)}")  # noqa: T201  # what a person reads
     return cache
 
 

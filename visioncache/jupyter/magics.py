@@ -22,7 +22,7 @@ from visioncache.jupyter.cellrun import CellRuns
 from visioncache.jupyter.command import COMMANDS
 from visioncache.jupyter.commands import current
 from visioncache.jupyter.completion import matcher_for
-from visioncache.jupyter.session import Session, UsageError
+from visioncache.jupyter.session import Session, UsageError, meant
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -64,7 +64,8 @@ class VisionCacheMagics(Magics):  # type: ignore[misc]  # IPython is untyped her
             sys.stdout.write(_help() + "\n")
             return None
         if function is None:
-            raise IPythonUsageError(f"%vcache has no {name!r}; it has {', '.join(COMMANDS)} (see %vcache?)")
+            asked = meant(name, COMMANDS) or f"; it has {', '.join(COMMANDS)}"
+            raise IPythonUsageError(f"%vcache has no {name!r}{asked} (see %vcache?)")
         words = self.orderly(shlex.split, rest)
         if {"-h", "--help"} & set(words):
             sys.stdout.write(function.parser.format_help())

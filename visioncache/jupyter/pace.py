@@ -13,7 +13,7 @@ GATHER = 0.02
 """Seconds between a first nudge and its act, so that what happens together is told together."""
 
 REST = 9
-"""An act that took long is followed by this many times its length of rest: a tenth of one core."""
+"""An act is followed by this many times its processor time of rest: a tenth of one core."""
 
 EARLY = 0.001
 """Seconds that a timer may go off too soon without being set anew."""
@@ -32,11 +32,13 @@ class Pace:
         interval: float,
         *,
         clock: Callable[[], float] = time.monotonic,
+        effort: Callable[[], float] = time.thread_time,
         timer: Callable[[float, Callable[[], None]], Any] = threading.Timer,
     ) -> None:
         self._act = act
         self._interval = interval
         self._clock = clock
+        self._effort = effort
         self._timer = timer
         self._lock = threading.Lock()
         self._acting = threading.RLock()  # re-entrant: an act may close its own pace
@@ -79,10 +81,9 @@ class Pace:
                     self._schedule(wait)
                     return
                 self._earliest = self._clock() + self._interval
-            start = self._clock()
+            start = self._effort()
             self._act()
-            end = self._clock()
-            self._earliest = end + max(self._interval, REST * (end - start))
+            self._earliest = self._clock() + max(self._interval, REST * (self._effort() - start))
 
     def _schedule(self, delay: float) -> None:
         self._due = self._timer(delay, self._run)

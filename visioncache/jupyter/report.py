@@ -27,7 +27,9 @@ MOST = 200
 _STYLE = """
 :root { color-scheme: light dark; --line: #d0d7de; --soft: #57606a; }
 @media (prefers-color-scheme: dark) { :root { --line: #3d444d; --soft: #9aa4af; } }
+html { background: Canvas; color: CanvasText; }
 body { margin: 2rem auto; max-width: 1100px; padding: 0 1rem; font: 14px/1.5 system-ui, sans-serif; }
+section:focus-visible { outline: 2px solid; outline-offset: 4px; }
 h1 { font-size: 1.5rem; } h2 { margin-top: 2rem; font-size: 1.1rem; }
 section { overflow-x: auto; } caption, .soft { color: var(--soft); }
 td, th { border-bottom: 1px solid var(--line); }
@@ -70,7 +72,11 @@ def write_report(
         ("Events", _events(cache)),
         ("Machine", _machine()),
     ]
-    body = "".join(f"<section><h2>{name}</h2>{html}</section>" for name, html in parts)
+    # A part that is wider than a narrow window scrolls, with the keyboard too.
+    body = "".join(
+        f'<section aria-labelledby="{name}" tabindex="0"><h2 id="{name}">{name}</h2>{html}</section>'
+        for name, html in parts
+    )
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>A vision-feature cache</title>'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
@@ -10,7 +11,7 @@ from unicodedata import normalize
 from visioncache.cache import VisionFeatureCache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Mapping, MutableMapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, MutableMapping, Sequence
 
     from visioncache.jupyter.celldelta import CellDelta
     from visioncache.keys import Key
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 
 class UsageError(ValueError):
     """Say that what a person typed can't be done; the message says why, in one line."""
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """Ask if another name was meant: "; did you mean ...?", or "" where none is like it."""
+    near = get_close_matches(name, list(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 class Session:
@@ -160,7 +167,10 @@ class Session:
             for attribute in rest:
                 value = getattr(value, attribute)
         except (KeyError, AttributeError):
-            raise UsageError(f"there is no variable {name!r}") from None
+            own = [
+                known for known in self.namespace if not known.startswith("_") and known not in self.hidden
+            ]
+            raise UsageError(f"there is no variable {name!r}{meant(name, own)}") from None
         return value
 
     def attachments(self, cache: VisionFeatureCache) -> list[Attached]:

@@ -184,7 +184,9 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
 
     def _notice(self, event: Event) -> None:
         self._happened.append(event)
-        if event.kind in LOOKUPS:
+        if event.kind == "resize":
+            self._advice = ""  # it was about other bounds
+        if event.kind in (*LOOKUPS, "resize"):
             self._advising.nudge()
         self._pace.nudge()
 

@@ -149,7 +149,7 @@ def entry_bytes(cache: VisionFeatureCache, ax: Axes | None = None, *, most: int 
     entries = sorted(cache.entries(), key=lambda entry: -entry.nbytes)
     shown, rest = entries[:most], entries[most:]
     sizes = [entry.nbytes for entry in shown]
-    names = [_short(entry.name) for entry in shown]
+    names = [_short(entry.name) + (", pinned" if entry.pinned else "") for entry in shown]
     hatches = ["///" if entry.pinned else "" for entry in shown]
     if rest:
         whole = sum(entry.nbytes for entry in rest)
@@ -163,12 +163,10 @@ def entry_bytes(cache: VisionFeatureCache, ax: Axes | None = None, *, most: int 
         bar.set_hatch(hatch)
         bar.set_edgecolor("white" if hatch else "none")
         bar.set_linewidth(0)
-    if any(hatches):
-        bars[hatches.index("///")].set_label("pinned")
     ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()
     bytes_axis(ax.xaxis)
-    return finish(ax, "Bytes by entry", "", "", legend=any(hatches), grid="x")
+    return finish(ax, "Bytes by entry", "", "", legend=False, grid="x")
 
 
 def _mark(points: Any) -> str:

@@ -78,10 +78,16 @@ def attach(
         RuntimeError: the model or the processor is attached already.
     """
     if not isinstance(model, nn.Module):
-        raise TypeError(f"attach(model, processor, cache): a {type(model).__name__} is no model")
+        raise TypeError(
+            f"model must be an mlx.nn.Module, got {type(model).__name__}; "
+            "the order is attach(model, processor, cache)"
+        )
     cache = VisionFeatureCache() if cache is None else cache
     if not isinstance(cache, VisionFeatureCache):
-        raise TypeError(f"attach(model, processor, cache): {cache!r} is no VisionFeatureCache")
+        raise TypeError(
+            f"cache must be a VisionFeatureCache, got {type(cache).__name__}; "
+            "the order is attach(model, processor, cache)"
+        )
     family = family_of(model)
     for what in (model, processor):
         if what is not None and is_patched(what):

@@ -97,7 +97,9 @@ def test_each_image_is_encoded_once_whatever_it_stands_beside(tiny: zoo.Tiny) ->
         together = attachment.family.granularity == "request"
         alone = {(id(image), tiny.as_one_of(len(request))) for request in requests for image in request}
         entries = len({tuple(map(id, request)) for request in requests} if together else alone) * tiny.tiles
-        assert attachment.stages.totals().counts["tower"] == entries
+        assert attachment.stages.totals().counts["tower"] == entries, (
+            "a family that is not proven is compared, which takes an encode more: tools/prove_versions.py first"
+        )
         assert len(cache) == entries
     for one, other in zip(plain, ours, strict=True):
         assert one.shape == other.shape

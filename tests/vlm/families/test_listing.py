@@ -7,7 +7,7 @@ from pathlib import Path
 
 import mlx_vlm.models
 
-from visioncache.vlm.families.exceptions import LEFT_OUT
+from visioncache.vlm.families.left_out import LEFT_OUT
 from visioncache.vlm.families.listing import family_records
 from visioncache.vlm.families.table import FAMILIES, KIN
 

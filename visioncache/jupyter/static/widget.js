@@ -338,7 +338,7 @@ class Detail {
     this.name.title = entry.label;
     const said = large ? this.large.said : "";
     setText(this.about, this.opened ? said : [...facts(entry, late), entry.key].join(" · "));
-    setChildren(this.list, this.opened ? [...facts(entry, late), entry.key] : [], () => h("li"), setText);
+    setChildren(this.list, this.opened ? [...facts(entry, late), `key ${entry.key}`] : [], () => h("li"), setText);
     setText(this.pin, entry.pinned ? "Unpin" : "Pin");
   }
 }
@@ -774,16 +774,16 @@ class Tools {
       this.typing = setTimeout(() => this.filter(), TYPING_MS);
     };
     this.text = h("input", { type: "search", placeholder: "Search names", "aria-label": "Search names", oninput: later });
-    this.bytes = h("input", { type: "text", size: "7", placeholder: "1 MiB", "aria-label": "At least so many bytes", oninput: later });
-    this.hits = h("input", { type: "number", min: "0", placeholder: "0", "aria-label": "At least so many hits", oninput: later });
+    this.bytes = h("input", { type: "text", size: "7", placeholder: "any", title: "Such as 500 KiB or 1 MiB", "aria-label": "At least so many bytes", oninput: later });
+    this.hits = h("input", { type: "number", min: "0", placeholder: "any", "aria-label": "At least so many hits", oninput: later });
     this.pinned = h("input", { type: "checkbox", onchange: () => this.filter() });
     this.found = h("output");
     this.filters = h(
       "div",
       { class: "vcache-tools vcache-filters", role: "search" },
       this.text,
-      h("label", {}, "from ", this.bytes),
-      h("label", {}, "from ", this.hits, " hits"),
+      h("label", {}, "size ≥ ", this.bytes),
+      h("label", {}, "hits ≥ ", this.hits),
       h("label", {}, this.pinned, " pinned"),
       this.found,
     );

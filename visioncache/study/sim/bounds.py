@@ -53,17 +53,17 @@ class Advice:
         return f"%vcache resize{entries}{size}" if entries or size else ""
 
     def __str__(self) -> str:
-        rest = "" if self.reached else "; the rest were first looks, which no cache hits"
+        rest = "" if self.reached else "; the rest were first looks, which always miss"
         if not self.command:
-            return f"it is large enough: {self.hit_ratio:.0%} of look-ups would hit{rest}"
+            return f"it is large enough: {self.hit_ratio:.0%} of these look-ups hit in it{rest}"
         raised = [
             *([] if self.max_size is None else [count(self.max_size, "entry", "entries")]),
             *([] if self.max_bytes is None else [format_size(self.max_bytes)]),
         ]
-        saved = f" and saved {self.seconds_saved:.3g} s more" if self.seconds_saved else ""
+        saved = f", which saves {self.seconds_saved:.2g} s more" if self.seconds_saved else ""
         return (
-            f"with {' and '.join(raised)} you would have hit {self.hit_ratio:.0%} "
-            f"(now {self.hit_ratio_now:.0%}){saved}: {self.command}{rest}"
+            f"with {' and '.join(raised)}, {self.hit_ratio:.0%} of these look-ups hit, "
+            f"not {self.hit_ratio_now:.0%} as it is bounded now{saved}: {self.command}{rest}"
         )
 
 

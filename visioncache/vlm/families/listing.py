@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from visioncache.vlm.families.exceptions import LEFT_OUT, NO_PREFIX, UNPROVEN
+from visioncache.vlm.families.left_out import LEFT_OUT, NO_PREFIX, UNPROVEN
 from visioncache.vlm.families.table import FAMILIES
 
 if TYPE_CHECKING:

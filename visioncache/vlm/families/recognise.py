@@ -14,9 +14,9 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 
-from visioncache.vlm.families.exceptions import LEFT_OUT
 from visioncache.vlm.families.family import Family
 from visioncache.vlm.families.layouts import ROWS
+from visioncache.vlm.families.left_out import LEFT_OUT
 from visioncache.vlm.families.proven import package_of
 from visioncache.vlm.families.table import FAMILIES, KIN
 from visioncache.vlm.request.tickets import stand_in

@@ -15,7 +15,7 @@ import mlx.core as mx
 from mlx_vlm.generate import common
 from mlx_vlm.models.base import LanguageModelOutput
 
-from visioncache.vlm.families.exceptions import ONLY_EMBEDDED, UNPROVEN
+from visioncache.vlm.families.left_out import ONLY_EMBEDDED, UNPROVEN
 from visioncache.vlm.prefixes.boundaries import boundaries
 from visioncache.vlm.prefixes.options import settings, unfit, unfit_caches
 from visioncache.vlm.prefixes.reading import Prompt

@@ -9,7 +9,7 @@ import mlx.core as mx
 from mlx_vlm.generate import dispatch
 
 from visioncache.keys import Key
-from visioncache.vlm.families.exceptions import MEDIA
+from visioncache.vlm.families.left_out import MEDIA
 from visioncache.vlm.prefixes.spelling import Shown, Spelling
 
 if TYPE_CHECKING:

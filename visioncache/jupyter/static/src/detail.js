@@ -72,7 +72,7 @@ class Detail {
     this.name.title = entry.label;
     const said = large ? this.large.said : "";
     setText(this.about, this.opened ? said : [...facts(entry, late), entry.key].join(" · "));
-    setChildren(this.list, this.opened ? [...facts(entry, late), entry.key] : [], () => h("li"), setText);
+    setChildren(this.list, this.opened ? [...facts(entry, late), `key ${entry.key}`] : [], () => h("li"), setText);
     setText(this.pin, entry.pinned ? "Unpin" : "Pin");
   }
 }

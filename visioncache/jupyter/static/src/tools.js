@@ -15,16 +15,16 @@ class Tools {
       this.typing = setTimeout(() => this.filter(), TYPING_MS);
     };
     this.text = h("input", { type: "search", placeholder: "Search names", "aria-label": "Search names", oninput: later });
-    this.bytes = h("input", { type: "text", size: "7", placeholder: "1 MiB", "aria-label": "At least so many bytes", oninput: later });
-    this.hits = h("input", { type: "number", min: "0", placeholder: "0", "aria-label": "At least so many hits", oninput: later });
+    this.bytes = h("input", { type: "text", size: "7", placeholder: "any", title: "Such as 500 KiB or 1 MiB", "aria-label": "At least so many bytes", oninput: later });
+    this.hits = h("input", { type: "number", min: "0", placeholder: "any", "aria-label": "At least so many hits", oninput: later });
     this.pinned = h("input", { type: "checkbox", onchange: () => this.filter() });
     this.found = h("output");
     this.filters = h(
       "div",
       { class: "vcache-tools vcache-filters", role: "search" },
       this.text,
-      h("label", {}, "from ", this.bytes),
-      h("label", {}, "from ", this.hits, " hits"),
+      h("label", {}, "size ≥ ", this.bytes),
+      h("label", {}, "hits ≥ ", this.hits),
       h("label", {}, this.pinned, " pinned"),
       this.found,
     );

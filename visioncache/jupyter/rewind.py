@@ -1,4 +1,4 @@
-"""State: what a cell changes and a second run of it should find as it was."""
+"""Rewind: what a cell changes, kept before a first run, so that a second run finds it as it was."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Identity: the keys of images in the lists in which an image processor is handed them."""
+"""Lists of images, as an image processor is handed them: flatten them, and name the key of each image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exceptions: models left out, families without prefixes, inputs that end where a prompt is embedded."""
+"""Left out: models that are no family, families without prefixes, inputs that no prefix holds."""
 
 from __future__ import annotations
 
