@@ -124,7 +124,7 @@ def test_a_notebook_shows_the_verdict_and_the_table(
     def refuse(*_: Any, **__: Any) -> Any:
         raise ValueError("<b>no</b>")
 
-    monkeypatch.setattr(VisionFeatureCache, "fill", refuse)
+    monkeypatch.setattr(VisionFeatureCache, "_fill", refuse)
     bad = verified(attached, pictures[:1])._repr_html_()
     assert "<b>REFUSED: with the cache this model answers otherwise" in bad
     assert "ValueError: &lt;b&gt;no&lt;/b&gt;" in bad
@@ -216,7 +216,7 @@ def test_what_the_cache_refuses_is_told_in_one_line(
     def refuse(*_: Any, **__: Any) -> Any:
         raise ValueError("this model\nis not supported")
 
-    monkeypatch.setattr(VisionFeatureCache, "fill", refuse)
+    monkeypatch.setattr(VisionFeatureCache, "_fill", refuse)
     found = verified(attached, pictures[:1])
     assert (found.verdict, found.status) == (Verdict.REFUSED, 1)
     assert "ValueError: this model is not supported" in str(found).splitlines()

@@ -58,6 +58,8 @@ class Anatomy:
         self._met: dict[int, tuple[int, Any]] = {}
         self._programs: dict[Any, tuple[int, str, Any]] = {}
         """Code that was met, which is described apart: what it consists of was often described before."""
+        self._code: list[Anatomy] = []
+        """Descriptions of such code."""
         self._is_apart = False
         """Set in the description of code that lies apart."""
         # Of arrays that were hashed before, with the arrays, so that no id comes twice.
@@ -100,6 +102,7 @@ class Anatomy:
             self._programs = {}
             self.say("programs", code.digest)
             self.watch.include(code.watch)
+            self._code.append(code)
             self.opaque += code.opaque
             self.users += code.users
             self._contents |= code._contents  # noqa: SLF001
@@ -125,7 +128,9 @@ class Anatomy:
 
     def met(self) -> Iterator[Any]:
         """Give every object that was described."""
-        return (value for _, value in self._met.values())
+        yield from (value for _, value in self._met.values())
+        for code in self._code:
+            yield from code.met()
 
     def say(self, *words: str) -> None:
         """Take words into the digest, so that no other words are the same."""
