@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from visioncache.study.benchmark.result import load_result
-from visioncache.study.benchmark.roofline import QWEN25_VL_3B, Chip, Shape, asked, predict
+from visioncache.study.benchmark.roofline import CHIPS, QWEN25_VL_3B, Chip, Shape, asked, predict
 from visioncache.study.data import data_path
 
 H100 = Chip("H100", 989e12, 3.35e12)
@@ -55,6 +55,22 @@ def roofline_error() -> pd.DataFrame:
         for (size, session), rest in turns.groupby(["size", "session"]):
             rows.append({"model": model, "size": size, "session": session} | _compare(shape, rest))
     return pd.DataFrame(rows)
+
+
+def predicted_on_macs(model: str = "qwen2.5-vl-7b", session: str = "album") -> pd.DataFrame:
+    """Predict how many times as fast a session is on M-series chips: a row a chip, of the GPU alone.
+
+    Prompts, and how many of their tokens prefixes spare, are those of the run in data/results/prefixes.
+
+    Columns: `visioncache`, `visioncache+prefixes`: the seconds without a cache over those of each.
+    """
+    turns = load_result(data_path("results", "prefixes") / f"nvidia-h100-80gb-hbm3-{model}.json").turns
+    turns = turns[(turns["arm"] == "visioncache+prefixes") & (turns["session"] == session)]
+    whole = turns.groupby("turn")[["images", "prompt_tokens", "reused_tokens"]].median().astype(int)
+    tokens = round((whole["prompt_tokens"] / whole["images"]).median()) - CHAT_TOKENS
+    told = predict(SHAPES[model], asked(whole.reset_index(), tokens))
+    ratios = told.pivot_table("ratio", "chip", "arm").loc[[chip.name for chip in CHIPS]]
+    return 1 / ratios[["visioncache", "visioncache+prefixes"]]
 
 
 def _compare(shape: Shape, turns: pd.DataFrame) -> dict[str, Any]:

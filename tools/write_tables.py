@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from published import published_bits, published_first_looks, published_results
-from roofline_error import roofline_error
+from roofline_error import predicted_on_macs, roofline_error
 from simulated_ttft import compare, published_latency
 
 if TYPE_CHECKING:
@@ -128,6 +128,21 @@ def roofline() -> str:
     return table([*head, "of the device alone, predicted", "measured"], rows)
 
 
+def predicted() -> str:
+    """Write what the roofline predicts, chip by chip."""
+    times = predicted_on_macs()
+    rows = [[chip, *(f"{time:.1f} times" for time in times.loc[chip])] for chip in times.index]
+    return table(["*predicted*", "features", "features and prefixes"], rows)
+
+
+def few_predicted() -> str:
+    """Write what the roofline predicts for all chips together, from the least to the most."""
+    times = predicted_on_macs()
+    ends = ((f"{low:.1f}", f"{high:.1f}") for low, high in zip(times.min(), times.max(), strict=True))
+    spans = [f"{' to '.join(dict.fromkeys(both))} times" for both in ends]
+    return table(["*predicted*", "features", "features and prefixes"], [["M1 to M5", *spans]])
+
+
 def latency() -> str:
     """Write simulated times to first token beside measured ones, by session and arm."""
     rows = [
@@ -159,6 +174,8 @@ TABLES = {
     "bits": bits,
     "roofline": roofline,
     "latency": latency,
+    "predicted": predicted,
+    "few-predicted": few_predicted,
 }
 
 

@@ -1,4 +1,4 @@
-"""What the site makes of notebooks: links that are right in a checkout lead to its pages."""
+"""Notebooks on the site: links that are right in a checkout lead to its pages."""
 
 from __future__ import annotations
 

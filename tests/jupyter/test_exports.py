@@ -34,7 +34,7 @@ def cache() -> VisionFeatureCache:
 def written(
     request: pytest.FixtureRequest, shell: InteractiveShell, cache: VisionFeatureCache, tmp_path: Path
 ) -> Path:
-    """What `%vcache report` writes, with a cell that was run, and what a view saves."""
+    """The page of `%vcache report`, with a cell that was run, and the one that a view saves."""
     path = tmp_path / "page.html"
     if request.param == "view":
         return CacheView(cache, images={name: IMAGES / name for name in NAMES}).save(path)

@@ -1,4 +1,4 @@
-"""What no command can use: one clear line before the work, at every door where a trace comes in."""
+"""Inputs that no command can use: one clear line before the work, at every door where a trace comes in."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Policy:
     learns: bool = False
     """Evicts as LRU does until it has learnt, which takes more than a short trace."""
     checks: Mapping[str, Option] = field(default_factory=dict)
-    """What its options may be, where that is known before it runs."""
+    """Limits of its options, where they are known before it runs."""
 
     @property
     def in_c(self) -> str | None:

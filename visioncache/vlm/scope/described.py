@@ -49,7 +49,7 @@ class Described:
         return self._anatomy.changed()
 
     def is_traced(self) -> bool:
-        """Whether a function transformation follows an array that took the place of another."""
+        """Tell whether a function transformation follows an array that took the place of another."""
         return self.changed() and is_traced(_arrays(self._held()))
 
     def _held(self) -> Iterable[Any]:
