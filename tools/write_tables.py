@@ -135,14 +135,6 @@ def predicted() -> str:
     return table(["*predicted*", "features", "features and prefixes"], rows)
 
 
-def few_predicted() -> str:
-    """Write what the roofline predicts for all chips together, from the least to the most."""
-    times = predicted_on_macs()
-    ends = ((f"{low:.1f}", f"{high:.1f}") for low, high in zip(times.min(), times.max(), strict=True))
-    spans = [f"{' to '.join(dict.fromkeys(both))} times" for both in ends]
-    return table(["*predicted*", "features", "features and prefixes"], [["M1 to M5", *spans]])
-
-
 def latency() -> str:
     """Write simulated times to first token beside measured ones, by session and arm."""
     rows = [
@@ -175,7 +167,6 @@ TABLES = {
     "roofline": roofline,
     "latency": latency,
     "predicted": predicted,
-    "few-predicted": few_predicted,
 }
 
 
