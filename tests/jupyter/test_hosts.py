@@ -293,7 +293,7 @@ def test_enter_and_click_open_a_large_picture_with_all_facts(page: Page) -> None
     listed = page.locator(".vcache-all li").all_inner_texts()
     assert {"1 KiB", "0 hits", "took 250 ms", "pinned", "key s:dog.png"} <= set(listed)
     page.keyboard.press("Escape")
-    assert page.locator(".vcache-open").count() == 0
+    page.wait_for_function("!document.querySelector('.vcache-open')")
     page.keyboard.press("Enter")
     page.wait_for_selector(".vcache-open")
     page.locator(".vcache-tile").nth(1).click()  # a click on what is open closes it
@@ -304,7 +304,7 @@ def test_several_entries_are_selected_and_evicted_together(page: Page) -> None:
     mount(page, None, "light")
     page.locator(".vcache-tile").nth(0).click()
     page.locator(".vcache-tile").nth(2).click(modifiers=["ControlOrMeta"])
-    assert page.locator(".vcache-tile[aria-selected=true]").count() == 2
+    page.wait_for_function("document.querySelectorAll('.vcache-tile[aria-selected=true]').length === 2")
     assert page.evaluate("window.sent.filter(m => m.do === 'select').at(-1).ids.length") == 2
     page.get_by_role("button", name="Evict").click()
     assert page.evaluate("window.sent.at(-1).ids.length") == 2
