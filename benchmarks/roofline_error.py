@@ -2,8 +2,8 @@
 
     python benchmarks/roofline_error.py
 
-Reads data/results/sessions. Decoding and preprocessing run on the CPU, of which the roofline says nothing: where `host` is
-True they are as measured, and where it is False both sides leave them out.
+Reads data/results/sessions. Decoding and preprocessing run on the CPU, and the roofline is about the device: the ratio of all
+takes them as measured, and the ratio of the device alone leaves them out on both sides.
 """
 
 from __future__ import annotations

@@ -8,6 +8,11 @@ if TYPE_CHECKING:
     from visioncache.cache import VisionFeatureCache
 
 
+def load() -> None:
+    """Load what advice is computed with, so that no thread does while a turn is being timed."""
+    import visioncache.study.sim.bounds  # noqa: F401
+
+
 def advice(cache: VisionFeatureCache) -> str:
     """Say what `advise` finds in a cache's events; "" until something was asked for again."""
     info = cache.info()

@@ -15,7 +15,7 @@ from IPython.display import display
 from visioncache.cache import VisionFeatureCache
 from visioncache.events import LOOKUPS
 from visioncache.jupyter import cells
-from visioncache.jupyter.advice import advice
+from visioncache.jupyter.advice import advice, load
 from visioncache.jupyter.fallback import static_html
 from visioncache.jupyter.pace import Pace
 from visioncache.jupyter.pictures import Pictures
@@ -116,6 +116,7 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
     def follow(self) -> None:
         """Follow the cache; a page that shows the widget asks for it."""
         if self._subscription is None and not self._pace.closed:
+            load()
             self._subscription = weakref.finalize(self, self.cache.subscribe(weak(self, "_notice")))
             _following.add(self)
             self._advising.nudge()

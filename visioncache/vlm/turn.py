@@ -38,7 +38,7 @@ class Turn:
     nbytes: int = 0
     """Bytes that the cache holds after the turn."""
     reused_tokens: int = 0
-    """Prompt tokens whose keys and values were kept from an earlier turn."""
+    """Prompt tokens that an earlier turn kept keys and values of."""
     ahead: float = 0.0
     """Seconds of work on the turn's images before it was asked, in `Chat.show`."""
 

@@ -287,7 +287,7 @@ def test_a_processor_that_is_called_inside_of_a_gradient_counts_too(family: str)
 
 
 class Scaled(nn.Module):
-    """A projector whose numbers a dict decides that it closes over."""
+    """A projector that scales by a number from a dict that it closes over."""
 
     def __init__(self, inner: Any, held: dict[str, Any]) -> None:
         super().__init__()

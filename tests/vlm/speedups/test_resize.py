@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -54,19 +56,46 @@ def test_sizes_of_photographs(old: tuple[int, int], new: tuple[int, int]) -> Non
 
 def test_pillow_is_asked_once_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
     resize._orders.clear()
-    asked: list[tuple[int, int]] = []
-    own = Image.Image.resize
+    learned: list[list[int]] = []
 
-    def counted(self: Image.Image, size: tuple[int, int], *args: object, **kwargs: object) -> Image.Image:
-        asked.append(self.size)
-        return own(self, size, *args, **kwargs)  # type: ignore[arg-type]
+    def orders(axes: list[int]) -> list[tuple[int, ...]]:
+        learned.append(axes)
+        return list(permutations(axes))
 
-    images = [picture((90, 60), seed) for seed in range(4)]
-    resize._weights.cache_clear()
-    monkeypatch.setattr(Image.Image, "resize", counted)
-    for image in images:
-        resized(image, (60, 90))
-    assert asked.count((90, 60)) == 1
+    monkeypatch.setattr(resize, "permutations", orders)
+    assert all(is_pillows(picture((90, 60), seed), (60, 90)) for seed in range(4))
+    assert learned == [[1, 0]]
+
+
+class Cropping(Image.Image):
+    """An image of a user's own class, which resizes in its own way."""
+
+    def resize(self, size: tuple[int, int], *_: object, **__: object) -> Image.Image:  # type: ignore[override]
+        return self.crop((0, 0, *size))
+
+
+def test_a_users_own_way_of_resizing_is_asked_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(2):  # the order of these sizes is known from here on
+        resized(picture((90, 60), seed), (60, 40))
+    for seed in range(2):
+        plain = picture((90, 60), seed)
+        own = Cropping()
+        own.im, own._size, own._mode = plain.im, plain.size, plain.mode
+        assert np.array_equal(np.asarray(plain)[:40, :60], np.array(resized(own, (60, 40))))
+        monkeypatch.setattr(Image.Image, "resize", Cropping.resize)
+        assert np.array_equal(np.asarray(plain)[:40, :60], np.array(resized(plain, (60, 40))))
+        monkeypatch.undo()
+
+
+def test_strips_bound_what_resizing_takes() -> None:
+    for seed in range(2):
+        resized(picture((3000, 2000), seed), (2900, 1900))
+    mx.reset_peak_memory()
+    before = mx.get_active_memory()
+    small = resized(picture((3000, 2000), 2), (2900, 1900))
+    mx.eval(small)
+    # Of the bytes; all sums at once would take sixty times as much.
+    assert mx.get_peak_memory() - before < 7 * 3000 * 2000 * 3
 
 
 def test_a_picture_that_shows_no_order_is_not_learned_from() -> None:

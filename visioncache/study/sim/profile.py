@@ -65,7 +65,7 @@ def measured(model: str, *, size: str | None = None, session: str = "album") -> 
 
 
 def profile_from(turns: pd.DataFrame, model: str) -> Profile:
-    """Make a profile of the turns of a session whose images come one by one, in arms `none` and `bound`."""
+    """Make a profile of a session that shows its images one by one, from its arms `none` and `bound`."""
     medians = turns.groupby(["arm", "turn"]).median(numeric_only=True)
     plain, floor = medians.loc["none"], medians.loc["bound"]
     plain = plain[plain["images"] > 0]

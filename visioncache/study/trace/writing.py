@@ -70,7 +70,7 @@ def format_to_write(path: Path, format: str | None = None) -> str:  # noqa: A002
 
 def left_out(trace: pd.DataFrame, format: str) -> list[str]:  # noqa: A002
     """List what a trace tells and a format does not hold: columns by name."""
-    if format == OURS:  # a miss without bytes is one whose bytes are unknown
+    if format == OURS:  # a miss without bytes says that they are unknown
         made = trace["outcome"].isna() if "outcome" in trace else True
         return ["value of 0 bytes"] if (made & trace["nbytes"].eq(0)).any() else []
     if format not in {"libcachesim-csv", "oracle-general"}:
