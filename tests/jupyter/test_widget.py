@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import gc
 import io
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -455,3 +457,16 @@ def test_history_is_kept_in_buckets() -> None:
     assert history.rows() == [[1, 1, 1, 1024], [0, 1, 0, 1024]]
     now[0] = History.seconds * (History.buckets + 1)
     assert history.rows() == []
+
+
+def test_what_advice_needs_is_loaded_before_the_cache_is_followed() -> None:
+    code = """
+import sys
+from visioncache import VisionFeatureCache
+from visioncache.jupyter.widget import CacheView
+view = CacheView(VisionFeatureCache(2))
+assert "pandas" not in sys.modules
+view.follow()
+assert "visioncache.study.sim.bounds" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
