@@ -36,11 +36,12 @@ def describe_machine() -> dict[str, Any]:
 def commit() -> str | None:
     """Give the commit of a checkout, "-dirty" where files were changed since; None if it is installed.
 
-    `$VISIONCACHE_COMMIT` says it for a copy that git knows nothing of.
+    `$VISIONCACHE_COMMIT` says it where it is set, for a copy that git knows nothing of.
     """
     root = Path(__file__).parents[1]
-    if not (root / ".git").exists():
-        return os.environ.get("VISIONCACHE_COMMIT")
+    told = os.environ.get("VISIONCACHE_COMMIT")
+    if told or not (root / ".git").exists():
+        return told
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude", "*"]
     try:
         said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603

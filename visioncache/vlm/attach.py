@@ -222,9 +222,16 @@ class Attached:
         """Tell whether any module of the vision side is in training mode, or the model itself."""
         return self.model.training or self._training.is_on()
 
-    def is_transformed(self) -> bool:
-        """Tell whether a function transformation follows anything that decides features."""
-        return any(one.is_traced() for one in self.described)
+    def look(self) -> bool:
+        """Follow what changed of model and processor; tell, and follow nothing, if a transformation did."""
+        changed = [one for one in self.described if one.changed()]
+        if any(one.is_traced() for one in changed):
+            return True
+        for side in self.sides:
+            side.follow()
+        if changed:
+            _ = self._fingerprint.digest  # which looks at the model as it is now
+        return False
 
     def thumbnail(self, key: Key) -> Image.Image | None:
         """A picture of an image, at most 96 pixels wide and high, if it was decoded here."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SAME_AS_NONE = {"qwen2.5-vl-3b", "qwen2.5-vl-7b", "qwen3-vl-4b", "gemma-3-4b"}
-"""Published models that are given, image by image, the bits that they are given without a cache."""
+"""Published models that are given, at 1280x960, the bits that they are given without a cache."""
 PUBLISHED = [json.loads(path.read_text()) for path in sorted(data_path("results", "bits").glob("*.json"))]
 REPEATED = [result for result in PUBLISHED if result["attention"] == "same"]
 
@@ -87,20 +87,21 @@ def test_runs_that_do_not_repeat_are_told() -> None:
 def test_a_published_model_is_given_the_same_bits_every_time(result: dict[str, Any]) -> None:
     turns = pd.DataFrame(result["turns"])
     assert (turns["given_most"] == 1).all()
-    if result["model"] in SAME_AS_NONE:
-        assert turns["given_as_none"].all()
-    else:  # what it makes of several images in one batch is off by last bits from one by one
-        assert turns["given_as_none"][turns["images"] == 1].all()
+    # What a tower makes of several images in one batch may be off by last bits from one by one.
+    same = (turns["images"] == 1) | ((turns["size"] == "1280x960") & (result["model"] in SAME_AS_NONE))
+    assert turns["given_as_none"][same].all()
     assert result["machine"]["chip"]
 
 
 @pytest.mark.parametrize("result", REPEATED, ids=lambda result: result["model"])
 def test_a_published_model_answers_the_same_where_attention_repeats(result: dict[str, Any]) -> None:
     turns = pd.DataFrame(result["turns"])
-    assert (turns[["logits_most", "tokens"]] == 1).all(axis=None)
-    if result["model"] in SAME_AS_NONE:
-        assert turns["logits_as_none"].all()
-        assert (turns["apart"] == 0).all()
+    assert (turns["logits_most"] == 1).all()
+    same = turns["given_as_none"]
+    assert turns["logits_as_none"][same].all()
+    assert (turns["apart"][same] == 0).all()
+    others = turns["tokens"] > 1
+    assert (turns["gap"][others] < turns["apart"][others]).all()  # a tie, which last bits decide
 
 
 def test_every_published_session_has_its_bits() -> None:

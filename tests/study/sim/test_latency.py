@@ -16,6 +16,7 @@ from traces_for_tests import frame
 
 from visioncache.study import measured, replay, save_trace, ttft, workload
 from visioncache.study.benchmark.roofline import CHIPS, QWEN25_VL_3B, Shape
+from visioncache.study.data import data_path
 from visioncache.study.sim.command import add_arguments, run_simulate
 from visioncache.study.sim.latency import request_times
 from visioncache.study.sim.profile import Profile, measured_turns, predicted, profiles
@@ -29,11 +30,14 @@ STAGES = ["decode_s", "preprocess_s", "tower_s"]
 CPU_ERROR = 0.45
 """Largest error of a sum, for the demo model: docs/results.md has each."""
 
+COSTS = data_path("results", "image_costs")
+"""What the default image's seconds are: sessions of version 0.1."""
+
 FREE = Profile(prefill_fixed_s=0.0, prefill_s_a_token=0.0, key_s=0.0, text_tokens=0)
 
 
 def test_the_default_profile_is_the_measured_one() -> None:
-    told, default = measured("qwen2.5-vl-3b", size="1280x960"), Profile()
+    told, default = measured("qwen2.5-vl-3b", size="1280x960", folder=COSTS), Profile()
     # Chat tokens round an image are part of what one more image adds to the prompt.
     assert told.image.at_tokens == pytest.approx(default.image.at_tokens, rel=0.07)
     for name in STAGES:
@@ -44,7 +48,7 @@ def test_the_default_profile_is_the_measured_one() -> None:
 
 def test_stages_grow_with_tokens_as_the_image_model_says() -> None:
     sizes = ["640x480", "1280x960", "2048x1536"]
-    models = [measured("qwen2.5-vl-3b", size=size).image for size in sizes]
+    models = [measured("qwen2.5-vl-3b", size=size, folder=COSTS).image for size in sizes]
     tokens = np.log([model.at_tokens for model in models])
     for name in ("preprocess_s", "tower_s"):
         exponents = np.diff(np.log([getattr(model, name) for model in models])) / np.diff(tokens)

@@ -13,6 +13,8 @@ from visioncache.study.data import data_path
 from visioncache.study.trace.images import ImageModel
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
 TYPICAL_PROMPT = 4096
@@ -46,7 +48,9 @@ def profiles() -> list[str]:
     return sorted({load_result(path).model for path in data_path("results", "sessions").glob("*.json")})
 
 
-def measured(model: str, *, size: str | None = None, session: str = "album") -> Profile:
+def measured(
+    model: str, *, size: str | None = None, session: str = "album", folder: Path | None = None
+) -> Profile:
     """Make a model's profile of its measured sessions.
 
     Stages of a miss are those of the arm without a cache, a photograph; prefill is a line through the
@@ -57,11 +61,12 @@ def measured(model: str, *, size: str | None = None, session: str = "album") -> 
         model: one of `profiles()`.
         size: of the photographs, as "1280x960"; by default the middle one of those measured.
         session: which session.
+        folder: of the result files; the published ones by default.
 
     Raises:
         ValueError: there is no such result.
     """
-    return profile_from(measured_turns(model, session, size), model)
+    return profile_from(measured_turns(model, session, size, folder), model)
 
 
 def profile_from(turns: pd.DataFrame, model: str) -> Profile:
@@ -112,9 +117,11 @@ def profile_of(name: str) -> Profile:
     )
 
 
-def measured_turns(model: str, session: str = "album", size: str | None = None) -> pd.DataFrame:
+def measured_turns(
+    model: str, session: str = "album", size: str | None = None, folder: Path | None = None
+) -> pd.DataFrame:
     """Give the measured turns of a session without a prompt cache; ValueError where there are none."""
-    for path in sorted(data_path("results", "sessions").glob("*.json")):
+    for path in sorted((folder or data_path("results", "sessions")).glob("*.json")):
         result = load_result(path)
         if result.model == model:
             alone = ~result.turns["prompt_cache"].astype(bool)

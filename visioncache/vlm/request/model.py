@@ -149,13 +149,11 @@ class ModelSide:
         positions = [*signature.parameters][1 : len(args) + 1]
         shows = any(inputs.get(name) is not None for name in anchors(self._family))
         # Asked before anything takes the weights that a transformation put in for the model's own.
-        transformed = shows and self._attached.is_transformed()
+        transformed = shows and self._attached.look()
         with self._seam.opened(), nullcontext() if transformed else self._attached.running():
             if not shows:
                 return original(*args, **kwargs)
             original = partial(self._folded, original, positions)
-            if not transformed:
-                self._attached.follow()
             requests = {name: self._request(inputs, name) for name in anchors(self._family)}
             own = {name: request for name, request in requests.items() if request is not None}
             if transformed or not self._looks_up(inputs):

@@ -81,9 +81,7 @@ class ProcessorSide:
 
     def _process(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run the processor and hand on a ticket for its pixels."""
-        transformed = self._attached.is_transformed()  # asked before the weights are looked at
-        if not transformed:
-            self._attached.follow()
+        transformed = self._attached.look()
         if self._preprocessor.is_bare and kwargs.get("images") is not None:
             token = getattr(self._attached.model.config, "image_token_index", None)
             original = partial(self._preprocessor.prepare, token)
