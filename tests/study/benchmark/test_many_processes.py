@@ -73,21 +73,22 @@ def test_what_is_published_of_processes_says_how_it_was_made() -> None:
 def test_the_page_says_what_the_published_processes_did() -> None:
     """Each sentence of docs/explanation/processes.md that is no figure of a table."""
     page = (ROOT / "docs" / "explanation" / "processes.md").read_text()
+    said = " ".join(page.split())
     content = published_processes()
     table, fates = summary(content), fate(content)
-    assert "Every process gave the same answers" in page
+    assert "Every process gave the same answers" in said
     assert table["tokens_equal"].all()
     assert "**No exception reaches a cell.**" in page
     assert (fates["exceptions"] == 0).all()
-    assert "hits in the store end" in page
+    assert "hits in the store end" in said
     assert fates["tokens_equal"].all()
-    assert "Each process warns once for each kind of fault" in page
+    assert "Each process warns once for each kind of fault" in said
     assert fates["warnings"].max() <= 2
-    assert "With a store there are a few encodes more than pictures" in page
+    assert "With a store there are a few encodes more than pictures" in said
     stored = table[table["arm"].isin(["folder", "server"])]
     assert (stored["encodes"] >= stored["images"]).all()
     assert (stored["encodes"] <= stored["images"] + 2 * stored["processes"]).all()
-    assert "twelve conversations of three turns" in page
+    assert "twelve conversations of three turns" in said
     assert content["arguments"]["conversations"] == 12
     rows = re.findall(r"^\| (\d) \| and a server \| [\d.]+ \| (\d+) of (\d+) ", page, re.MULTILINE)
     encodes = stored[stored["arm"] == "server"].set_index("processes")
