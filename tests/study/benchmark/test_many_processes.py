@@ -90,6 +90,6 @@ def test_the_page_says_what_the_published_processes_did() -> None:
     assert (stored["encodes"] <= stored["images"] + 2 * stored["processes"]).all()
     assert "twelve conversations of three turns" in said
     assert content["arguments"]["conversations"] == 12
-    rows = re.findall(r"^\| (\d) \| and a server \| [\d.]+ \| (\d+) of (\d+) ", page, re.MULTILINE)
+    rows = re.findall(r"^\| (\d) \| memory, server \| [\d.]+ \| \d+ \| (\d+) \|", page, re.MULTILINE)
     encodes = stored[stored["arm"] == "server"].set_index("processes")
-    assert {int(n): int(count) for n, count, _ in rows} == encodes["encodes"].to_dict()
+    assert {int(n): int(count) for n, count in rows} == encodes["encodes"].to_dict()
