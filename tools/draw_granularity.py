@@ -1,13 +1,10 @@
-"""Draw docs/granularity.png, the README's chart of what granularity alone saves (notebook 05)."""
+"""Draw the chart of what granularity alone saves (notebook 05), which `draw_results.py` writes."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from visioncache.plots.curves import save_plot
 from visioncache.study import compare_granularity, plot_granularity, workload
 from visioncache.study.trace.provenance import comment
 
@@ -18,9 +15,10 @@ TITLES = {
 }
 
 
-def main() -> None:
-    """Draw it."""
-    axes = Figure(figsize=(12, 3.6), layout="constrained").subplots(1, len(TITLES))
+def granularity() -> tuple[Figure, str]:
+    """Draw it, and say which traces it is of."""
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    axes = figure.subplots(1, len(TITLES))
     told = {}
     for ax, (name, title) in zip(axes, TITLES.items(), strict=True):
         trace = workload(name, seed=1)
@@ -32,8 +30,4 @@ def main() -> None:
         ax.set_title(title)
         if ax is not axes[-1]:
             ax.get_legend().remove()
-    save_plot(axes[0], Path(__file__).parents[1] / "docs" / "granularity.png", comment(told))
-
-
-if __name__ == "__main__":
-    main()
+    return figure, comment(told)

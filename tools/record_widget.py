@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from lab import chromium, lab
 from PIL import Image
-from screenshot_widget import ROOT, SETUP, SHOW, START
+from screenshot_widget import ROOT, SETUP, SHOW, START, made_of
 
 if TYPE_CHECKING:
     from lab import Lab
@@ -99,7 +99,10 @@ def write(frames: list[Image.Image], path: Path) -> None:
     palette = sized[-1].quantize(128)
     drawn = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in sized]
     durations = [FRAME_MS] * (len(drawn) - 1) + [3000]
-    drawn[0].save(path, save_all=True, append_images=drawn[1:], duration=durations, loop=0, optimize=True)
+    told = made_of(SETUP, START, SHOW, CHAT)
+    drawn[0].save(
+        path, save_all=True, append_images=drawn[1:], duration=durations, loop=0, optimize=True, comment=told
+    )
     if path.stat().st_size > MOST_BYTES:
         raise ValueError(f"{path}: {path.stat().st_size:,} bytes, at most {MOST_BYTES:,}")
 

@@ -14,6 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab import Lab, chromium, lab
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from visioncache.study.data import data_path
+from visioncache.study.trace.provenance import comment, files_told
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -74,7 +79,17 @@ def take(server: Lab, page: Page, theme: str, path: Path) -> None:
     cell.scroll_into_view_if_needed()
     page.mouse.move(0, 0)
     cell.screenshot(path=path, animations="disabled")
+    told = PngInfo()
+    told.add_text("Description", made_of(SETUP, START, SHOW, WORK))
+    with Image.open(path) as image:
+        image.save(path, pnginfo=told, optimize=True)
     print(path)
+
+
+def made_of(*cells: str) -> str:
+    """Say what a picture shows: the version, the model's digest, and the cells that were run, seed and bounds in them."""
+    weights = sorted(data_path("models", "demo-vlm").glob("*.safetensors"))
+    return comment({**files_told(weights), "cells": [cell.replace(str(ROOT), ".").strip() for cell in cells]})
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from published import pixels, published_bits, published_first_looks, published_results
 from roofline_error import predicted_on_macs, roofline_error
+from shared_stores import fate, published_processes, summary
 from simulated_ttft import compare, published_latency
 
 if TYPE_CHECKING:
@@ -160,6 +161,94 @@ def latency() -> str:
     return table(head, rows)
 
 
+STORES = {
+    "none": "no cache",
+    "memory": "memory",
+    "folder": "memory, folder",
+    "server": "memory, server",
+    "server killed": "memory, server killed",
+}
+
+
+def processes() -> str:
+    """Write what processes that share a store find and encode, by number and store."""
+    content = published_processes()
+    machine, busy = content["machine"], content["load_before"]
+    where = (
+        f"*{machine['cores']} cores of {machine['chip']}, {machine['blas']}; trials: {content['arguments']['trials']}; "
+        f"processes that wanted to run in the minute before: {busy:.1f}; commit {content['commit']}.*"
+    )
+    rows = [
+        [
+            str(row.processes),
+            STORES[row.arm],
+            f"{row.turns_s:.1f}",
+            str(row.images),
+            str(row.encodes),
+            share(row.memory, row.lookups),
+            share(row.store, row.lookups),
+        ]
+        for row in summary(content).itertuples()
+    ]
+    head = ["processes", "cache", "turns a second", "pictures", "encodes", "found in memory", "in the store"]
+    return f"{table(head, rows)}\n\n{where}"
+
+
+def lookups() -> str:
+    """Write how long a look-up takes in processes that share a store: p50 and p99, by where it is answered."""
+    rows = [
+        [
+            str(row.processes),
+            STORES[row.arm],
+            quantiles(row.memory_p50, row.memory_p99),
+            quantiles(row.store_p50, row.store_p99),
+            quantiles(row.miss_p50, row.miss_p99),
+        ]
+        for row in summary(published_processes()).itertuples()
+        if row.lookups
+    ]
+    return table(["processes", "cache", "found in memory", "found in the store", "not found"], rows)
+
+
+def killed() -> str:
+    """Write what each of the most processes got before and after their server was killed."""
+    told = fate(published_processes())
+    rows = [
+        [
+            str(row.process),
+            f"{row.before}: {row.store_hits_before}, {row.encodes_before}",
+            f"{row.after}: {row.memory_hits_after}, {row.store_hits_after}, {row.encodes_after}",
+            milliseconds(row.slowest_lookup_after_s),
+            str(row.exceptions),
+            f"{row.store_errors}, {row.warnings}",
+            "the same" if row.tokens_equal else "OTHERS",
+        ]
+        for row in told[told["processes"] == told["processes"].max()].itertuples()
+    ]
+    head = [
+        "process",
+        "turns before: hits in the store, encodes",
+        "turns after: hits in memory, in the store, encodes",
+    ]
+    seen = ["slowest look-up after", "exceptions", "faults counted, warnings", "answers"]
+    return table([*head, *seen], rows)
+
+
+def share(part: float, lookups: int) -> str:
+    """Write a share of look-ups, where there were any."""
+    return f"{part:.0%}" if lookups else ""
+
+
+def quantiles(p50: float, p99: float) -> str:
+    """Write two quantiles of seconds; nothing where there were no look-ups."""
+    return f"{milliseconds(p50)}, {milliseconds(p99)}" if p50 == p50 else ""  # noqa: PLR0124  # not a NaN
+
+
+def milliseconds(seconds: float) -> str:
+    """Write seconds as milliseconds, to two digits."""
+    return f"{float(f'{1000 * seconds:.2g}'):g} ms"
+
+
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """Write a table in Markdown."""
     lines = [list(head), ["---"] * len(list(head)), *rows]
@@ -174,6 +263,9 @@ TABLES = {
     "roofline": roofline,
     "latency": latency,
     "predicted": predicted,
+    "processes": processes,
+    "processes-lookups": lookups,
+    "processes-killed": killed,
 }
 
 

@@ -36,7 +36,10 @@ def said_html(question: str, answer: str) -> str:
 def table_html(
     header: Sequence[str], rows: Iterable[Sequence[str]], caption: str, right: Collection[str]
 ) -> str:
-    """Write a table of text; the columns named in `right` hold numbers."""
+    """Write a table of text; the columns named in `right` hold numbers.
+
+    The caption is a figure's, not the table's, which would wrap it to the width of the columns.
+    """
 
     def line(cells: Sequence[str], tag: str) -> str:
         return "".join(
@@ -46,9 +49,9 @@ def table_html(
 
     body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
     return (
-        f'<table style="border-collapse:collapse;margin:4px 0;font:inherit"><caption style="text-align:left;'
-        f'caption-side:top">{escape(caption)}</caption>'
-        f"<thead><tr>{line(header, 'th')}</tr></thead><tbody>{body}</tbody></table>"
+        f'<figure style="display:block;margin:4px 0"><figcaption>{escape(caption)}</figcaption>'
+        f'<table style="border-collapse:collapse;margin:0;font:inherit">'
+        f"<thead><tr>{line(header, 'th')}</tr></thead><tbody>{body}</tbody></table></figure>"
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 from scenes import features, serious_violations
 
 from visioncache import VisionFeatureCache
+from visioncache.display import table_html
 from visioncache.jupyter import CacheView
 
 if TYPE_CHECKING:
@@ -52,3 +53,14 @@ def test_a_written_page_has_no_serious_barrier(page: Page, written: Path, scheme
     page.goto(written.as_uri())
     assert serious_violations(page, "html") == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize(("width", "lines"), [(300, 2), (815, 1), (1440, 1)])
+def test_a_caption_is_as_wide_as_the_page_and_not_as_its_table(page: Page, width: int, lines: int) -> None:
+    """That of `%%vcache --compare` was wrapped to the width of three narrow columns, on a page with room."""
+    page.set_viewport_size({"width": width, "height": 600})
+    caption = "vcache compared, bypassed first, then cached, once each"
+    table = table_html(("", "bypassed", "cached"), [("hits", "0", "3")], caption, ("bypassed", "cached"))
+    page.set_content(f"<html lang=en><title>x</title><body style='font:14px/20px sans-serif'><main>{table}")
+    height = page.get_by_text(caption).evaluate("e => e.getBoundingClientRect().height")
+    assert height == 20 * lines

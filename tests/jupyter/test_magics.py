@@ -438,16 +438,20 @@ def test_quiet_can_be_configured(shell: InteractiveShell) -> None:
     assert not any(text.startswith("vcache") for text in shown(seen))
 
 
-def test_the_magic_adds_little_to_a_cell(shell: InteractiveShell) -> None:
+@pytest.mark.parametrize("magic", ["%%vcache", "%%vcache -q"])
+def test_the_magic_adds_less_than_five_milliseconds_to_a_cell(shell: InteractiveShell, magic: str) -> None:
     shell.user_ns["cache"] = filled(*map(str, range(1000)), max_size=None)
-    plain, magic = [], []
+    cell = "cache.get('7')"
+    times: dict[str, list[float]] = {cell: [], f"{magic}\n{cell}": []}
     for _ in range(30):
-        for cell, times in (("x = 1", plain), ("%%vcache -q\nx = 1", magic)):
-            start = time.perf_counter()
-            shell.run_cell(cell)
-            times.append(time.perf_counter() - start)
-    # Medians, and room for a busy machine: `benchmarks` say how little it really is.
-    assert sorted(magic)[15] - sorted(plain)[15] < 0.005
+        for source, seconds in times.items():
+            with capture_output():
+                start = time.perf_counter()
+                shell.run_cell(source)
+                seconds.append(time.perf_counter() - start)
+    # Medians, and room for a busy machine, where it is 0.5 ms.
+    plain, measured = (sorted(seconds)[15] for seconds in times.values())
+    assert measured - plain < 0.005
 
 
 # With a model -----------------------------------------------------------------------------------

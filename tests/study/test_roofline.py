@@ -63,7 +63,7 @@ def test_on_an_h100_seconds_are_a_lower_bound_and_ratios_are_as_far_off_as_the_d
     table = roofline_error()
     assert len(table) == 7
     assert table["tower"].between(0.04, 0.085).all()  # of the rate; 1 would be the bound itself
-    assert table["prefill"].between(0.145, 0.355).all()
+    assert table["prefill"].between(0.12, 0.355).all()
     assert (table["predicted"] - table["measured"]).abs().max() < 0.12
     assert (table["device_predicted"] - table["device_measured"]).between(0.115, 0.445).all()
 

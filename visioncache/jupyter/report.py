@@ -31,7 +31,7 @@ html { background: Canvas; color: CanvasText; }
 body { margin: 2rem auto; max-width: 1100px; padding: 0 1rem; font: 14px/1.5 system-ui, sans-serif; }
 section:focus-visible { outline: 2px solid; outline-offset: 4px; }
 h1 { font-size: 1.5rem; } h2 { margin-top: 2rem; font-size: 1.1rem; }
-section { overflow-x: auto; } caption, .soft { color: var(--soft); }
+section { overflow-x: auto; } figcaption, .soft { color: var(--soft); }
 td, th { border-bottom: 1px solid var(--line); }
 figure { display: inline-block; margin: 0 1rem 1rem 0; } figure img { width: 500px; max-width: 100%; }
 td img { display: block; width: 48px; height: 36px; object-fit: cover; }

@@ -13,13 +13,13 @@ from doc_pages import ROOT
 from PIL import Image
 
 from visioncache.cli import main
-from visioncache.study import load_trace, replay, ttft, workload
+from visioncache.study import load_result, load_trace, replay, ttft, workload
 from visioncache.study.data import data_path
 from visioncache.study.sim import gains
 from visioncache.study.sim.gains import interval
 from visioncache.study.trace.errors import TraceError
 from visioncache.study.trace.lookups import requests
-from visioncache.study.trace.provenance import trace_digest
+from visioncache.study.trace.provenance import files_told, trace_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 sys.path.append(str(ROOT / "tools"))
 
+import draw_results
 import study_hit_rates
 
 
@@ -81,18 +82,30 @@ def test_the_studys_tables_say_which_traces_they_are_of(name: str) -> None:
             assert digests[seed] == trace_digest(requests(trace))
 
 
-@pytest.mark.parametrize("name", ["hit-rates", "granularity", "sessions"])
-def test_charts_of_the_docs_say_what_they_are_made_of(name: str) -> None:
-    with Image.open(ROOT / "docs" / f"{name}.png") as image:
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", draw_results.CHARTS)
+def test_charts_of_the_docs_say_what_they_are_made_of(name: str, theme: str) -> None:
+    with Image.open(ROOT / "docs" / f"{name}-{theme}.png") as image:
         told = json.loads(image.info["Description"])
     text = json.dumps(told)
     assert "visioncache" in text
     assert "trace" in text or "files" in told
 
 
+def test_the_demos_chart_is_of_the_machine_that_the_page_names() -> None:
+    result = load_result(data_path("results", "demo", "demo-vlm.json"))
+    page = " ".join((ROOT / "docs" / "results.md").read_text().split())
+    machine = result.machine
+    assert f"on {machine['cores']} cores of {machine['chip']}, with the {machine['blas']}:" in page
+    assert result.tokens_equal
+    with Image.open(ROOT / "docs" / "demo-light.png") as image:
+        told = json.loads(image.info["Description"])
+    assert told["files"] == files_told([data_path("results", "demo", "demo-vlm.json")])["files"]
+
+
 def test_what_the_docs_say_of_lru_and_min_in_the_recorded_sessions() -> None:
     trace = load_trace(sorted(data_path("sessions", "traces").glob("*.jsonl")))
-    with Image.open(ROOT / "docs" / "hit-rates.png") as image:
+    with Image.open(ROOT / "docs" / "hit-rates-light.png") as image:
         told = json.loads(image.info["Description"])
     table = replay(trace, told["policies"], by="entries")
     assert (table.attrs["trace"], table.attrs["capacities"]) == (told["trace"], told["capacities"])

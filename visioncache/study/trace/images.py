@@ -23,9 +23,10 @@ class ImageModel:
 
     A hit skips them all, so a look-up's seconds are their sum. The defaults are Qwen2.5-VL-3B's: 2048
     numbers of two bytes a token, and the stages of a 1280x960 image, which is 1564 tokens, as
-    data/results/image_costs has them (mlx-vlm's own stages on an H100; a test compares). Seconds are taken as
+    data/results/image_costs has them (mlx-vlm's own stages on an H100; a test compares). Seconds are
     proportional to tokens: measured from 640x480 to 2048x1536, the stages grow with exponents from 0.88 to
-    1.13; on a host of another day preprocessing grew with 1.24 to 1.31. `measured` makes one for other models: preprocessing is most of a miss for SmolVLM2 and Gemma 3, the tower for Qwen.
+    1.13; on another host preprocessing grew with 1.24 to 1.31. `measured` makes one for other models:
+    preprocessing is most of a miss for SmolVLM2 and Gemma 3, the tower for Qwen.
     """
 
     tokens: int | Published = "servegen-mm-image"
