@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 from mlx import nn
 from mlx.utils import tree_flatten
@@ -35,6 +36,16 @@ class TrainingMode:
             module.training and (not before or _was_set(module))
             for module, before in zip(modules, self._before, strict=True)
         )
+
+
+def is_for_training() -> bool:
+    """Tell whether mlx-vlm's trainer calls: it stacks pixels of several rows, so tickets are of no use."""
+    frame: Any = sys._getframe(1)  # noqa: SLF001
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith("mlx_vlm.trainer."):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _was_set(module: nn.Module) -> bool:

@@ -89,6 +89,6 @@ def _arrays(values: Iterable[Any]) -> Iterator[Any]:
 
 
 @cache
-def warn_once(place: str) -> None:
-    """Warn that nothing is cached because of something that can't be described."""
-    warnings.warn(f"nothing is cached: {place}; replace it by a value or a function", stacklevel=4)
+def warn_once(place: str, way: str = "replace it by a value or a function") -> None:
+    """Warn that nothing is cached because of something that can't be described or followed."""
+    warnings.warn(f"nothing is cached: {place}; {way}", stacklevel=4)
