@@ -9,7 +9,7 @@ from uuid import uuid4
 from blake3 import blake3
 
 from visioncache.vlm.patching.functions import untaken
-from visioncache.vlm.scope import known, objects, programs, values
+from visioncache.vlm.scope import classes, known, objects, programs, values
 from visioncache.vlm.scope.watch import Watch
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Anatomy:
         apart._is_apart = True  # noqa: SLF001
         for path, value in roots:
             apart.say("root")
-            apart._add(programs.strangers(apart, path) if value is None else [(path, value)])  # noqa: SLF001
+            apart._add(classes.strangers(apart, path) if value is None else [(path, value)])  # noqa: SLF001
         return apart
 
     def _add(self, todo: list[Child]) -> None:
@@ -214,6 +214,7 @@ def _short(path: str) -> str:
 
 _DESCRIBED: tuple[tuple[Any, Any], ...] = (
     *values.FIRST,
+    *classes.DESCRIBED,
     *programs.DESCRIBED,
     *objects.DESCRIBED,
     *values.CONTAINERS,

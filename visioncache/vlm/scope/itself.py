@@ -12,7 +12,7 @@ from mlx import nn
 from visioncache.vlm.scope.code import Habits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
 _set: dict[tuple[int, str], tuple[ref[Any], Any, Any]] = {}
 """By module and name: the value that the model set, and the one that was there at first."""
@@ -25,22 +25,27 @@ def at_first(module: Any, name: str, value: Any) -> Any:
 
 
 class ItsOwn:
-    """The public attributes that modules' own code sets after `__init__`."""
+    """The attributes that modules' own code sets after `__init__`."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._running = 0
         self._held: list[tuple[Any, str, Any]] = []
 
-    def look(self, modules: Iterable[nn.Module], entrances: Iterable[str]) -> None:
-        """Note which attributes the code of modules sets when it runs, and what they are now."""
+    def look(
+        self, modules: Iterable[nn.Module], entrances: Iterable[str], private: Collection[str] = ()
+    ) -> None:
+        """Note which attributes the code of modules sets when it runs, and what they are now.
+
+        Of those that begin with an underscore, the `private` ones.
+        """
         names: dict[type, list[str]] = {}
         held = []
         for module in modules:
             kind = type(module)
             if kind not in names:
                 writes = Habits.of({*kind.__mro__} - {nn.Module}, entrances).writes
-                names[kind] = sorted(name for name in writes if not name.startswith("_"))
+                names[kind] = sorted(n for n in writes if n in private or not n.startswith("_"))
             own = (name for name in names[kind] if name in module or name in vars(module))
             held += [(module, name, getattr(module, name)) for name in own]
         self._held = held
