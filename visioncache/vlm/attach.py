@@ -184,7 +184,8 @@ class Attached:
     def scope(self) -> str:
         """Name what keys hold besides the image: family, weights, versions."""
         settings = [f"/{name}={getattr(self.model.config, name)}" for name in self.family.settings]
-        return f"{self.family.name}/{self._fingerprint.digest}/{versions()}{''.join(settings)}"
+        digest = f"{self._fingerprint.digest}{self._training.state}"
+        return f"{self.family.name}/{digest}/{versions()}{''.join(settings)}"
 
     @property
     def speedups(self) -> Speedups:
