@@ -182,6 +182,10 @@ class Kind:
     """Shapes of their pixels: models treat sizes in different ways, and processors share a budget."""
     beside: str = ""
     """The content of inputs that belong neither to the prompt's tokens nor to an image."""
+    padded: bool = False
+    """Set where a mask leaves out some of the prompt."""
+    sides: tuple[tuple[int, ...], ...] = ()
+    """How many bits the width and height of each image have: processors may treat large ones otherwise."""
 
     @classmethod
     def of(cls, images: int, videos: int, pixels: Any, beside: str = "") -> Kind:
