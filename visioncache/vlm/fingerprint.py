@@ -170,11 +170,11 @@ class Fingerprint(Described):
                 anatomy.add(f"model.{name}", at_first(model, name, value))
         for path, value in inside.items():
             anatomy.add(f"model.{path}", value)
-        for name in sorted(config):
-            if self._is_setting(name):
-                anatomy.add(f"model.config.{name}", config[name])
+        for name in filter(self._is_setting, sorted(config)):
+            anatomy.add(f"model.config.{name}", config[name])
         # Some cast pixels to what the prompt's embeddings are.
         anatomy.add("embeds", [str(dtype) for dtype in _embedded(model, anatomy)])
+        self._itself.look_at_globals(anatomy.closed().states)
         return anatomy
 
 
@@ -205,9 +205,8 @@ class Settings(Described):
         if not anatomy.has(self._processor) and hasattr(self._processor, "__dict__"):
             anatomy.add("processor.__class__", anatomy.watch.kind(self._processor))
             own = anatomy.watch.fields(self._processor, _is_of_pixels)
-            for name in sorted(own):
-                if _is_of_pixels(name):
-                    anatomy.add(f"processor.{name}", own[name])
+            for name in filter(_is_of_pixels, sorted(own)):
+                anatomy.add(f"processor.{name}", own[name])
         return anatomy
 
 

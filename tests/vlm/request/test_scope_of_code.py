@@ -95,6 +95,52 @@ WAYS: list[Callable[[], float]] = [
 ]  # fmt: skip
 
 
+STATE: dict[str, Any] = {"calls": 0, "gain": 1.0}
+MEMO: dict[str, float] = {}
+ONCE: float | None = None
+
+
+def by_a_table_with_a_counter() -> float:
+    STATE["calls"] += 1
+    return float(STATE["gain"])
+
+
+def by_a_memo() -> float:
+    if "gain" not in MEMO:
+        MEMO["gain"] = 1.0
+    return MEMO["gain"]
+
+
+def by_a_global_that_is_set_once() -> float:
+    global ONCE  # noqa: PLW0603
+    if ONCE is None:
+        ONCE = 1.0
+    return ONCE
+
+
+STATES = [by_a_table_with_a_counter, by_a_memo, by_a_global_that_is_set_once]
+
+
+@pytest.mark.parametrize("way", STATES, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("family", WHERE)
+def test_what_code_keeps_in_globals_counts_when_somebody_sets_it(
+    family: str, way: Callable[[], float]
+) -> None:
+    def play(scene: Scene) -> list[Any]:
+        put(scene.model, WHERE[family], lambda inner: Gained(inner, way))
+        answers = [scene.ask(A), scene.ask(A), scene.ask(A)]
+        if scene.cache is not None:
+            assert scene.cache.info().hits == 2
+        with pytest.MonkeyPatch.context() as patch:
+            for table in (STATE, MEMO):
+                patch.setitem(table, "gain", 0.5)
+            patch.setitem(globals(), "ONCE", 0.5)
+            answers += [scene.ask(A), scene.ask(A)]
+        return [*answers, scene.ask(A)]
+
+    assert_alike(family, play)
+
+
 @pytest.mark.filterwarnings("ignore:nothing is cached")
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 @pytest.mark.parametrize("family", WHERE)

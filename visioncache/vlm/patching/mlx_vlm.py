@@ -26,6 +26,7 @@ from visioncache.vlm.prefixes.continuation import continued
 from visioncache.vlm.request.arrays import leaves_of
 from visioncache.vlm.request.opened import has_own_ways
 from visioncache.vlm.request.opening import compared, is_usual
+from visioncache.vlm.request.source import SourceImage
 from visioncache.vlm.request.tickets import is_stand_in
 
 if TYPE_CHECKING:
@@ -113,7 +114,10 @@ def _identify_image(original: Callable[..., Any], img: Any, resize_shape: Any, i
         image = image.resized(
             lambda decoded: mlx_vlm.utils.resize_image(decoded, resize_shape), f"/resize{resize_shape}"
         )
-    if not side.trust.proven and not (isinstance(img, str) and img.startswith(("http://", "https://"))):
+    is_opened = isinstance(img, SourceImage) or (
+        isinstance(img, str) and img.startswith(("http://", "https://"))
+    )
+    if not side.trust.proven and not is_opened:  # a URL is downloaded once
         compared(image, theirs, side.trust.refusal)
     return image
 

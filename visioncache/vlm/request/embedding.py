@@ -202,9 +202,9 @@ class Embedding:
         beside = content(others).text if others else ""
         kind = Kind.of(counts[0], sum(counts[1:]), [self._whole[name] for name in self._items], beside)
         masks = [mask for mask in map(self._passed.get, _TEXT[1:]) if isinstance(mask, mx.array)]
-        sizes = [item.meta.get("sizes") or () for items in self._items.values() for item in items]
-        sides = [tuple(side.bit_length() for side in size) for own in sizes for size in own]
-        return replace(kind, padded=not all(bool(mask.all()) for mask in masks), sides=tuple(sides))
+        given = [item.meta.get("sizes") or () for items in self._items.values() for item in items]
+        sizes = tuple((width * height).bit_length() for own in given for width, height in own)
+        return replace(kind, padded=not all(bool(mask.all()) for mask in masks), sizes=sizes)
 
     @cached_property
     def _real(self) -> dict[int, dict[str, Any]]:

@@ -50,6 +50,8 @@ class Anatomy:
         """Where there is something that can't be described, and what: no other digest equals this one."""
         self.users: list[str] = []
         """Where there is code that is neither mlx-vlm's nor another library's."""
+        self.states: list[tuple[dict[str, Any], str]] = []
+        """Modules' globals that a user's code writes to, which count as they were at first."""
         self.defined: set[Any] = set()
         """Classes and modules, once it was said what they define."""
         self.lasts = True
@@ -105,6 +107,7 @@ class Anatomy:
             self._code.append(code)
             self.opaque += code.opaque
             self.users += code.users
+            self.states += code.states
             self._contents |= code._contents  # noqa: SLF001
         return self
 

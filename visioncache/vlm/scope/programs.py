@@ -12,6 +12,7 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from visioncache.vlm.scope import code
+from visioncache.vlm.scope.itself import MISSING
 from visioncache.vlm.scope.reading import Reading, read
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ WRAPPED = ("func", "args", "keywords", "fget", "fset", "__func__", "__wrapped__"
 
 def function(anatomy: Anatomy, path: str, value: FunctionType) -> list[Child]:
     """Describe a function: a library's by its name and version, any other by its code and what it reads."""
-    if not (code.is_expected(value) or code.is_genuine(value.__code__, "mlx_vlm")):
+    if is_users(value):
         anatomy.users.append(path)
     if code.library_of(value) and code.is_genuine(anatomy.watch.code(value), code.root_of(value)):
         return builtin(anatomy, path, value)
@@ -45,6 +46,11 @@ def function(anatomy: Anatomy, path: str, value: FunctionType) -> list[Child]:
     if not (of_class and place.partition(".")[0] in code.RUN_BEFORE):
         children += _globals(anatomy, value, reading)
     return children
+
+
+def is_users(value: FunctionType) -> bool:
+    """Tell whether a function is neither mlx-vlm's nor another library's that is known."""
+    return not (code.is_expected(value) or code.is_genuine(value.__code__, "mlx_vlm"))
 
 
 def _globals(anatomy: Anatomy, value: FunctionType, reading: Reading) -> list[Child]:
@@ -65,9 +71,20 @@ def _globals(anatomy: Anatomy, value: FunctionType, reading: Reading) -> list[Ch
         is_state = name in reading.fills and not isinstance(one, (ModuleType, type, FunctionType))
         if not is_state and name not in _TAKEN:
             found[path] = _behind(one)
+        elif is_state and anatomy.was and is_users(value) and namespace.get(name) is one:
+            found[path] = _state(anatomy, namespace, name, one)
     for module, name in reading.imports:
         found.update(_imported(anatomy, value, module, name, reading))
     return anatomy.named("reads", "", found)
+
+
+def _state(anatomy: Anatomy, namespace: dict[str, Any], name: str, value: Any) -> Any:
+    """Return a global that a user's code writes to, as it was before the model ran: a value or a table."""
+    anatomy.states.append((namespace, name))
+    if type(value) is not dict:
+        return anatomy.was(namespace, name, value)  # type: ignore[misc]
+    held = {key: anatomy.was(value, key, one) for key, one in anatomy.watch.mapping(value).items()}  # type: ignore[misc]
+    return {key: one for key, one in held.items() if one is not MISSING}
 
 
 def _imported(
