@@ -14,13 +14,12 @@ from visioncache.vlm.patching.instances import class_of
 from visioncache.vlm.scope.anatomy import Anatomy
 from visioncache.vlm.scope.code import Habits, lasts, version
 from visioncache.vlm.scope.described import Described, warn_once
-from visioncache.vlm.scope.itself import ItsOwn, at_first
+from visioncache.vlm.scope.itself import at_first
 from visioncache.vlm.scope.values import PLAIN
 from visioncache.vlm.scope.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from contextlib import AbstractContextManager
 
 LANGUAGE_SIDE = ("language_model", "lm_head", "text")
 """Submodules that only see features: other weights there change no feature."""
@@ -92,18 +91,9 @@ class Fingerprint(Described):
         self._paths = [path for path in (vision, projector) if path]
         self._is_inside = bool(vision)
         self._habits = self._of_users = Habits(frozenset(), frozenset())
-        self._itself = ItsOwn()
         self._modules: list[nn.Module] | None = None
         self._listed: Anatomy | None = None
         super().__init__()
-
-    def running(self) -> AbstractContextManager[None]:
-        """Take what the model sets of itself inside this block for its own doing, which is no change."""
-        return self._itself.running(self._now)
-
-    def _now(self) -> Anatomy:
-        self._itself.accept()
-        return super()._now()
 
     def modules(self) -> list[nn.Module]:
         """Return the model and the modules that its vision side uses, as of the last look at the digest."""
@@ -194,7 +184,7 @@ class Settings(Described):
         maker = self._find()
         kinds = {class_of(self._processor), class_of(maker)}
         habits = Habits.of({base for kind in kinds for base in kind.__mro__}, ())
-        anatomy = Anatomy(before, reads=(name for name in habits.reads if _is_of_pixels(name)))
+        anatomy = Anatomy(before, None, filter(_is_of_pixels, habits.reads), at_first)
         anatomy.watch.told(lambda: self._find() is maker)
         anatomy.add("image processor", maker)
         anatomy.add("PIL.Image.Image", Image.Image)
@@ -207,6 +197,8 @@ class Settings(Described):
             own = anatomy.watch.fields(self._processor, _is_of_pixels)
             for name in filter(_is_of_pixels, sorted(own)):
                 anatomy.add(f"processor.{name}", own[name])
+        self._itself.look((), ())
+        self._itself.look_at_globals(anatomy.closed().states)
         return anatomy
 
 

@@ -141,6 +141,31 @@ def test_what_code_keeps_in_globals_counts_when_somebody_sets_it(
     assert_alike(family, play)
 
 
+@pytest.mark.parametrize("way", STATES, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("family", ["aya_vision", "gemma3", "llava", "paligemma", "qwen2_5_vl"])
+def test_what_a_processors_code_keeps_in_globals_counts_when_somebody_sets_it(
+    family: str, way: Callable[[], float]
+) -> None:
+    def play(scene: Scene) -> list[Any]:
+        maker = scene.processor.image_processor
+        kind = type(maker)
+
+        def preprocess(self: Any, images: Any, *args: Any, **kwargs: Any) -> Any:
+            own = [image.point(lambda x: int(x * way())) for image in images]
+            return kind.__call__(self, own, *args, **kwargs)
+
+        maker.__class__ = type(kind.__name__, (kind,), {"__call__": preprocess, "__module__": __name__})
+        answers = [scene.ask(A), scene.ask(A), scene.ask(A)]
+        with pytest.MonkeyPatch.context() as patch:
+            for table in (STATE, MEMO):
+                patch.setitem(table, "gain", 0.5)
+            patch.setitem(globals(), "ONCE", 0.5)
+            answers += [scene.ask(A), scene.ask(A)]
+        return [*answers, scene.ask(A)]
+
+    assert_alike(family, play)
+
+
 @pytest.mark.filterwarnings("ignore:nothing is cached")
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 @pytest.mark.parametrize("family", WHERE)

@@ -101,7 +101,7 @@ class ProcessorSide:
         if transformed or not self._attached.active or is_for_training():
             return original(*args, **kwargs)
         request = Request(self, repeatable(original, args, kwargs))
-        with request.current():
+        with request.current(), self.settings.running():
             outputs = original(*args, **kwargs)
         # mlx-vlm takes what a processor calls `images` for pixels.
         name = next((n for n in (self._layout.pixels[0], "images") if n in outputs), "")
