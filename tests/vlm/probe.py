@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import traceback
 import warnings
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import zoo
-from harness import embedded, greedy, prepared, same
+from harness import arrays, embedded, greedy, prepared, same
 from mlx_vlm.tokenizer_utils import NaiveStreamingDetokenizer
 from mlx_vlm.utils import StoppingCriteria
 
@@ -124,7 +125,9 @@ class _Ask:
 def _requests(tiny: zoo.Tiny, *, keyword: bool) -> list[_Ask]:
     first, second, third = zoo.photos()
     large = third.resize((260, 196))
+    third.save(path := str(Path(tempfile.gettempdir(), f"probed-{os.getpid()}.png")))
     elsewhere = [
+        _Ask("one by its path", [path]),
         _Ask("one in a longer prompt", [first], prompt=f"{tiny.prompt(1)} And why is it so?"),
         _Ask("one in a prompt that ends otherwise", [first], prompt=f"{tiny.prompt(1)[:-1]}!"),
     ]
@@ -204,11 +207,16 @@ def _close(one: Any, other: Any) -> bool:
         mine = other[name]
         if same(value, mine):
             continue
-        if not hasattr(value, "shape") or value.shape != mine.shape:
-            return False
-        if not bool((abs(value - mine).max() <= 1e-5 * abs(value).max()).item()):
+        rows = [*arrays(value)], [*arrays(mine)]
+        if not rows[0] or len(rows[0]) != len(rows[1]) or not all(map(_near, *rows)):
             return False
     return True
+
+
+def _near(one: Any, other: Any) -> bool:
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return bool((abs(one - other).max() <= 1e-5 * abs(one).max()).item())
 
 
 def _told(found: Probed, error: Exception) -> list[str]:

@@ -53,6 +53,8 @@ def _after(call: str, then: str) -> tuple[str, str]:
 
 QWEN = "mlx_vlm.models.qwen3_vl.processing_qwen3_vl"
 UTILS, DISPATCH = "mlx_vlm.utils", "mlx_vlm.generate.dispatch"
+LLAVAS = "mlx_vlm.models.llava.processing_llava"
+_MADE = r"        return BatchFeature\(data=to_mlx\(\{\*\*text_inputs, \*\*image_inputs\}\)\)"
 _FEWER = (
     r"(class Qwen3VLImageProcessor[\s\S]*?def __call__\(self, images[^)]*\)[^:]*:\n)",
     (
@@ -745,6 +747,207 @@ CHANGES = (
             ),
         ),
         (EXACT,),
+    ),
+    # Images are opened in another way, or the processor does more after its image processor.
+    Change(
+        "process_image-darkens",
+        ("llava", "qwen2_5_vl"),
+        (
+            (
+                UTILS,
+                r"        img = load_image\(img\)\n",
+                r"\g<0>    if hasattr(img, 'point'):\n        img = img.convert('RGB').point(lambda x: x // 2)\n",
+            ),
+        ),
+    ),
+    Change(
+        "process_image-shrinks-large-images",
+        ("llava", "qwen2_5_vl"),
+        (
+            (
+                UTILS,
+                r"        img = load_image\(img\)\n",
+                r"\g<0>    if hasattr(img, 'resize') and img.width > 200:\n        img = img.resize((100, 80))\n",
+            ),
+        ),
+        later=True,
+    ),
+    Change(
+        "load_image-mirrors",
+        ("llava", "qwen2_5_vl"),
+        ((UTILS, r"    return (image\.convert\(.RGB.\))\n", r"    return ImageOps.mirror(\1)\n"),),
+        later=True,
+    ),
+    Change(
+        "llava-processor-scales-large-images",
+        ("llava",),
+        (
+            (
+                LLAVAS,
+                _MADE,
+                (
+                    "        if image_inputs and any(image.width > 200 for image in images):\n"
+                    "            image_inputs['pixel_values'] = [p * 0.5 for p in image_inputs['pixel_values']]\n\\g<0>"
+                ),
+            ),
+        ),
+        later=True,
+    ),
+    Change(
+        "llava-processor-divides-by-the-number-of-images",
+        ("llava",),
+        (
+            (
+                LLAVAS,
+                _MADE,
+                (
+                    "        if image_inputs:\n"
+                    "            made = image_inputs['pixel_values']\n"
+                    "            image_inputs['pixel_values'] = [p / len(made) for p in made]\n\\g<0>"
+                ),
+            ),
+        ),
+    ),
+    Change(
+        "llava-another-input-of-the-processor",
+        ("llava",),
+        (
+            (
+                LLAVAS,
+                _MADE,
+                (
+                    "        if image_inputs:\n"
+                    "            own = [[float(p.mean())] for p in image_inputs['pixel_values']]\n"
+                    "            image_inputs['brightness'] = own\n\\g<0>"
+                ),
+            ),
+            (
+                _model("llava"),
+                *_after("multi_modal_projector", r"\2 * (1 + kwargs['brightness'][..., None])"),
+            ),
+        ),
+    ),
+    Change(
+        "llava-pixels-in-a-list",
+        ("llava",),
+        (
+            (
+                LLAVAS,
+                _MADE,
+                (
+                    "        found = to_mlx({**text_inputs, **image_inputs})\n"
+                    "        if image_inputs:\n"
+                    "            found['pixel_values'] = list(found['pixel_values'])\n"
+                    "        return BatchFeature(data=found)"
+                ),
+            ),
+            (_model("llava"), r"pixel_values(\.transpose)", r"mx.stack(list(pixel_values))\1"),
+        ),
+        (EXACT, REFUSED),
+    ),
+    # Features are made in another order, or by another part.
+    Change(
+        "projector-image-by-image",
+        ("llava", "gemma3"),
+        (
+            *(
+                (
+                    _model(family),
+                    r"= self\.multi_modal_projector\((\w+)\)\n",
+                    r"= mx.concatenate([*(self.multi_modal_projector(one[None]) for one in \1)])\n",
+                )
+                for family in ("llava", "gemma3")
+            ),
+        ),
+        (EXACT, REFUSED),
+    ),
+    Change(
+        "llava-projector-a-property",
+        ("llava",),
+        (
+            (_model("llava"), r"self\.multi_modal_projector = ", "self._projector = "),
+            (
+                _model("llava"),
+                r"    def get_input_embeddings\(",
+                "    multi_modal_projector = property(lambda self: self._projector)\n\n\\g<0>",
+            ),
+        ),
+        (EXACT, REFUSED),
+    ),
+    Change(
+        "brighter-behind-the-first-image",
+        ("llava", "gemma3"),
+        (
+            *(
+                (
+                    _model(family),
+                    *_after("multi_modal_projector", r"mx.concatenate([\2[:1], \2[1:] * 1.1])"),
+                )
+                for family in ("llava", "gemma3")
+            ),
+        ),
+    ),
+    Change(
+        "qwen-tower-returns-a-pair",
+        ("qwen2_5_vl",),
+        (
+            (
+                _model("qwen2_5_vl"),
+                r"(            hidden_states = self\.vision_tower\([^()]*\)\n)",
+                r"\1            hidden_states, _ = hidden_states\n",
+            ),
+            (
+                "mlx_vlm.models.qwen2_5_vl.vision",
+                r"        return hidden_states\n(?=\n    def sanitize)",
+                "        return hidden_states, None\n",
+            ),
+        ),
+        (EXACT, REFUSED),
+    ),
+    Change(
+        "qwen-clips-large-images",
+        ("qwen2_5_vl", "qwen3_vl"),
+        (
+            (
+                QWEN,
+                r"        C, H, W = image\.shape\n",
+                r"\g<0>        if H * W > 20000:\n            image = np.minimum(image, 128)\n",
+            ),
+        ),
+        (EXACT,),
+    ),
+    Change(
+        "features-and-a-little-of-the-prompt",  # less than several images may differ by
+        ("llava", "gemma3"),
+        (
+            *(
+                (_model(family), *_after("multi_modal_projector", r"\2 + 0.01 * inputs_embeds.mean()"))
+                for family in ("llava", "gemma3")
+            ),
+        ),
+    ),
+    Change(
+        "scatter-squashes",
+        ("gemma3",),
+        (
+            (
+                _model("gemma3"),
+                r"= (mx\.flatten\(scaled_image_features\))",
+                r"= mx.tanh(\1)",
+            ),
+        ),
+        (EXACT, REFUSED),
+    ),
+    Change(
+        "llava-gain-of-the-environment-by-a-function",
+        ("llava",),
+        (
+            (
+                _model("llava"),
+                *_after("multi_modal_projector", r"\2 * float(__import__('os').getenv('DRIFT_GAIN', '1'))"),
+            ),
+        ),
+        later=True,
     ),
 )
 

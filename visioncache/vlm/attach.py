@@ -18,6 +18,7 @@ from visioncache.vlm.prefixes import Prefixes
 from visioncache.vlm.request.model import ModelSide
 from visioncache.vlm.request.processor import ProcessorSide
 from visioncache.vlm.request.tickets import Tickets
+from visioncache.vlm.scope.described import warn_once
 from visioncache.vlm.speedups.placeholders import PlaceholderSide
 from visioncache.vlm.thumbnails import Thumbnails
 from visioncache.vlm.timing import Stages
@@ -160,19 +161,31 @@ class Attached:
                 side.install(undo)
             undo.callback(hooks.remove, self)
             hooks.add(self)
+            self._warn()
             self._undo = undo.pop_all()
 
     def follow(self) -> None:
         """Go on with the parts that took the place of others: a quantised projector, another tokenizer."""
         for side in self.sides:
             side.follow()
+        self._warn()
         _ = self._fingerprint.digest  # which looks at the model as it is now
+
+    def _warn(self) -> None:
+        if self._blocked:
+            warn_once(self._blocked, "put an object of a class of its own there")
+
+    @property
+    def _blocked(self) -> str:
+        """Say which part can't be followed, whatever it is made of; or ""."""
+        return next((side.blocked for side in self.sides if getattr(side, "blocked", "")), "")
 
     @property
     def scope(self) -> str:
         """Name what keys hold besides the image: family, weights, versions."""
         settings = [f"/{name}={getattr(self.model.config, name)}" for name in self.family.settings]
-        return f"{self.family.name}/{self._fingerprint.digest}/{versions()}{''.join(settings)}"
+        digest = f"{self._fingerprint.digest}{self._training.state}"
+        return f"{self.family.name}/{digest}/{versions()}{''.join(settings)}"
 
     @property
     def speedups(self) -> Speedups:
@@ -205,9 +218,9 @@ class Attached:
 
     @property
     def opaque(self) -> str:
-        """Name the part of model or processor that can't be described, so that nothing is cached; or ""."""
+        """Name the part that can't be described or followed, so that nothing is cached; or ""."""
         of_processor = self.processor_side.settings.opaque if self.processor_side else ""
-        return self._fingerprint.opaque or of_processor
+        return self._fingerprint.opaque or of_processor or self._blocked
 
     @property
     def described(self) -> list[Described]:

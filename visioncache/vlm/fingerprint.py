@@ -12,15 +12,14 @@ from PIL import Image, ImageFile
 
 from visioncache.vlm.patching.instances import class_of
 from visioncache.vlm.scope.anatomy import Anatomy
-from visioncache.vlm.scope.code import Habits, version
+from visioncache.vlm.scope.code import Habits, lasts, version
 from visioncache.vlm.scope.described import Described, warn_once
-from visioncache.vlm.scope.itself import ItsOwn, at_first
+from visioncache.vlm.scope.itself import at_first
 from visioncache.vlm.scope.values import PLAIN
 from visioncache.vlm.scope.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from contextlib import AbstractContextManager
 
 LANGUAGE_SIDE = ("language_model", "lm_head", "text")
 """Submodules that only see features: other weights there change no feature."""
@@ -53,6 +52,9 @@ _MAKE_PIXELS = (
 _MAKE_FEATURES = ("mlx.core", "mlx.core.fast", "mlx.core.linalg", "mlx.nn", "mlx.nn.layers.activations")
 """Modules that models compute with, by way of MLX's own layers too."""
 
+_DECODING = {"LOAD_TRUNCATED_IMAGES": ImageFile, "MAX_IMAGE_PIXELS": Image}
+"""Settings that PIL decodes by, and where they lie."""
+
 _MODES = ("_training", "_no_grad", "no_chunked_prefill")
 """Attributes of modules that say how they are run, and decide no feature."""
 
@@ -83,23 +85,14 @@ class Fingerprint(Described):
     ) -> None:
         self._model = model
         self._others = ("config",) if whole else ("config", *LANGUAGE_SIDE)
-        self._is_setting: Callable[..., bool] = _is_any if whole else _is_of_vision
+        self._is_setting: Callable[..., bool] = (lambda *_: True) if whole else _is_of_vision
         self._describe = anatomy
         self._paths = [path for path in (vision, projector) if path]
         self._is_inside = bool(vision)
-        self._habits = Habits(frozenset(), frozenset())
-        self._itself = ItsOwn()
+        self._habits = self._of_users = Habits(frozenset(), frozenset())
         self._modules: list[nn.Module] | None = None
         self._listed: Anatomy | None = None
         super().__init__()
-
-    def running(self) -> AbstractContextManager[None]:
-        """Take what the model sets of itself inside this block for its own doing, which is no change."""
-        return self._itself.running(self._now)
-
-    def _now(self) -> Anatomy:
-        self._itself.accept()
-        return super()._now()
 
     def modules(self) -> list[nn.Module]:
         """Return the model and the modules that its vision side uses, as of the last look at the digest."""
@@ -128,14 +121,16 @@ class Fingerprint(Described):
     def _counts(self, name: Any, value: Any) -> bool:
         """Tell whether an attribute of a module decides anything: what its own code only writes does not.
 
-        What begins with an underscore is a setting where it is read and never set while the model runs.
+        What begins with an underscore counts where it is read, and not set by mlx-vlm's code as it runs.
         """
         if not isinstance(name, str) or isinstance(value, nn.Module):
             return True
         if name in _MODES:
             return False
         is_read, is_written = name in self._habits.reads, name in self._habits.writes
-        return is_read and not is_written if name.startswith("_") else is_read or not is_written
+        if name.startswith("_"):
+            return is_read and (not is_written or name in self._of_users.writes)
+        return is_read or not is_written
 
     def _taken(self, before: Anatomy | None) -> Anatomy:
         model = self._model
@@ -147,7 +142,8 @@ class Fingerprint(Described):
         self._modules = None
         kinds = {base for one in modules for base in anatomy.watch.kind(one).__mro__} - {nn.Module}
         self._habits = Habits.of(kinds, _ENTRANCES)
-        self._itself.look(modules, _ENTRANCES)
+        self._of_users = Habits.of({kind for kind in kinds if not lasts(kind)}, _ENTRANCES)
+        self._itself.look(modules, _ENTRANCES, self._of_users.writes & self._habits.reads)
         for name in _MAKE_FEATURES:
             anatomy.strangers(name)
 
@@ -163,11 +159,11 @@ class Fingerprint(Described):
                 anatomy.add(f"model.{name}", at_first(model, name, value))
         for path, value in inside.items():
             anatomy.add(f"model.{path}", value)
-        for name in sorted(config):
-            if self._is_setting(name):
-                anatomy.add(f"model.config.{name}", config[name])
+        for name in filter(self._is_setting, sorted(config)):
+            anatomy.add(f"model.config.{name}", config[name])
         # Some cast pixels to what the prompt's embeddings are.
         anatomy.add("embeds", [str(dtype) for dtype in _embedded(model, anatomy)])
+        self._itself.look_at_globals(anatomy.closed().states)
         return anatomy
 
 
@@ -187,19 +183,21 @@ class Settings(Described):
         maker = self._find()
         kinds = {class_of(self._processor), class_of(maker)}
         habits = Habits.of({base for kind in kinds for base in kind.__mro__}, ())
-        anatomy = Anatomy(before, reads=(name for name in habits.reads if _is_of_pixels(name)))
+        anatomy = Anatomy(before, None, filter(_is_of_pixels, habits.reads), at_first)
         anatomy.watch.told(lambda: self._find() is maker)
         anatomy.add("image processor", maker)
         anatomy.add("PIL.Image.Image", Image.Image)
-        anatomy.add("truncated", anatomy.watch.name(vars(ImageFile), "LOAD_TRUNCATED_IMAGES"))
+        for name, where in _DECODING.items():
+            anatomy.add(name, anatomy.watch.name(vars(where), name))
         for name in _MAKE_PIXELS:
             anatomy.strangers(name)
         if not anatomy.has(self._processor) and hasattr(self._processor, "__dict__"):
             anatomy.add("processor.__class__", anatomy.watch.kind(self._processor))
             own = anatomy.watch.fields(self._processor, _is_of_pixels)
-            for name in sorted(own):
-                if _is_of_pixels(name):
-                    anatomy.add(f"processor.{name}", own[name])
+            for name in filter(_is_of_pixels, sorted(own)):
+                anatomy.add(f"processor.{name}", own[name])
+        self._itself.look((), ())
+        self._itself.look_at_globals(anatomy.closed().states)
         return anatomy
 
 
@@ -243,11 +241,6 @@ def is_of_tokens(name: str) -> bool:
 def _is_of_vision(name: str, _: Any = None) -> bool:
     """Tell whether a setting of a model's is for more than its language side and its tokenizer."""
     return not (_TOKENS.search(name) or name.startswith(_LANGUAGE))
-
-
-def _is_any(*_: Any) -> bool:
-    """Take every setting."""
-    return True
 
 
 def _is_of_pixels(name: str, _: Any = None) -> bool:

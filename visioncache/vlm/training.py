@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import compress
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlx import nn
 from mlx.utils import tree_flatten
+
+from visioncache.vlm.scope.code import lasts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +35,13 @@ class TrainingMode:
         self._modules: list[nn.Module] = []
         self._before: list[bool] = []
 
+    @property
+    def state(self) -> str:
+        """Name the modules in training mode that may show it: features that they make are others'."""
+        modules = enumerate(self._fingerprint.modules())
+        named = [str(n) for n, module in modules if module.training and _may_read_mode(type(module))]
+        return f"/training {','.join(named)}" if named else ""
+
     def is_on(self) -> bool:
         """Tell whether any module is in training mode because somebody set it."""
         modules = self._fingerprint.modules()
@@ -41,13 +51,29 @@ class TrainingMode:
         return any(not before or _was_set(module) for module, before in trains)
 
 
+def is_for_training() -> bool:
+    """Tell whether mlx-vlm's trainer calls: it stacks pixels of several rows, so tickets are of no use."""
+    frame: Any = sys._getframe(1)  # noqa: SLF001
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith("mlx_vlm.trainer."):
+            return True
+        frame = frame.f_back
+    return False
+
+
 def _was_set(module: nn.Module) -> bool:
-    """Tell whether `train()` was called on a module that nobody saw in another mode."""
+    """Tell whether `train()` was called on a module that nobody saw in another mode, or it shows its mode."""
+    if any(_reads_mode(type(module))):
+        return True
     inner = [child for name, child in tree_flatten(module.children(), is_leaf=_is_module) if name]
     if inner:
         return all(child.training for child in inner)
     is_quantised = isinstance(module, (nn.QuantizedLinear, nn.QuantizedEmbedding))
-    return any(_reads_mode(type(module))) or (bool(module.parameters()) and not is_quantised)
+    return bool(module.parameters()) and not is_quantised
+
+
+def _may_read_mode(kind: type) -> bool:
+    return not lasts(kind) or any(_reads_mode(kind))
 
 
 def _is_module(value: object) -> bool:

@@ -106,10 +106,30 @@ def halved_in_place(a: Any) -> Any:
     return a
 
 
+def without_nan(a: Any) -> Any:
+    return mx.nan_to_num(mx.array(a))
+
+
+def in_bytes(a: Any) -> Any:
+    return mx.array(a).astype(mx.uint8)
+
+
+def where_positive(a: Any) -> Any:
+    return mx.where(mx.array(a) > 0, mx.array(a), 0)
+
+
+def in_signs(a: Any) -> Any:
+    return np.sign(np.nan_to_num(np.array(a)))
+
+
+def of_the_larger(a: Any) -> Any:
+    return np.fmax(np.array(a), 0)
+
+
 EDITS: list[Callable[[Any], Any]] = [
     scaled, as_floats, shifted, flipped, reordered, half_of_it, copied_through_numpy, as_numpy, in_float16,
     there_and_back, joined_again, negated, squared, partly_from_another, written_into, written_over,
-    halved_in_place,
+    halved_in_place, without_nan, in_bytes, where_positive, in_signs, of_the_larger,
 ]  # fmt: skip
 
 

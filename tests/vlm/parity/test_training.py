@@ -206,3 +206,44 @@ def test_the_mode_of_any_module_that_features_are_made_by_counts(family: str) ->
 
     answers = assert_alike(family, play)
     assert not same(answers[1], answers[2])
+
+
+class Around(nn.Module):
+    """A module around another one, which shows in its output that it trains."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        y = self.inner(*args, **kwargs)
+        return y * 1.5 if self.training else y
+
+
+class AroundByAnother(Around):
+    """The same, by a function outside."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return louder(self, self.inner(*args, **kwargs))
+
+
+def louder(module: Any, y: Any) -> Any:
+    return y * 1.5 if module.training else y
+
+
+@pytest.mark.parametrize("kind", [Around, AroundByAnother])
+@pytest.mark.parametrize("family", ["gemma3", "idefics3", "llava", "mistral3", "paligemma"])
+def test_a_new_module_answers_as_it_trains_until_it_is_set_to_eval(family: str, kind: type) -> None:
+    def play(scene: Scene) -> list[Any]:
+        answers = [scene.ask(A)]
+        name = next(name for name in ("multi_modal_projector", "connector") if name in scene.model)
+        module = kind(scene.model[name])
+        setattr(scene.model, name, module)  # as MLX begins every module: in training mode
+        answers += [scene.ask(A), scene.ask(A), scene.ask(B)]
+        module.eval()
+        answers += [scene.ask(A), scene.ask(B)]
+        module._training = True
+        return [*answers, scene.ask(A)]
+
+    answers = assert_alike(family, play)
+    assert not same(answers[1], answers[4])

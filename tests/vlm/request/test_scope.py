@@ -9,9 +9,11 @@ import os
 import subprocess
 import sys
 import threading
+from collections import defaultdict
 from decimal import Decimal
 from enum import Enum, IntEnum
 from fractions import Fraction
+from io import BytesIO, StringIO
 from pathlib import Path
 from types import MethodType
 from typing import TYPE_CHECKING, Any
@@ -182,6 +184,9 @@ PAIRS = [
     (Slotted, Ruler),
     (int, float),
     (math, os),
+    (defaultdict(int), defaultdict(float)),
+    (BytesIO(b"a"), BytesIO(b"b")),
+    (StringIO("a"), StringIO("b")),
 ]
 
 

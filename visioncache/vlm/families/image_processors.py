@@ -106,6 +106,12 @@ class Preprocessor:
         for patch in self._patches:
             patch.install(undo)
 
+    @property
+    def blocked(self) -> str:
+        """Say that the image processor can't be followed, if that is so."""
+        kind = next((patch.blocked for patch in self._patches if patch.blocked), "")
+        return kind and f"{self._where} is a {kind}, whose calls can't be followed"
+
     def follow(self) -> None:
         """Go on with the image processor that took the place of the one before."""
         for patch in self._patches:
@@ -123,7 +129,7 @@ class Preprocessor:
 
     def patch_of_target(self, overrides: Callable[[Any], dict[str, Any]]) -> Patch:
         """Return a patch of the image processor, whichever it is."""
-        return Patch(lambda: self.target, overrides)
+        return Patch(lambda: self.target, overrides, needed=True)
 
     def patch_of_processor(self, process: Callable[..., Any], more: dict[str, Any] | None = None) -> Patch:
         """Return a patch that gives the processor's calls to `process` and hides its image processor."""
@@ -145,7 +151,7 @@ class Preprocessor:
             own = {"__call__": around(processor, "__call__", call), **(more or {})}
             return {**own, ATTRIBUTE: shown(processor, ATTRIBUTE, show)} if self._hides else own
 
-        return Patch(lambda: self._processor, overrides)
+        return Patch(lambda: self._processor, overrides, needed=True)
 
     @property
     def leaves_alone(self) -> bool:

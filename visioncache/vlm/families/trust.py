@@ -36,6 +36,10 @@ SLIGHT = {"float32": 1e-4, "float16": 2.0**-8, "bfloat16": 2.0**-5}
 """How far several images, encoded one by one, may lie from a batch of them, over the largest number."""
 
 
+_ONE = (1, 0)
+"""An image, and no video: what is given of it is compared to the last bit."""
+
+
 class Trust:
     """Which kinds of requests of a model may be answered from a cache without being compared first.
 
@@ -63,6 +67,8 @@ class Trust:
         self._described = described
         self._compared = Compared(model, cache)
         self._differing: set[str] = set()
+        self._refused = ""
+        """The state of model and processor in which a single image was seen to differ, which is exact."""
         self.leaves_nothing = False
         """Refuse what differs by a user's code too, as `verify` does, which is to find it."""
 
@@ -90,7 +96,7 @@ class Trust:
         """Tell whether a kind of request needs no comparing: of a proven family, or compared before."""
         if self.is_sure:
             return True
-        return self._entry(kind) in self._compared
+        return self._entry(kind) in self._compared and not self._is_refused(kind)
 
     def leaves(self, kind: Kind) -> bool:
         """Tell whether a kind of request was seen to differ, by code of the user's own."""
@@ -114,8 +120,16 @@ class Trust:
     def _entry(self, kind: Kind) -> str:
         """Return the name of a comparison: 128 bits over the kind, model, processor and sources."""
         sources = f"{self.package}/{source_digest(self.package)}/{self.version}/{visioncache.__version__}"
-        state = "/".join(one.last for one in self._described())
+        state = self._state
         return blake3(f"{kind!r}/{sources}/{state}".encode()).hexdigest(length=16)
+
+    @property
+    def _state(self) -> str:
+        return "/".join(one.last for one in self._described())
+
+    def _is_refused(self, kind: Kind) -> bool:
+        """Tell whether a kind may differ by too little to be seen, as a single image was seen to."""
+        return kind.images != _ONE and bool(self._refused) and self._refused == self._state
 
     def compare(self, kind: Kind, plain: Any, given: Any) -> None:
         """Compare what a model itself gives its language model with what it gives with a cache.
@@ -128,7 +142,14 @@ class Trust:
         Raises:
             ValueError: they differ; the kind stays unknown, and nothing is to be stored.
         """
-        differing = _differing(plain, given, exact=kind.images == (1, 0))
+        differing = _differing(plain, given, exact=kind.images == _ONE)
+        if differing and kind.images == _ONE:
+            self._refused = self._state
+        if self._is_refused(kind):
+            raise self.refusal(
+                f"what its language model is given of {kind} is not believed, as that of an image "
+                "differs with a cache"
+            )
         if differing:
             raise self.refusal(
                 f"what its language model is given of {kind} ({differing}) differs with a cache"
@@ -182,6 +203,10 @@ class Kind:
     """Shapes of their pixels: models treat sizes in different ways, and processors share a budget."""
     beside: str = ""
     """The content of inputs that belong neither to the prompt's tokens nor to an image."""
+    padded: bool = False
+    """Set where a mask leaves out some of the prompt."""
+    sizes: tuple[int, ...] = ()
+    """How many bits the number of pixels of each image has: processors may treat large ones otherwise."""
 
     @classmethod
     def of(cls, images: int, videos: int, pixels: Any, beside: str = "") -> Kind:

@@ -42,11 +42,20 @@ class Patch:
     Args:
         find: returns the object now; another one than before is patched in its place by `follow`.
         overrides: returns the overrides for an object, each made by `around` or `shown`.
+        needed: raise where the object can't be patched to begin with.
     """
 
-    def __init__(self, find: Callable[[], Any], overrides: Callable[[Any], dict[str, Any]]) -> None:
-        self._find, self._overrides = find, overrides
+    def __init__(
+        self,
+        find: Callable[[], Any],
+        overrides: Callable[[Any], dict[str, Any]],
+        *,
+        needed: bool = False,
+    ) -> None:
+        self._find, self._overrides, self._needed = find, overrides, needed
         self._target: Any = None
+        self.blocked = ""
+        """The class of an object that can't be patched: a function, a partial, one that has slots alone."""
         self._lock = threading.Lock()
 
     def install(self, undo: ExitStack) -> None:
@@ -54,33 +63,40 @@ class Patch:
 
         Raises:
             RuntimeError: it is patched already, for another model that shares it.
+            TypeError: it is needed, and its class is not one that can be exchanged.
         """
-        self._put(self._find())
+        self._put(self._find(), needed=self._needed)
         undo.callback(self._take_back)
 
     def follow(self) -> bool:
         """Patch the object that took the place of the patched one; tell whether one did."""
         found = self._find()
-        if self._target is None or found is None or (found is self._target and is_patched(found)):
+        if self._target is None or found is None:
+            return False
+        if found is self._target and (self.blocked or is_patched(found)):
             return False
         with self._lock:
             self._take_back()
             self._put(found)
         return True
 
-    def _put(self, target: Any) -> None:
+    def _put(self, target: Any, *, needed: bool = False) -> None:
         if is_patched(target):
             raise RuntimeError(
                 f"another model that is attached shares this {type(target).__name__}; detach() that first"
             )
-        original = class_of(target)
-        target.__class__ = original  # of an instance that a patched class made: its own class again
+        self._target, self.blocked, original = target, "", class_of(target)
         body = {**_copying(original), **self._overrides(target), _ORIGINAL: original, _OWNER: target}
         names = {"__module__": original.__module__, "__qualname__": original.__qualname__}
-        target.__class__ = type(
-            original.__name__, (original,), {**names, "__doc__": original.__doc__, **body}
-        )
-        self._target = target
+        try:
+            target.__class__ = original  # of an instance that a patched class made: its own class again
+            target.__class__ = type(
+                original.__name__, (original,), {**names, "__doc__": original.__doc__, **body}
+            )
+        except TypeError:
+            self.blocked = original.__name__
+            if needed:
+                raise
 
     def _take_back(self) -> None:
         target, self._target = self._target, None

@@ -7,6 +7,7 @@ not attached would receive what an attached processor prepared for another.
 
 from __future__ import annotations
 
+import functools
 import threading
 from functools import partial
 from io import BytesIO
@@ -24,6 +25,8 @@ from visioncache.vlm.patching.missing import missing
 from visioncache.vlm.prefixes.continuation import continued
 from visioncache.vlm.request.arrays import leaves_of
 from visioncache.vlm.request.opened import has_own_ways
+from visioncache.vlm.request.opening import compared, is_usual
+from visioncache.vlm.request.source import SourceImage
 from visioncache.vlm.request.tickets import is_stand_in
 
 if TYPE_CHECKING:
@@ -34,8 +37,10 @@ if TYPE_CHECKING:
 
 _attached: list[Attached] = []
 _lock = threading.Lock()
-_theirs: dict[str, Callable[..., Any]] = {}
-"""The functions before the first attachment came: mlx-vlm's own, or somebody's in their place."""
+_put: list[tuple[Any, str, Any, Any]] = []
+"""Modules, names, what is there while anything is attached, and what was there before."""
+_THEIRS = "__visioncache_theirs__"
+"""On what is put there: mlx-vlm's own function, or somebody's in its place."""
 
 
 def add(attached: Attached) -> None:
@@ -50,8 +55,10 @@ def add(attached: Attached) -> None:
                 if not callable(getattr(module, name, None)):
                     raise missing(name, module.__name__)
             for module, name, ours in _HOOKS:
-                _theirs[name] = getattr(module, name)
-                setattr(module, name, ours)
+                found = getattr(module, name)  # ours, if somebody who had replaced it put that back
+                theirs = getattr(found, _THEIRS, found)
+                _put.append((module, name, _hook(ours, theirs), theirs))
+                setattr(*_put[-1][:3])
         _attached.append(attached)
 
 
@@ -61,9 +68,21 @@ def remove(attached: Attached) -> None:
         if attached in _attached:
             _attached.remove(attached)
             if not _attached:
-                for module, name, ours in _HOOKS:
-                    if getattr(module, name) is ours:
-                        setattr(module, name, _theirs[name])
+                for module, name, hook, theirs in _put:
+                    if getattr(module, name) is hook:
+                        setattr(module, name, theirs)
+                _put.clear()
+
+
+def _hook(ours: Callable[..., Any], theirs: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function that stands before another one for good, whoever keeps it."""
+
+    @functools.wraps(theirs)
+    def hook(*args: Any, **kwargs: Any) -> Any:
+        return ours(theirs, *args, **kwargs)
+
+    setattr(hook, _THEIRS, theirs)
+    return hook
 
 
 def find(model: Any, cache: Any) -> Attached | None:
@@ -81,27 +100,35 @@ def attached_to(cache: Any) -> list[Attached]:
     return [a for a in _attached if a.cache is cache]
 
 
-def _identify_image(img: Any, resize_shape: Any, image_processor: Any) -> Any:
+def _identify_image(original: Callable[..., Any], img: Any, resize_shape: Any, image_processor: Any) -> Any:
     side, own = _owner(image_processor)
-    known = isinstance(img, (str, Path, BytesIO, Image.Image))
+    theirs = partial(original, img, resize_shape, own)
+    known = isinstance(img, (str, Path, BytesIO, Image.Image)) and is_usual(original)
     if side is None or not known or (isinstance(img, Image.Image) and has_own_ways(img)):  # left as they are
-        return _theirs["process_image"](img, resize_shape, own)
+        return theirs()
     # mlx-vlm turns what it opens itself; a family's processor opens the rest, and transformers' turn it.
     image = side.open(img, transpose=isinstance(img, str) or isinstance(own, TransformersImageProcessor))
-    if resize_shape is None:
-        return image
-    if isinstance(own, BaseImageProcessor):  # mlx-vlm warns, and resizes nothing
-        return _theirs["process_image"](image, resize_shape, own)
-    return image.resized(
-        lambda decoded: mlx_vlm.utils.resize_image(decoded, resize_shape), f"/resize{resize_shape}"
+    if isinstance(own, BaseImageProcessor) and resize_shape is not None:
+        return original(image, resize_shape, own)  # which warns, and resizes nothing
+    if resize_shape is not None:
+        image = image.resized(
+            lambda decoded: mlx_vlm.utils.resize_image(decoded, resize_shape), f"/resize{resize_shape}"
+        )
+    is_opened = isinstance(img, SourceImage) or (
+        isinstance(img, str) and img.startswith(("http://", "https://"))
     )
+    if not side.trust.proven and not is_opened:  # a URL is downloaded once
+        compared(image, theirs, side.trust.refusal)
+    return image
 
 
-def _begin(input_ids: Any, model: Any, pixel_values: Any, *args: Any, **kwargs: Any) -> Any:
+def _begin(
+    original: Callable[..., Any], input_ids: Any, model: Any, pixel_values: Any, *args: Any, **kwargs: Any
+) -> Any:
     attached = next((attached for attached in _attached if attached.model is model), None)
     if attached is not None:
         attached.follow()
-        begin = _theirs["generate_step"]
+        begin = original
         if attached.prefixes is not None and attached.active:
             begin = partial(continued, attached, attached.prefixes, begin)
         steps = begin(input_ids, model, pixel_values, *args, **kwargs)
@@ -111,7 +138,7 @@ def _begin(input_ids: Any, model: Any, pixel_values: Any, *args: Any, **kwargs: 
             "these pixels are stand-ins, prepared by the processor of a model that is attached; "
             "give this model a processor of its own, or detach() the other"
         )
-    return _theirs["generate_step"](input_ids, model, pixel_values, *args, **kwargs)
+    return original(input_ids, model, pixel_values, *args, **kwargs)
 
 
 def _takes_tickets(model: Any) -> bool:

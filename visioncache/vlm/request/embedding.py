@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
 
 from visioncache.keys import Key
 from visioncache.vlm.families.recognise import confirm
@@ -197,7 +200,11 @@ class Embedding:
         rest = {n: v for n, v in self._passed.items() if n not in images and (is_data(v) or type(v) in PLAIN)}
         others = {n: v for n, v in beside_prompt(rest).items() if n not in _TEXT and v is not None}
         beside = content(others).text if others else ""
-        return Kind.of(counts[0], sum(counts[1:]), [self._whole[name] for name in self._items], beside)
+        kind = Kind.of(counts[0], sum(counts[1:]), [self._whole[name] for name in self._items], beside)
+        masks = [mask for mask in map(self._passed.get, _TEXT[1:]) if isinstance(mask, mx.array)]
+        given = [item.meta.get("sizes") or () for items in self._items.values() for item in items]
+        sizes = tuple((width * height).bit_length() for own in given for width, height in own)
+        return replace(kind, padded=not all(bool(mask.all()) for mask in masks), sizes=sizes)
 
     @cached_property
     def _real(self) -> dict[int, dict[str, Any]]:

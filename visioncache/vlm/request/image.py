@@ -17,6 +17,7 @@ from PIL import Image, ImageFile
 from visioncache.keys import Key, is_array, numbers_of, read_file
 from visioncache.vlm.request.file import decode, file_of, header_of, pixels_of
 from visioncache.vlm.request.opened import has_own_ways, unread
+from visioncache.vlm.request.opening import is_usual
 from visioncache.vlm.request.source import SourceImage, exif_of, once, rgb
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def take(image: Any, *, transpose: bool, trust_urls: bool = False) -> Any:
     `Key.of` gives, or bytes; None for what has no identity: lists of numbers, masked arrays, objects.
     """
     if isinstance(image, (str, Path)):
-        return open_source(image, transpose=transpose, trust_urls=trust_urls)
+        return open_source(image, transpose=transpose, trust_urls=trust_urls) if is_usual() else None
     if isinstance(image, Image.Image):
         return None if has_own_ways(image) else _from_pil(image, as_rgb=False)
     if isinstance(image, bytes):
@@ -168,7 +169,7 @@ def _from_bytes(
         decoded = decode(key, data, label, transpose=turned, by_path=by_path, remember=opened)
         return key, rgb(decoded) if as_rgb else decoded
 
-    how = variant, as_rgb, ImageFile.LOAD_TRUNCATED_IMAGES
+    how = variant, as_rgb, ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
     image = SourceImage(key, label, once(key, how, read), variant, lambda: (key, size))
     return image if as_rgb else _of_mode(image, header.mode)
 

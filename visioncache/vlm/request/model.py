@@ -101,6 +101,12 @@ class ModelSide:
         if attention is not None:
             undo.enter_context(method_taken(attention, "__call__", attend))
 
+    @property
+    def blocked(self) -> str:
+        """Say which part of the model can't be followed, if there is one."""
+        kind = next((patch.blocked for patch in self._patches if patch.blocked), "")
+        return kind and f"{self._family.seam or 'the model'} is a {kind}, whose calls can't be followed"
+
     def follow(self) -> None:
         """Go on with submodules that took the place of those before."""
         for patch in self._patches:
@@ -196,6 +202,11 @@ class ModelSide:
             raise ValueError(
                 f"{edited} was changed on its way from the attached processor to the model; "
                 "pass on what the processor returned, or attach(model, None, cache)"
+            )
+        if any(map(self._attached.tickets.is_blank, arrays)):
+            raise ValueError(
+                f"{anchor} are all zeros, as the attached processor's stand-ins become without their NaN; "
+                "pass on what the processor returned, or embed zeros inside of attached.bypass()"
             )
         return None
 

@@ -6,7 +6,6 @@ image processor alone, so that its inputs are its own. Either way the processor 
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +23,14 @@ from visioncache.vlm.request.image import SourceImage, open_source, take
 from visioncache.vlm.request.lists import each, flat, identity, identity_of_one, sources_of
 from visioncache.vlm.request.recall import describe, find, recall, stand_ins
 from visioncache.vlm.request.tickets import Item, Request, alias, digest_of, dtype_of, stand_in
+from visioncache.vlm.training import is_for_training
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import ExitStack
 
     from visioncache.vlm.attach import Attached
+    from visioncache.vlm.families.trust import Trust
 
 
 class ProcessorSide:
@@ -53,6 +54,11 @@ class ProcessorSide:
         """Take the processor's calls, until `undo`."""
         self._preprocessor.install(undo, self._process, self._process_images)
 
+    @property
+    def blocked(self) -> str:
+        """Say what of the processor can't be followed, if there is something."""
+        return self._preprocessor.blocked
+
     def follow(self) -> None:
         """Go on with an image processor that took the place of the one before."""
         self._preprocessor.follow()
@@ -65,6 +71,11 @@ class ProcessorSide:
     def image_processor(self) -> Any:
         """The processor's image processor as mlx-vlm finds it when nothing is attached."""
         return self._preprocessor.shown
+
+    @property
+    def trust(self) -> Trust:
+        """What is believed of this mlx-vlm."""
+        return self._attached.trust
 
     def open(self, image: Any, *, transpose: bool = True) -> SourceImage:
         """Identify an image for mlx-vlm's `process_image`, which would decode it."""
@@ -85,10 +96,10 @@ class ProcessorSide:
         if self._preprocessor.is_bare and kwargs.get("images") is not None:
             token = getattr(self._attached.model.config, "image_token_index", None)
             original = partial(self._preprocessor.prepare, token)
-        if transformed or not self._attached.active or _is_for_training():
+        if transformed or not self._attached.active or is_for_training():
             return original(*args, **kwargs)
         request = Request(self, repeatable(original, args, kwargs))
-        with request.current():
+        with request.current(), self.settings.running():
             outputs = original(*args, **kwargs)
         # mlx-vlm takes what a processor calls `images` for pixels.
         name = next((n for n in (self._layout.pixels[0], "images") if n in outputs), "")
@@ -272,16 +283,6 @@ class ProcessorSide:
         """Return the model's scope, with every setting that decides how pixels are made."""
         call = settings_digest(args, kwargs)
         return f"{self._attached.scope}/{self.settings.digest}/{call}"
-
-
-def _is_for_training() -> bool:
-    """Tell whether mlx-vlm's trainer calls: it stacks pixels of several rows, so tickets are of no use."""
-    frame: Any = sys._getframe(1)  # noqa: SLF001
-    while frame is not None:
-        if frame.f_globals.get("__name__", "").startswith("mlx_vlm.trainer."):
-            return True
-        frame = frame.f_back
-    return False
 
 
 def _to_mlx(value: Any) -> Any:

@@ -126,12 +126,15 @@ class Tickets:
 
     def __init__(self) -> None:
         self._held: OrderedDict[tuple[Mark, ...], _Held] = OrderedDict()
+        self._shapes: set[tuple[int, ...]] = set()
+        """Of every array that was handed out."""
         self._lock = threading.RLock()  # the collector may forget one while another is looked for
 
     def hold(self, pixels: Any, beside: dict[str, Any], request: Request) -> None:
         """Keep a request under its ticket, with the other inputs that belong to it."""
         arrays = list(leaves(pixels))
         name = tuple(map(mark, arrays))
+        self._shapes.update(tuple(array.shape) for array in arrays)
         held = _Held(tree_map(_kept, arrays), tree_map(_kept, beside), request)
         with self._lock:
             self._held[name] = held
@@ -154,6 +157,10 @@ class Tickets:
         alike = (tuple(array.shape), dtype_of(array))
         with self._lock:
             return any(name[0][2:] == alike for name in [*self._held])
+
+    def is_blank(self, array: Any) -> bool:
+        """Tell whether an array has the shape of a ticket and is all zeros, to which much turns NaN."""
+        return tuple(array.shape) in self._shapes and not bool(array.any())
 
     def _forget(self, name: tuple[Mark, ...], held: weakref.ref[_Held]) -> None:
         with self._lock:

@@ -9,7 +9,7 @@ from uuid import uuid4
 from blake3 import blake3
 
 from visioncache.vlm.patching.functions import untaken
-from visioncache.vlm.scope import known, objects, programs, values, written
+from visioncache.vlm.scope import classes, known, objects, programs, values, written
 from visioncache.vlm.scope.watch import Watch
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class Anatomy:
         """Where there is something that can't be described, and what: no other digest equals this one."""
         self.users: list[str] = []
         """Where there is code that is neither mlx-vlm's nor another library's."""
+        self.states: list[tuple[dict[str, Any], str]] = []
+        """Modules' globals that a user's code writes to, which count as they were at first."""
         self.defined: set[Any] = set()
         """Classes and modules, once it was said what they define."""
         self.lasts = True
@@ -102,6 +104,7 @@ class Anatomy:
             self._code.append(code)
             self.opaque += code.opaque
             self.users += code.users
+            self.states += code.states
             self._contents |= code._contents  # noqa: SLF001
         return self
 
@@ -111,7 +114,7 @@ class Anatomy:
         apart._is_apart = True  # noqa: SLF001
         for path, value in roots:
             apart.say("root")
-            apart._add(programs.strangers(apart, path) if value is None else [(path, value)])  # noqa: SLF001
+            apart._add(classes.strangers(apart, path) if value is None else [(path, value)])  # noqa: SLF001
         return apart
 
     def _add(self, todo: list[Child]) -> None:
@@ -219,6 +222,7 @@ def _short(path: str) -> str:
 
 _DESCRIBED: tuple[tuple[Any, Any], ...] = (
     *values.FIRST,
+    *classes.DESCRIBED,
     *programs.DESCRIBED,
     *objects.DESCRIBED,
     *values.CONTAINERS,

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 
 from visioncache.vlm.request.tracing import is_traced
+from visioncache.vlm.scope.itself import ItsOwn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     from visioncache.vlm.scope.anatomy import Anatomy
 
@@ -22,6 +24,7 @@ class Described:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
+        self._itself = ItsOwn()
         self._anatomy = self._sure(self._taken(None))
 
     @property
@@ -44,6 +47,10 @@ class Described:
         """Tell if there was code in it then that is no library's."""
         return bool(self._anatomy.users)
 
+    def running(self) -> AbstractContextManager[None]:
+        """Take what its own code sets inside this block for its own doing, which is no change."""
+        return self._itself.running(self._now)
+
     def changed(self) -> bool:
         """Tell whether anything is another object now than when the digest was last asked for."""
         return self._anatomy.changed()
@@ -57,6 +64,7 @@ class Described:
         return self._anatomy.watch.held()
 
     def _now(self) -> Anatomy:
+        self._itself.accept()
         anatomy = self._anatomy
         if anatomy.changed():
             with self._lock:
@@ -89,6 +97,6 @@ def _arrays(values: Iterable[Any]) -> Iterator[Any]:
 
 
 @cache
-def warn_once(place: str) -> None:
-    """Warn that nothing is cached because of something that can't be described."""
-    warnings.warn(f"nothing is cached: {place}; replace it by a value or a function", stacklevel=4)
+def warn_once(place: str, way: str = "replace it by a value or a function") -> None:
+    """Warn that nothing is cached because of something that can't be described or followed."""
+    warnings.warn(f"nothing is cached: {place}; {way}", stacklevel=4)

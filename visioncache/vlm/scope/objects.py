@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+from types import MethodDescriptorType
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -42,24 +43,29 @@ def instance(anatomy: Anatomy, path: str, value: Any) -> list[Child]:
     """Describe an object by its class, attributes and slots; by its pickle, where it has one of its own."""
     kind = anatomy.watch.kind(value)
     children: list[Child] = [(f"{path}.__class__", kind)]
-    if hasattr(value, "__dict__"):
-        counts = anatomy.counts if isinstance(value, nn.Module) else None
-        held = chosen(anatomy, value, anatomy.watch.fields(value, counts))
-        children += anatomy.named("has", path, held)
+    if hasattr(value, "__dict__") and not isinstance(value, nn.Module):
+        children += anatomy.named("has", path, anatomy.watch.fields(value))
     slots = copyreg._slotnames(kind)  # type: ignore[attr-defined]  # noqa: SLF001
     if slots:
         children += anatomy.named("slots", path, anatomy.watch.slots(value, slots))
-    if isinstance(value, (dict, mx.array)):
+    if isinstance(value, mx.array) or (isinstance(value, dict) and not _pickles_itself(kind)):
         return children
     try:
         reduced = _reduced(value)
     except Exception:  # noqa: BLE001  # whatever its class raises
         return [*children, *anatomy.refuse(path, f"a {kind.__qualname__}, which can't be described")]
-    if kind.__reduce__ is object.__reduce__ and kind.__reduce_ex__ is object.__reduce_ex__:  # type: ignore[comparison-overlap]
+    if not _pickles_itself(kind):
         return children + anatomy.row("new", path, reduced[1][1:])
     if not isinstance(value, np.ndarray) and not anatomy.is_glance:
         anatomy.watch.told(lambda: _digest(anatomy.glance(), value))
     return children + anatomy.row("reduced", path, reduced)
+
+
+def _pickles_itself(kind: type) -> bool:
+    """Tell if a class says itself what its objects consist of; where only Python does, nothing is hidden."""
+    plain: Any = object
+    by_c = isinstance(kind.__getstate__, MethodDescriptorType) and kind.__getstate__ is not plain.__getstate__
+    return by_c or kind.__reduce__ is not plain.__reduce__ or kind.__reduce_ex__ is not plain.__reduce_ex__
 
 
 def chosen(anatomy: Anatomy, owner: Any, held: dict[Any, Any]) -> dict[Any, Any]:

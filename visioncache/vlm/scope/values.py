@@ -93,7 +93,10 @@ def _logger(anatomy: Anatomy, _: str, value: Logger) -> list[Child]:
 def _dict(anatomy: Anatomy, path: str, value: Any) -> list[Child]:
     counts = anatomy.counts if isinstance(value, nn.Module) else None
     is_module = isinstance(value, nn.Module)
-    held = objects.chosen(anatomy, value, anatomy.watch.mapping(value, counts, in_order=not is_module))
+    held = anatomy.watch.mapping(value, counts, in_order=not is_module)
+    if is_module:  # an attribute lies here or there, as its value is an array or none
+        held = {**held, **anatomy.watch.fields(value, counts)}
+    held = objects.chosen(anatomy, value, held)
     if not is_module and len(held) > 1 and all(type(name) is str for name in held):
         anatomy.say("in order", *held)
     if all(type(name) is str for name in held):

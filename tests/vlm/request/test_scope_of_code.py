@@ -1,0 +1,278 @@
+"""Code that looks its settings up in other ways: they are part of the scope, or nothing is cached."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import pytest
+import zoo
+from harness import asked
+from mlx import nn
+from transformers import image_transforms
+from twins import Scene, assert_alike
+
+from visioncache import VisionFeatureCache
+from visioncache.vlm import attach
+from visioncache.vlm.scope.described import warn_once
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+A, B, _ = zoo.photos()
+WHERE = {
+    "gemma3": "multi_modal_projector",
+    "idefics3": "connector",
+    "llava": "multi_modal_projector",
+    "mistral3": "multi_modal_projector",
+    "qwen2_5_vl": "vision_tower.merger",
+}
+"""The module of a family that makes features last."""
+GAIN = 1.0
+NAME = "VISIONCACHE_TEST_GAIN"
+
+
+class Gained(nn.Module):
+    """A module whose output is multiplied by what a function returns."""
+
+    def __init__(self, inner: Any, gain: Callable[[], float]) -> None:
+        super().__init__()
+        self.inner, self.gain = inner, gain
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.inner(*args, **kwargs) * self.gain()
+
+
+class Lazy(nn.Module):
+    """A module that sets a private setting of its own, unless somebody did."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__()
+        self.inner, self._gain = inner, None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._gain is None:
+            self._gain = 1.0
+        return self.inner(*args, **kwargs) * self._gain
+
+
+def put(model: Any, path: str, made: Callable[[Any], Any]) -> Any:
+    """Put a module in the place of the one at a path."""
+    *owners, name = path.split(".")
+    for owner in owners:
+        model = model[owner]
+    setattr(model, name, made(model[name]).eval())
+    return model[name]
+
+
+def by_globals() -> float:
+    return float(globals()["GAIN"])
+
+
+def by_the_modules_name() -> float:
+    return float(sys.modules[__name__].GAIN)  # type: ignore[attr-defined]
+
+
+def by_evaluating() -> float:
+    return float(eval("GAIN"))  # noqa: S307  # as a user might
+
+
+def by_the_environment() -> float:
+    return float(os.getenv(NAME, "1"))
+
+
+def by_the_environment_inside() -> float:
+    from os import getenv
+
+    return float(getenv(NAME, "1"))
+
+
+WAYS: list[Callable[[], float]] = [
+    by_globals, by_the_modules_name, by_evaluating, by_the_environment, by_the_environment_inside,
+]  # fmt: skip
+
+
+STATE: dict[str, Any] = {"calls": 0, "gain": 1.0}
+MEMO: dict[str, float] = {}
+ONCE: float | None = None
+
+
+def by_a_table_with_a_counter() -> float:
+    STATE["calls"] += 1
+    return float(STATE["gain"])
+
+
+def by_a_memo() -> float:
+    if "gain" not in MEMO:
+        MEMO["gain"] = 1.0
+    return MEMO["gain"]
+
+
+def by_a_global_that_is_set_once() -> float:
+    global ONCE  # noqa: PLW0603
+    if ONCE is None:
+        ONCE = 1.0
+    return ONCE
+
+
+STATES = [by_a_table_with_a_counter, by_a_memo, by_a_global_that_is_set_once]
+
+
+@pytest.mark.parametrize("way", STATES, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("family", WHERE)
+def test_what_code_keeps_in_globals_counts_when_somebody_sets_it(
+    family: str, way: Callable[[], float]
+) -> None:
+    def play(scene: Scene) -> list[Any]:
+        put(scene.model, WHERE[family], lambda inner: Gained(inner, way))
+        answers = [scene.ask(A), scene.ask(A), scene.ask(A)]
+        if scene.cache is not None:
+            assert scene.cache.info().hits == 2
+        with pytest.MonkeyPatch.context() as patch:
+            for table in (STATE, MEMO):
+                patch.setitem(table, "gain", 0.5)
+            patch.setitem(globals(), "ONCE", 0.5)
+            answers += [scene.ask(A), scene.ask(A)]
+        return [*answers, scene.ask(A)]
+
+    assert_alike(family, play)
+
+
+@pytest.mark.parametrize("way", STATES, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("family", ["aya_vision", "gemma3", "llava", "paligemma", "qwen2_5_vl"])
+def test_what_a_processors_code_keeps_in_globals_counts_when_somebody_sets_it(
+    family: str, way: Callable[[], float]
+) -> None:
+    def play(scene: Scene) -> list[Any]:
+        maker = scene.processor.image_processor
+        kind = type(maker)
+
+        def preprocess(self: Any, images: Any, *args: Any, **kwargs: Any) -> Any:
+            own = [image.point(lambda x: int(x * way())) for image in images]
+            return kind.__call__(self, own, *args, **kwargs)
+
+        maker.__class__ = type(kind.__name__, (kind,), {"__call__": preprocess, "__module__": __name__})
+        answers = [scene.ask(A), scene.ask(A), scene.ask(A)]
+        with pytest.MonkeyPatch.context() as patch:
+            for table in (STATE, MEMO):
+                patch.setitem(table, "gain", 0.5)
+            patch.setitem(globals(), "ONCE", 0.5)
+            answers += [scene.ask(A), scene.ask(A)]
+        return [*answers, scene.ask(A)]
+
+    assert_alike(family, play)
+
+
+@pytest.mark.filterwarnings("ignore:nothing is cached")
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("family", WHERE)
+def test_what_code_looks_up_by_name_counts(family: str, way: Callable[[], float]) -> None:
+    def play(scene: Scene) -> list[Any]:
+        put(scene.model, WHERE[family], lambda inner: Gained(inner, way))
+        answers = [scene.ask(A), scene.ask(A)]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(globals(), "GAIN", 0.5)
+            patch.setenv(NAME, "0.5")
+            answers += [scene.ask(A), scene.ask(A)]
+        return [*answers, scene.ask(A)]
+
+    assert_alike(family, play)
+
+
+@pytest.mark.parametrize("family", WHERE)
+def test_code_that_looks_globals_up_by_name_is_named_and_nothing_is_cached(family: str) -> None:
+    tiny, cache = zoo.build(family), VisionFeatureCache()
+    put(tiny.model, WHERE[family], lambda inner: Gained(inner, by_globals))
+    warn_once.cache_clear()
+    with (
+        pytest.warns(UserWarning, match="nothing is cached: .*globals is read by a function"),
+        attach(tiny.model, tiny.processor, cache) as attached,
+    ):
+        assert attached.opaque
+    assert asked(tiny, cache, A) == (0, 0)
+
+
+@pytest.mark.parametrize("family", WHERE)
+def test_a_private_setting_that_a_module_sets_itself_counts_when_somebody_sets_it(family: str) -> None:
+    def play(scene: Scene) -> list[Any]:
+        layer = put(scene.model, WHERE[family], Lazy)
+        answers = [scene.ask(A), scene.ask(A)]
+        if scene.cache is not None:
+            assert scene.cache.info().hits == 1
+        layer._gain = 0.5
+        answers += [scene.ask(A), scene.ask(A)]
+        layer._gain = 1.0
+        return [*answers, scene.ask(A)]
+
+    assert_alike(family, play)
+
+
+def halved(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return function(*args, **kwargs) * 0.5
+
+
+def a_partial_method(own: Any) -> Any:
+    return functools.partialmethod(lambda self, *args, **kwargs: halved(own, self, *args, **kwargs))
+
+
+def a_described_one(own: Any) -> Any:
+    return functools.singledispatchmethod(lambda self, *args, **kwargs: halved(own, self, *args, **kwargs))
+
+
+@pytest.mark.filterwarnings("ignore:an image is not cached")
+@pytest.mark.parametrize("made", [a_partial_method, a_described_one])
+@pytest.mark.parametrize("family", ["aya_vision", "gemma3", "idefics3", "llava", "paligemma"])
+def test_what_stands_for_a_method_in_a_librarys_class_counts(family: str, made: Callable[[Any], Any]) -> None:
+    def play(scene: Scene) -> list[Any]:
+        kinds = type(scene.processor.image_processor).__mro__
+        kind = next(k for k in kinds if "rescale" in vars(k) and k.__module__.startswith("transformers"))
+        answers = [scene.ask(A), scene.ask(A)]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(kind, "rescale", made(vars(kind)["rescale"]))
+            answers += [scene.ask(A), scene.ask(A), scene.ask(B)]
+        return [*answers, scene.ask(A)]
+
+    assert_alike(family, play)
+
+
+class Halving:
+    """Something callable of a user's."""
+
+    def __init__(self, own: Callable[..., Any]) -> None:
+        self.own = own
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return halved(self.own, *args, **kwargs)
+
+
+def a_partial(own: Any) -> Any:
+    return functools.partial(halved, own)
+
+
+def a_compiled_one(own: Any) -> Any:
+    return mx.compile(lambda *args: halved(own, *args))
+
+
+@pytest.mark.parametrize("made", [a_partial, Halving, a_compiled_one, functools.lru_cache])
+@pytest.mark.parametrize(
+    ("owner", "name"), [(image_transforms, "resize"), (mx, "matmul"), (mx.fast, "layer_norm"), (nn, "gelu")]
+)
+def test_what_stands_for_a_librarys_function_in_its_module_counts(
+    owner: Any, name: str, made: Callable[[Any], Any]
+) -> None:
+    tiny = zoo.build("gemma3")
+    with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attached:
+
+        def scope() -> str:
+            settings = attached.processor_side.settings  # type: ignore[union-attr]
+            return f"{attached.scope}/{settings.digest}"
+
+        first = scope()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(owner, name, made(getattr(owner, name)))
+            assert scope() != first
+            assert not attached.opaque
+        assert scope() == first
