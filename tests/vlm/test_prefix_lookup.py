@@ -165,6 +165,29 @@ def test_what_does_not_fit_evicts_nothing_of_its_own_prompt(tiny: zoo.Tiny) -> N
     assert reused(tiny, prefixes, [A], prompt) == first
 
 
+def test_what_does_not_fit_changes_no_call_of_the_language_model(
+    tiny: zoo.Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call of another length has other last bits, with some libraries of linear algebra."""
+    lengths: list[int] = []
+    kind = type(tiny.model.language_model)
+    original = kind.__call__
+
+    def counted(self: Any, inputs: mx.array, *args: Any, **named: Any) -> Any:
+        lengths.append(inputs.shape[1])
+        return original(self, inputs, *args, **named)
+
+    monkeypatch.setattr(kind, "__call__", counted)
+    prompt = conversation(f"{PAD}What is it?", "A cat.", "Which colour?", "Black.", "How old?")
+    roomy = kept(tiny)
+    reused(tiny, roomy, [A], prompt)
+    expected, lengths = lengths, []
+    small = kept(tiny, VisionFeatureCache(None, roomy.cache.nbytes // 2))
+    reused(tiny, small, [A], prompt)
+    assert small.totals().kept < roomy.totals().kept
+    assert lengths == expected
+
+
 def test_one_cache_may_hold_features_and_prefixes(tiny: zoo.Tiny) -> None:
     cache = VisionFeatureCache(None, "1 GiB")
     prompt = conversation(f"{PAD}What is it?")
