@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from visioncache.vlm import Chat, attach
 from visioncache.vlm.prefixes import Prefixes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 PHOTO = str(next(data_path("images").glob("*.jpg")))
@@ -129,7 +131,22 @@ def test_branches_share_what_they_share_and_nothing_is_stored_twice(tiny: zoo.Ti
     assert prefixes.totals().kept == held + len("How old?") + 1
 
 
-def test_a_conversation_of_thirty_turns_stores_each_token_once(tiny: zoo.Tiny) -> None:
+@pytest.fixture
+def exactly() -> Iterator[Callable[[], int]]:
+    """Count the bytes that are alive; no buffer is larger than what lies in it."""
+    limit = mx.set_cache_limit(0)
+
+    def alive() -> int:
+        gc.collect()
+        return mx.get_active_memory()
+
+    yield alive
+    mx.set_cache_limit(limit)
+
+
+def test_a_conversation_of_thirty_turns_stores_each_token_once(
+    tiny: zoo.Tiny, exactly: Callable[[], int]
+) -> None:
     prefixes, turns = kept(tiny), [f"{PAD}What is it?"]
     for number in range(30):
         reused(tiny, prefixes, [A], conversation(*turns))
@@ -139,7 +156,50 @@ def test_a_conversation_of_thirty_turns_stores_each_token_once(tiny: zoo.Tiny) -
     layers = len(tiny.model.language_model.layers)
     text = tiny.model.config.text_config
     row = 2 * layers * text.num_key_value_heads * (text.hidden_size // text.num_attention_heads) * 4
-    assert prefixes.cache.nbytes == row * prefixes.totals().kept
+    assert prefixes.cache.nbytes == row * whole
+    before = exactly()
+    prefixes.cache.clear()
+    assert before - exactly() == pytest.approx(row * whole, rel=0.02)
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "gemma4", "lfm2_vl", "qwen3_5"])
+@pytest.mark.parametrize("stored", [False, True])
+def test_accounted_bytes_are_held_bytes(
+    family: str, stored: bool, exactly: Callable[[], int], tmp_path: Path
+) -> None:
+    """Rows cut out of larger buffers, a window's, a state that the model itself cut: each is a copy."""
+    tiny = zoo.build(family)
+    marker = tiny.prompt(1).replace("What differs?", "")
+    turns = [f"{marker}What is it?", "A cat.", "word " * 30, "Yes.", "And then?", "No."]
+    with closing(VisionFeatureCache(None, store=tmp_path if stored else None)) as cache:
+        prefixes = kept(tiny, cache)
+        for many in (1, 3, 5, 6):
+            reused(tiny, prefixes, [A], conversation(*turns[:many]))
+        if stored:
+            assert cache.flush(10)
+            found = [entry.key for entry in cache.entries()]
+            cache.trim(1 << 30)
+            assert all(cache.get(key) is not None for key in found)
+        assert len(cache) > 1
+        assert_freed_as_accounted(cache, exactly)
+
+
+def test_accounted_bytes_are_held_bytes_where_they_are_quantised(
+    demo: tuple[Any, Any], exactly: Callable[[], int]
+) -> None:
+    cache = VisionFeatureCache(None)
+    options = {"kv_bits": 8, "kv_group_size": 32, "quantized_kv_start": 8, "max_tokens": 1}
+    with attach(*demo, VisionFeatureCache(), prefixes=Prefixes(cache, demo[0])):
+        mlx_vlm.generate(*demo, templated(demo, "What is it?"), image=[PHOTO], **options)
+    assert cache.nbytes > 0
+    assert_freed_as_accounted(cache, exactly)
+
+
+def assert_freed_as_accounted(cache: VisionFeatureCache, alive: Callable[[], int]) -> None:
+    while cache.keys():
+        before, accounted = alive(), cache.nbytes
+        cache.trim(1)
+        assert before - alive() == pytest.approx(accounted - cache.nbytes, rel=0.02)
 
 
 def test_a_parent_outlives_its_children(tiny: zoo.Tiny) -> None:
@@ -202,17 +262,6 @@ def test_one_cache_may_hold_features_and_prefixes(tiny: zoo.Tiny) -> None:
     shown = [entry for entry in cache.entries() if (entry.meta or {}).get("kind") == "prefix"]
     features = [entry.key.text for entry in cache.entries() if entry not in shown]
     assert any(entry.meta["images"] == features for entry in shown)
-
-
-def test_accounted_bytes_are_held_bytes(tiny: zoo.Tiny) -> None:
-    prefixes = kept(tiny, shortest=16)
-    prompt = conversation(f"{PAD}What is it? " + "word " * 500)
-    reused(tiny, prefixes, [A], prompt)
-    mx.clear_cache()
-    before, accounted = mx.get_active_memory(), prefixes.cache.nbytes
-    prefixes.cache.clear()
-    mx.clear_cache()
-    assert before - mx.get_active_memory() == pytest.approx(accounted, rel=0.02)
 
 
 def test_a_restarted_kernel_finds_prefixes_on_disk(tiny: zoo.Tiny, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 import weakref
+from functools import partial
 from typing import Any, ClassVar
 
 import mlx.core as mx
@@ -66,7 +67,7 @@ class _OfThisProcess(Anatomy):
         if known is None or known() is not array:
             number = next(self._numbers)
             name = id(array)
-            gone = weakref.ref(array, lambda ref: self._forget(name, ref))
+            gone = weakref.ref(array, partial(self._forget, name))
             self._known_arrays[name] = gone, number
         return f"{self._nonce} {number}"
 

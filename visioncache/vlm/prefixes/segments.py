@@ -183,7 +183,13 @@ def _packed(arrays: Sequence[mx.array]) -> tuple[Value, list[list[int]]]:
         group = groups.setdefault((array.shape, array.dtype), [])
         places.append([list(groups).index((array.shape, array.dtype)), len(group)])
         group.append(array)
-    return [mx.contiguous(mx.stack(group)) for group in groups.values()], places
+    return [_stacked(group) for group in groups.values()], places
+
+
+def _stacked(group: list[mx.array]) -> mx.array:
+    """Copy arrays into one buffer of their own; `mx.contiguous` would let one keep what it was cut from."""
+    nothing = group[0][None][:0]
+    return mx.concatenate([*(array[None] for array in group), nothing])
 
 
 def _placed(spec: Any, places: Sequence[list[int]]) -> Any:
