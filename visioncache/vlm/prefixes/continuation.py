@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
+import numpy as np
 from mlx_vlm.generate import common
 from mlx_vlm.models.base import LanguageModelOutput
 
@@ -149,7 +150,7 @@ class Continuation:
             self.refused = "what it sees of images lies beside the prompt, not in it"
         else:
             pixels = {"pixel_values": pixel_values, **inputs}
-            self._plan(Prompt(self._model, input_ids[0].tolist(), shown, given, pixels, mask))
+            self._plan(Prompt(self._model, np.array(input_ids[0]), shown, given, pixels, mask))
         if self.refused and chunked:
             self._pauses[:] = range(self._step, tokens, self._step)
         self._prefixes.refused = self.refused

@@ -15,6 +15,8 @@ from visioncache.vlm.prefixes.spelling import Shown, Spelling
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    import numpy as np
+
 _PLACEHOLDERS = (
     "image_token_id", "image_token_index", "video_token_id", "video_token_index",
     "media_placeholder_token_id", "image_patch_token_id",
@@ -26,7 +28,7 @@ class Prompt:
     """One prompt, embedded."""
 
     model: Any
-    ids: list[int]
+    ids: np.ndarray
     shown: list[Shown]
     given: dict[str, Any]
     """All that the model made of it for its language model, `inputs_embeds` among it."""
@@ -74,7 +76,7 @@ class Prompt:
         positions = getattr(language_model, "_position_ids", None)
         primed = dict(self.inputs)
         prime = dispatch._prime_cached_prefix_rope_state  # noqa: SLF001
-        if positions is None and prime(self.model, mx.array([self.ids]), self.mask, primed):
+        if positions is None and prime(self.model, mx.array(self.ids[None].tolist()), self.mask, primed):
             positions = primed.get("position_ids")
         return positions
 

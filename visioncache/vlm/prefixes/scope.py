@@ -37,8 +37,14 @@ class Scope:
     @property
     def text(self) -> str:
         """128 bits over the model as it is now, the versions, and the kind of device."""
+        _ = self._fingerprint.digest  # which looks at the model as it is now
+        return self.last
+
+    @property
+    def last(self) -> str:
+        """The same as of the last look at the model, which `refusal` is too."""
         device = "cpu" if mx.default_device().type == mx.DeviceType.cpu else _gpu()
-        return f"{self._fingerprint.digest}/{versions()}/{device}"
+        return f"{self._fingerprint.last}/{versions()}/{device}"
 
     @property
     def refusal(self) -> str:
