@@ -144,6 +144,22 @@ def exactly() -> Iterator[Callable[[], int]]:
     mx.set_cache_limit(limit)
 
 
+def test_a_branch_reuses_what_mlx_vlms_prompt_cache_can_not(demo: tuple[Any, Any]) -> None:
+    """A state goes on with one conversation; a segment with all that begin alike."""
+
+    def branched(**options: Any) -> list[Any]:
+        cache = VisionFeatureCache()
+        with attach(*demo, cache, prefixes=None if options else "1 GiB"):
+            chat = Chat(*demo, cache, max_tokens=4, **options)
+            chat.ask("What is it?", [PHOTO])
+            return [chat.branch().ask(question) for question in ("Is it an animal?", "How many are there?")]
+
+    states, segments = branched(prompt_cache=True), branched()
+    assert [turn.reused_tokens for turn in states] == [0, 0]
+    assert all(turn.reused_tokens > turn.prompt_tokens // 3 for turn in segments)
+    assert [turn.tokens for turn in segments] == [turn.tokens for turn in states]
+
+
 def test_a_conversation_of_thirty_turns_stores_each_token_once(
     tiny: zoo.Tiny, exactly: Callable[[], int]
 ) -> None:
@@ -322,6 +338,18 @@ def test_a_prompt_cache_that_holds_something_wins(demo: tuple[Any, Any]) -> None
         *_, last = mlx_vlm.stream_generate(*demo, first + " It is", image=[PHOTO], **options)
         assert last.cached_tokens > 0
         assert attached.prefixes.refused == "a prompt cache is given that holds something"
+
+
+def test_what_an_earlier_prompt_left_noted_in_the_model_hides_nothing(tiny: zoo.Tiny) -> None:
+    """mlx-vlm's prompt cache leaves positions there, of a prompt that may be as long by chance."""
+    prefixes, prompt = kept(tiny), conversation(f"{PAD}What is it?", "A cat.")
+    reused(tiny, prefixes, [A], prompt)
+    first = reused(tiny, prefixes, [A], prompt)
+    tiny.model.language_model._position_ids = mx.zeros((3, 1, tokens_of(tiny, [A], prompt)), mx.int32)
+    try:
+        assert reused(tiny, prefixes, [A], prompt) == first > 0
+    finally:
+        tiny.model.language_model._position_ids = None
 
 
 def test_a_model_that_trains_or_is_bypassed_keeps_nothing(tiny: zoo.Tiny) -> None:
