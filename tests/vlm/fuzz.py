@@ -71,12 +71,15 @@ class Plan:
     max_size: int
     max_bytes: int | None
     store: bool
+    prefixes: int | None
+    """Bytes for keys and values of prompts; None keeps none."""
     steps: tuple[Step, ...]
 
     def __str__(self) -> str:
         cache = f"max_size={self.max_size}, max_bytes={self.max_bytes}" + ", store=FOLDER" * self.store
+        kept = "" if self.prefixes is None else f", prefixes of {self.prefixes} bytes"
         processor = "" if self.with_processor else ", prepared pixels"
-        lines = [f"seed {self.seed}: {self.family}, VisionFeatureCache({cache}){processor}"]
+        lines = [f"seed {self.seed}: {self.family}, VisionFeatureCache({cache}){kept}{processor}"]
         return "\n".join(lines + [f"  {n}. {step}" for n, step in enumerate(self.steps, 1)])
 
 
@@ -108,6 +111,7 @@ def plan_of(seed: int, family: str | None = None) -> Plan:
         max_size=rng.choice((1, 2, 20, 20)),
         max_bytes=rng.choice((None, None, None, 2_000, 20_000)),
         store=rng.random() < 0.1,
+        prefixes=random.Random(f"prefixes {seed}").choice((None, None, 2_000, 20_000, 1 << 30)),
         steps=(),
     )
     kinds = rng.choices(list(STEPS), [kind.often for kind in STEPS.values()], k=STEPS_AN_EPISODE)
@@ -131,7 +135,7 @@ def play(plan: Plan, seen: Counter[str] | None = None) -> Difference | None:
         store = str(Path(folder) / "store") if plan.store else None
         cache = VisionFeatureCache(plan.max_size, plan.max_bytes, store=store)
         twin = Side(zoo.build(plan.family), None, files, plan.with_processor)
-        ours = Side(zoo.build(plan.family), cache, files, plan.with_processor)
+        ours = Side(zoo.build(plan.family), cache, files, plan.with_processor, plan.prefixes)
         try:
             for n, step in enumerate(plan.steps):
                 counts["steps"] += 1
@@ -139,7 +143,7 @@ def play(plan: Plan, seen: Counter[str] | None = None) -> Difference | None:
                 if what:
                     return Difference(plan, n, f"step {n + 1}: {what}")
         finally:
-            counts.update(hits=cache.info().hits, misses=cache.info().misses)
+            counts.update(hits=cache.info().hits, misses=cache.info().misses, reused=ours.reused)
             counts[plan.family] += 1
             ours.detach()
             cache.close()
@@ -229,7 +233,7 @@ def summary(counts: Counter[str], seconds: float) -> str:
     families = [name for name in zoo.families() if counts[name]]
     return (
         f"{counts['steps']:,} random steps over {len(families)} families, {counts['hits']:,} hits, "
-        f"{counts['misses']:,} misses, {counts['different']:,} differences in {seconds:.0f} s; "
+        f"{counts['misses']:,} misses, {counts['reused']:,} tokens not prefilled, {counts['different']:,} differences in {seconds:.0f} s; "
         f"go on with --seed {counts['next seed']}"
     )
 

@@ -27,6 +27,7 @@ def test_random_steps_differ_in_nothing_from_a_twin_without_a_cache(
         print(f"\n{fuzz.summary(counts, time.monotonic() - start)}")  # noqa: T201  # how many were compared
     assert not found, "\n\n".join(map(str, found))
     assert counts["hits"] > STEPS // 10
+    assert counts["reused"] > STEPS // 10
     assert len([name for name in fuzz.zoo.families() if counts[name]]) >= 20
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from visioncache.vlm import Chat, attach
 from visioncache.vlm.prefixes import Prefixes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 PHOTO = str(next(data_path("images").glob("*.jpg")))
@@ -129,7 +131,38 @@ def test_branches_share_what_they_share_and_nothing_is_stored_twice(tiny: zoo.Ti
     assert prefixes.totals().kept == held + len("How old?") + 1
 
 
-def test_a_conversation_of_thirty_turns_stores_each_token_once(tiny: zoo.Tiny) -> None:
+@pytest.fixture
+def exactly() -> Iterator[Callable[[], int]]:
+    """Count the bytes that are alive; no buffer is larger than what lies in it."""
+    limit = mx.set_cache_limit(0)
+
+    def alive() -> int:
+        gc.collect()
+        return mx.get_active_memory()
+
+    yield alive
+    mx.set_cache_limit(limit)
+
+
+def test_a_branch_reuses_what_mlx_vlms_prompt_cache_can_not(demo: tuple[Any, Any]) -> None:
+    """A state goes on with one conversation; a segment with all that begin alike."""
+
+    def branched(**options: Any) -> list[Any]:
+        cache = VisionFeatureCache()
+        with attach(*demo, cache, prefixes=None if options else "1 GiB"):
+            chat = Chat(*demo, cache, max_tokens=4, **options)
+            chat.ask("What is it?", [PHOTO])
+            return [chat.branch().ask(question) for question in ("Is it an animal?", "How many are there?")]
+
+    states, segments = branched(prompt_cache=True), branched()
+    assert [turn.reused_tokens for turn in states] == [0, 0]
+    assert all(turn.reused_tokens > turn.prompt_tokens // 3 for turn in segments)
+    assert [turn.tokens for turn in segments] == [turn.tokens for turn in states]
+
+
+def test_a_conversation_of_thirty_turns_stores_each_token_once(
+    tiny: zoo.Tiny, exactly: Callable[[], int]
+) -> None:
     prefixes, turns = kept(tiny), [f"{PAD}What is it?"]
     for number in range(30):
         reused(tiny, prefixes, [A], conversation(*turns))
@@ -139,7 +172,50 @@ def test_a_conversation_of_thirty_turns_stores_each_token_once(tiny: zoo.Tiny) -
     layers = len(tiny.model.language_model.layers)
     text = tiny.model.config.text_config
     row = 2 * layers * text.num_key_value_heads * (text.hidden_size // text.num_attention_heads) * 4
-    assert prefixes.cache.nbytes == row * prefixes.totals().kept
+    assert prefixes.cache.nbytes == row * whole
+    before = exactly()
+    prefixes.cache.clear()
+    assert before - exactly() == pytest.approx(row * whole, rel=0.02)
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "gemma4", "lfm2_vl", "qwen3_5"])
+@pytest.mark.parametrize("stored", [False, True])
+def test_accounted_bytes_are_held_bytes(
+    family: str, stored: bool, exactly: Callable[[], int], tmp_path: Path
+) -> None:
+    """Rows cut out of larger buffers, a window's, a state that the model itself cut: each is a copy."""
+    tiny = zoo.build(family)
+    marker = tiny.prompt(1).replace("What differs?", "")
+    turns = [f"{marker}What is it?", "A cat.", "word " * 30, "Yes.", "And then?", "No."]
+    with closing(VisionFeatureCache(None, store=tmp_path if stored else None)) as cache:
+        prefixes = kept(tiny, cache)
+        for many in (1, 3, 5, 6):
+            reused(tiny, prefixes, [A], conversation(*turns[:many]))
+        if stored:
+            assert cache.flush(10)
+            found = [entry.key for entry in cache.entries()]
+            cache.trim(1 << 30)
+            assert all(cache.get(key) is not None for key in found)
+        assert len(cache) > 1
+        assert_freed_as_accounted(cache, exactly)
+
+
+def test_accounted_bytes_are_held_bytes_where_they_are_quantised(
+    demo: tuple[Any, Any], exactly: Callable[[], int]
+) -> None:
+    cache = VisionFeatureCache(None)
+    options = {"kv_bits": 8, "kv_group_size": 32, "quantized_kv_start": 8, "max_tokens": 1}
+    with attach(*demo, VisionFeatureCache(), prefixes=Prefixes(cache, demo[0])):
+        mlx_vlm.generate(*demo, templated(demo, "What is it?"), image=[PHOTO], **options)
+    assert cache.nbytes > 0
+    assert_freed_as_accounted(cache, exactly)
+
+
+def assert_freed_as_accounted(cache: VisionFeatureCache, alive: Callable[[], int]) -> None:
+    while cache.keys():
+        before, accounted = alive(), cache.nbytes
+        cache.trim(1)
+        assert before - alive() == pytest.approx(accounted - cache.nbytes, rel=0.02)
 
 
 def test_a_parent_outlives_its_children(tiny: zoo.Tiny) -> None:
@@ -165,6 +241,29 @@ def test_what_does_not_fit_evicts_nothing_of_its_own_prompt(tiny: zoo.Tiny) -> N
     assert reused(tiny, prefixes, [A], prompt) == first
 
 
+def test_what_does_not_fit_changes_no_call_of_the_language_model(
+    tiny: zoo.Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call of another length has other last bits, with some libraries of linear algebra."""
+    lengths: list[int] = []
+    kind = type(tiny.model.language_model)
+    original = kind.__call__
+
+    def counted(self: Any, inputs: mx.array, *args: Any, **named: Any) -> Any:
+        lengths.append(inputs.shape[1])
+        return original(self, inputs, *args, **named)
+
+    monkeypatch.setattr(kind, "__call__", counted)
+    prompt = conversation(f"{PAD}What is it?", "A cat.", "Which colour?", "Black.", "How old?")
+    roomy = kept(tiny)
+    reused(tiny, roomy, [A], prompt)
+    expected, lengths = lengths, []
+    small = kept(tiny, VisionFeatureCache(None, roomy.cache.nbytes // 2))
+    reused(tiny, small, [A], prompt)
+    assert small.totals().kept < roomy.totals().kept
+    assert lengths == expected
+
+
 def test_one_cache_may_hold_features_and_prefixes(tiny: zoo.Tiny) -> None:
     cache = VisionFeatureCache(None, "1 GiB")
     prompt = conversation(f"{PAD}What is it?")
@@ -179,17 +278,6 @@ def test_one_cache_may_hold_features_and_prefixes(tiny: zoo.Tiny) -> None:
     shown = [entry for entry in cache.entries() if (entry.meta or {}).get("kind") == "prefix"]
     features = [entry.key.text for entry in cache.entries() if entry not in shown]
     assert any(entry.meta["images"] == features for entry in shown)
-
-
-def test_accounted_bytes_are_held_bytes(tiny: zoo.Tiny) -> None:
-    prefixes = kept(tiny, shortest=16)
-    prompt = conversation(f"{PAD}What is it? " + "word " * 500)
-    reused(tiny, prefixes, [A], prompt)
-    mx.clear_cache()
-    before, accounted = mx.get_active_memory(), prefixes.cache.nbytes
-    prefixes.cache.clear()
-    mx.clear_cache()
-    assert before - mx.get_active_memory() == pytest.approx(accounted, rel=0.02)
 
 
 def test_a_restarted_kernel_finds_prefixes_on_disk(tiny: zoo.Tiny, tmp_path: Path) -> None:
@@ -250,6 +338,18 @@ def test_a_prompt_cache_that_holds_something_wins(demo: tuple[Any, Any]) -> None
         *_, last = mlx_vlm.stream_generate(*demo, first + " It is", image=[PHOTO], **options)
         assert last.cached_tokens > 0
         assert attached.prefixes.refused == "a prompt cache is given that holds something"
+
+
+def test_what_an_earlier_prompt_left_noted_in_the_model_hides_nothing(tiny: zoo.Tiny) -> None:
+    """mlx-vlm's prompt cache leaves positions there, of a prompt that may be as long by chance."""
+    prefixes, prompt = kept(tiny), conversation(f"{PAD}What is it?", "A cat.")
+    reused(tiny, prefixes, [A], prompt)
+    first = reused(tiny, prefixes, [A], prompt)
+    tiny.model.language_model._position_ids = mx.zeros((3, 1, tokens_of(tiny, [A], prompt)), mx.int32)
+    try:
+        assert reused(tiny, prefixes, [A], prompt) == first > 0
+    finally:
+        tiny.model.language_model._position_ids = None
 
 
 def test_a_model_that_trains_or_is_bypassed_keeps_nothing(tiny: zoo.Tiny) -> None:

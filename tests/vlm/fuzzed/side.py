@@ -11,14 +11,14 @@ from mlx_vlm.utils import prepare_inputs
 from twins import looking
 
 from fuzzed.images import Shown, open_door
+from visioncache import VisionFeatureCache
 from visioncache.vlm import attach
+from visioncache.vlm.prefixes import Prefixes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import zoo
-
-    from visioncache import VisionFeatureCache
 
 
 @dataclass
@@ -29,8 +29,10 @@ class Side:
     cache: VisionFeatureCache | None
     folder: Path
     with_processor: bool
+    prefix_bytes: int | None = None
     kept: dict[Shown, Any] = field(default_factory=dict)
     attached: Any = None
+    prefixes: Prefixes | None = None
 
     def __post_init__(self) -> None:
         self.family = type(self.tiny.model).__module__.split(".")[-2]
@@ -39,7 +41,19 @@ class Side:
     def attach(self) -> None:
         if self.cache is not None and (self.attached is None or not self.attached.is_attached):
             processor = self.tiny.processor if self.with_processor else None
-            self.attached = attach(self.tiny.model, processor, self.cache)
+            self.attached = attach(self.tiny.model, processor, self.cache, prefixes=self._prefixes())
+
+    def _prefixes(self) -> Prefixes | None:
+        """Keep prefixes by mlx-vlm's own steps, so that every bit is the twin's; the same ones all along."""
+        if self.prefixes is None and self.prefix_bytes is not None:
+            cache = VisionFeatureCache(None, self.prefix_bytes)
+            self.prefixes = Prefixes(cache, self.tiny.model, pauses="steps")
+        return self.prefixes
+
+    @property
+    def reused(self) -> int:
+        """Count the tokens that were not prefilled."""
+        return 0 if self.prefixes is None else self.prefixes.totals().reused
 
     def detach(self) -> None:
         if self.attached is not None:

@@ -116,7 +116,7 @@ def draw_copied_processor(rng: random.Random, plan: Any) -> dict[str, Any]:
 STEPS = {
     "ask": Kind(60, draw_ask, questions.ask),
     "ask_text": Kind(2, no_arguments, questions.ask_text),
-    "ask_tokens": Kind(3, draw_images, questions.ask_tokens),
+    "ask_tokens": Kind(8, draw_images, questions.ask_tokens),
     "ask_threads": Kind(4, draw_threads, questions.ask_threads),
     "ask_edited": Kind(
         4,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
@@ -25,7 +27,7 @@ Span = tuple[int, int]
 
 
 def boundaries(
-    ids: Sequence[int],
+    ids: np.ndarray,
     images: Sequence[Span],
     ends: Collection[int],
     *,
@@ -46,7 +48,7 @@ def boundaries(
     last = len(ids) - 1  # the last token is what the first answer comes from
     if pauses == "steps":
         return list(range(step, last + 1, step))
-    turns = {place + 1 for place, token in enumerate(ids) if token in ends}
+    turns = {*(np.flatnonzero(np.isin(ids, [*ends])) + 1).tolist()}
     wanted = sorted(turns.union(*images)) if images else sorted(turns)
     found: list[int] = []
     at = 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
+import numpy as np
 from mlx_vlm.generate import common
 from mlx_vlm.models.base import LanguageModelOutput
 
@@ -97,6 +98,8 @@ class Continuation:
         self._at = self._begin = 0
         self._positions: Any = None
         self._tokens = 0
+        self._rest = -1
+        """Where the stretch begins that waits for the last token; -1 where none does."""
         self._waiting: dict[str, Any] | None = None
         """The inputs of the stretch before the last token, which is prefilled with it."""
         self.refused = ""
@@ -147,7 +150,7 @@ class Continuation:
             self.refused = "what it sees of images lies beside the prompt, not in it"
         else:
             pixels = {"pixel_values": pixel_values, **inputs}
-            self._plan(Prompt(self._model, input_ids[0].tolist(), shown, given, pixels, mask))
+            self._plan(Prompt(self._model, np.array(input_ids[0]), shown, given, pixels, mask))
         if self.refused and chunked:
             self._pauses[:] = range(self._step, tokens, self._step)
         self._prefixes.refused = self.refused
@@ -172,6 +175,8 @@ class Continuation:
             shortest=self._prefixes.shortest,
         )
         self._tokens = len(spelling.ids)
+        if self._prefixes.pauses == "content" and pauses:
+            self._rest = pauses[-1]
         self._coming = self._prefixes.segments(spelling, pauses, settings(self._options))
         self._known = self._prefixes.find(self._coming)
         self._held = self._known.copy()
@@ -192,6 +197,10 @@ class Continuation:
         if self._positions is not None and self._begin > begin:
             axis = self._positions.shape.index(self._tokens)
             inputs["position_ids"] = mx.take(self._positions, mx.arange(begin, self._begin), axis=axis)
+        if begin == self._rest and self._begin == self._tokens - 1:  # whether anything is kept or not
+            self._finish()
+            self._waiting = inputs
+            return LanguageModelOutput(logits=None)
         if not self._coming:
             return call(*args, cache=cache, **inputs)
         if self._at == 0 and (reason := unfit_caches(cache)):
@@ -204,11 +213,7 @@ class Continuation:
             return self._put(known, call, args, cache, inputs)
         following = self._coming[len(self._known)] if len(self._known) < len(self._coming) else None
         if known or following is None or following.end != end:
-            is_rest = not known and following is None and end == self._tokens - 1
             self._give_up("" if end > self._coming[-1].end else "prefill paused elsewhere")
-            if is_rest and self._prefixes.pauses == "content":
-                self._waiting = inputs
-                return LanguageModelOutput(logits=None)
             return call(*args, cache=cache, **inputs)
         return self._keep(following, call, args, cache, inputs)
 

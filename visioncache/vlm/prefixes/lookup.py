@@ -146,9 +146,9 @@ class Prefixes:
     # Segments -------------------------------------------------------------------------------------
 
     def segments(self, spelling: Spelling, pauses: Sequence[int], settings: str) -> list[Segment]:
-        """Name the stretches of a prompt between its pauses."""
+        """Name the stretches of a prompt between its pauses, for the model as `refusal` has just seen it."""
         parent, begin, found = settings, 0, []
-        scope = f"{self.scope}/prefix"
+        scope = f"{self._scope.last}/prefix"
         for end in pauses:
             key = spelling.key(parent, begin, end).scoped(scope)
             images = [image.text for image, _, _ in spelling.images_in(begin, end)]

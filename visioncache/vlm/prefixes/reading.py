@@ -15,6 +15,8 @@ from visioncache.vlm.prefixes.spelling import Shown, Spelling
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    import numpy as np
+
 _PLACEHOLDERS = (
     "image_token_id", "image_token_index", "video_token_id", "video_token_index",
     "media_placeholder_token_id", "image_patch_token_id",
@@ -26,7 +28,7 @@ class Prompt:
     """One prompt, embedded."""
 
     model: Any
-    ids: list[int]
+    ids: np.ndarray
     shown: list[Shown]
     given: dict[str, Any]
     """All that the model made of it for its language model, `inputs_embeds` among it."""
@@ -48,8 +50,7 @@ class Prompt:
         others = {n: v for n, v in self.inputs.items() if n not in {*only_embedded, *along} and v is not None}
         settings = {n: v for n, v in others.items() if isinstance(v, (bool, int, float, str))}
         unseen = any(self.inputs.get(name) is not None for name in MEDIA) and not self.shown
-        positions = getattr(self.model.language_model, "_position_ids", None)
-        beside = {**along, "_position_ids": positions, **self.given}
+        beside = {**along, "_position_ids": self._noted_positions(), **self.given}
         spelling = Spelling.of(
             self.ids,
             self.shown,
@@ -68,22 +69,27 @@ class Prompt:
 
         In later stretches of a prompt it would count on from the images of all, or from those of the first.
         """
-        language_model = self.model.language_model
-        if "position_ids" in {*self.given, *self.inputs} or not hasattr(language_model, "_rope_deltas"):
+        if self._has_positions() or not hasattr(self.model.language_model, "_rope_deltas"):
             return None
-        positions = getattr(language_model, "_position_ids", None)
+        positions = self._noted_positions()
         primed = dict(self.inputs)
         prime = dispatch._prime_cached_prefix_rope_state  # noqa: SLF001
-        if positions is None and prime(self.model, mx.array([self.ids]), self.mask, primed):
+        if positions is None and prime(self.model, mx.array(self.ids[None].tolist()), self.mask, primed):
             positions = primed.get("position_ids")
         return positions
 
     def noted(self) -> str:
         """Write down what the language model noted of all images, from where it counts on by itself."""
-        if "position_ids" in {*self.given, *self.inputs}:
-            return ""
         note = getattr(self.model.language_model, "_rope_deltas", None)
-        return "" if getattr(self.model.language_model, "_position_ids", None) is None else _said(note)
+        return "" if self._noted_positions() is None else _said(note)
+
+    def _has_positions(self) -> bool:
+        """Tell if the language model is given positions: it looks at no note of its own then."""
+        return "position_ids" in {*self.given, *self.inputs}
+
+    def _noted_positions(self) -> Any:
+        """Give the positions that the language model noted and will read, perhaps of an earlier prompt."""
+        return None if self._has_positions() else getattr(self.model.language_model, "_position_ids", None)
 
     def _placeholders(self) -> list[int]:
         """List the tokens that may stand for images, as the configuration or the processor names them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 import weakref
+from functools import partial
 from typing import Any, ClassVar
 
 import mlx.core as mx
@@ -37,8 +38,14 @@ class Scope:
     @property
     def text(self) -> str:
         """128 bits over the model as it is now, the versions, and the kind of device."""
+        _ = self._fingerprint.digest  # which looks at the model as it is now
+        return self.last
+
+    @property
+    def last(self) -> str:
+        """The same as of the last look at the model, which `refusal` is too."""
         device = "cpu" if mx.default_device().type == mx.DeviceType.cpu else _gpu()
-        return f"{self._fingerprint.digest}/{versions()}/{device}"
+        return f"{self._fingerprint.last}/{versions()}/{device}"
 
     @property
     def refusal(self) -> str:
@@ -67,7 +74,7 @@ class _OfThisProcess(Anatomy):
         if known is None or known() is not array or is_written(twin, its_twin):
             number = next(self._numbers)
             name = id(array)
-            gone = weakref.ref(array, lambda ref: self._forget(name, ref))
+            gone = weakref.ref(array, partial(self._forget, name))
             self._known_arrays[name] = gone, twin, number
         return f"{self._nonce} {number}"
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     Value = list[mx.array]
+    """Stacks of arrays of one shape and dtype."""
+    Arrays = list[list[mx.array]]
+    """The same, cut apart."""
     Spec = dict[str, Any]
 
 SNAPSHOTS: tuple[type, ...] = (kinds.ChunkedKVCache, kinds.PoolingCache)
@@ -90,8 +93,9 @@ def fits(caches: Sequence[Any], specs: Sequence[Spec]) -> bool:
 
 def put(caches: Sequence[Any], segments: Sequence[tuple[Value, list[Spec]]], room: int = 0) -> None:
     """Put consecutive segments into caches, behind what is there, with room for so many tokens more."""
+    cut = [([_arrays(group) for group in value], specs) for value, specs in segments]
     for number, cache in enumerate(caches):
-        _put(cache, [(value, specs[number]) for value, specs in segments], room)
+        _put(cache, [(value, specs[number]) for value, specs in cut], room)
 
 
 def _take(cache: Any, begin: int, end: int, keep: Callable[[mx.array], int]) -> Spec:
@@ -116,7 +120,7 @@ def _take(cache: Any, begin: int, end: int, keep: Callable[[mx.array], int]) -> 
     return spec
 
 
-def _put(cache: Any, own: Sequence[tuple[Value, Spec]], room: int) -> None:
+def _put(cache: Any, own: Sequence[tuple[Arrays, Spec]], room: int) -> None:
     last, spec = own[-1]
     if spec["kind"] == "nothing":
         return
@@ -136,7 +140,7 @@ def _put(cache: Any, own: Sequence[tuple[Value, Spec]], room: int) -> None:
         _put_rows(cache, own, room)
 
 
-def _put_rows(cache: Any, own: Sequence[tuple[Value, Spec]], room: int) -> None:
+def _put_rows(cache: Any, own: Sequence[tuple[Arrays, Spec]], room: int) -> None:
     held = [] if cache.keys is None else [_tupled((cache.keys, cache.values))]
     before = [tree_map(lambda side: side[..., : cache.offset, :], pair) for pair in held]
     rows = [_rows(value, spec["rows"]) for value, spec in own]
@@ -153,7 +157,7 @@ def _put_rows(cache: Any, own: Sequence[tuple[Value, Spec]], room: int) -> None:
     cache.offset = width
 
 
-def _put_window(cache: Any, own: Sequence[tuple[Value, Spec]]) -> None:
+def _put_window(cache: Any, own: Sequence[tuple[Arrays, Spec]]) -> None:
     """Put a window's rows as prefill leaves them: one window less a row, and the last stretch's."""
     total = sum(spec["tokens"] for _, spec in own)
     wanted = cache.max_size - 1 + own[-1][1]["tokens"]
@@ -183,7 +187,20 @@ def _packed(arrays: Sequence[mx.array]) -> tuple[Value, list[list[int]]]:
         group = groups.setdefault((array.shape, array.dtype), [])
         places.append([list(groups).index((array.shape, array.dtype)), len(group)])
         group.append(array)
-    return [mx.contiguous(mx.stack(group)) for group in groups.values()], places
+    return [_stacked(group) for group in groups.values()], places
+
+
+def _stacked(group: list[mx.array]) -> mx.array:
+    """Copy arrays into one buffer of their own; `mx.contiguous` would let one keep what it was cut from."""
+    nothing = group[0][None][:0]
+    return mx.concatenate([*(array[None] for array in group), nothing])
+
+
+def _arrays(group: mx.array) -> list[mx.array]:
+    """Cut stacked arrays apart, in one operation for all of them."""
+    if group.ndim == 1:
+        return [*group]
+    return list(mx.split(group.flatten(0, 1), group.shape[0]))
 
 
 def _placed(spec: Any, places: Sequence[list[int]]) -> Any:
@@ -196,13 +213,13 @@ def _placed(spec: Any, places: Sequence[list[int]]) -> Any:
     return None if spec is None else {"at": places[spec]}
 
 
-def _at(value: Value, place: dict[str, Any]) -> mx.array:
+def _at(value: Arrays, place: dict[str, Any]) -> mx.array:
     group, row = place["at"]
     array: mx.array = value[group][row]
     return array
 
 
-def _rows(value: Value, spec: Any) -> Any:
+def _rows(value: Arrays, spec: Any) -> Any:
     """Rows as caches hold them: two arrays, or two tuples of what they were quantised to."""
     if isinstance(spec, dict):
         return _at(value, spec)
@@ -224,7 +241,7 @@ def _flat(tree: Any, keep: Callable[[mx.array], int]) -> Any:
     return None if tree is None else {"plain": tree}
 
 
-def _full(spec: Any, value: Value) -> Any:
+def _full(spec: Any, value: Arrays) -> Any:
     if isinstance(spec, dict):
         if "at" in spec:
             return _at(value, spec)

@@ -34,10 +34,10 @@ class Shown:
 class Spelling:
     """One prompt, ready to be spelled stretch by stretch."""
 
-    ids: list[int]
+    ids: np.ndarray
     """A token for each embedding: an image's token is repeated where it became several rows."""
-    images: list[tuple[Shown, list[int]]] = field(default_factory=list)
-    """Each image, and where its rows are."""
+    images: list[tuple[Shown, np.ndarray]] = field(default_factory=list)
+    """Each image, and where its rows are, ascending."""
     embeddings: mx.array | None = None
     """Array to hash where images have no known places: `[1, tokens, width]`."""
     specials: Collection[int] = ()
@@ -52,7 +52,7 @@ class Spelling:
     @classmethod
     def of(
         cls,
-        ids: list[int],
+        ids: Sequence[int] | np.ndarray,
         shown: Sequence[Shown],
         placeholders: Sequence[int],
         given: dict[str, Any],
@@ -73,13 +73,14 @@ class Spelling:
         Raises:
             ValueError: there are other embeddings than tokens, and nothing says which are whose.
         """
+        ids = np.asarray(ids, np.int64)
         length = given["inputs_embeds"].shape[1]
         places = _placed(ids, shown, placeholders, length)
         if places is None and len(ids) != length:
             raise ValueError("the prompt has other embeddings than tokens")
         spelling = cls(ids, specials=specials)
         if places is not None and len(ids) != length:
-            spelling.ids = _repeated(ids, {*placeholders, *_below(ids)}, [len(own) for own in places])
+            spelling.ids = _repeated(ids, placeholders, [len(own) for own in places])
         if foreign or places is None:
             spelling.embeddings = given["inputs_embeds"]
         if places is not None:
@@ -102,15 +103,15 @@ class Spelling:
         """Where each image's rows begin and end; by their looks, where nothing says so."""
         if self.embeddings is not None and not self.images:
             return _runs(self.ids, self.specials)
-        return [(places[0], places[-1] + 1) for _, places in self.images]
+        return [(int(places[0]), int(places[-1]) + 1) for _, places in self.images]
 
     def images_in(self, begin: int, end: int) -> list[tuple[Key, int, int]]:
         """List the images of a stretch, each with the rows of it that lie there."""
         found = []
         for one, places in self.images:
-            inside = [row for row, place in enumerate(places) if begin <= place < end]
-            if inside:
-                found.append((one.key, inside[0], inside[-1] + 1))
+            first, past = map(int, np.searchsorted(places, (begin, end)))
+            if first < past:
+                found.append((one.key, first, past))
         return found
 
     def key(self, parent: str, begin: int, end: int) -> Key:
@@ -122,11 +123,11 @@ class Spelling:
             hasher.update(part)
 
         say(parent.encode())
-        say(np.array(self.ids[begin:end], np.int64).tobytes())
+        say(self.ids[begin:end].tobytes())
         for image, first, past in self.images_in(begin, end):
             say(f"{first} {past} {image.text}".encode("utf-8", "surrogatepass"))
         for name, (value, axis) in self.beside.items():
-            cut = np.take(value, range(begin, end), axis=axis)
+            cut = value[(*[slice(None)] * axis, slice(begin, end))]
             say(f"{name} {cut.dtype} {cut.shape}".encode())
             say(cut.tobytes())
         if self.embeddings is not None:
@@ -142,45 +143,43 @@ def _on_host(value: mx.array) -> np.ndarray:
 
 
 def _placed(
-    ids: Sequence[int], shown: Sequence[Shown], placeholders: Sequence[int], length: int
-) -> list[list[int]] | None:
+    ids: np.ndarray, shown: Sequence[Shown], placeholders: Sequence[int], length: int
+) -> list[np.ndarray] | None:
     """Find each image's rows among the embeddings; None where nothing says which they are."""
     rows = [one.rows for one in shown]
     if not shown:
-        return [] if len(ids) == length and not any(token in placeholders for token in ids) else None
-    for wanted in [*({placeholder} for placeholder in placeholders), _below(ids)]:
-        places = [place for place, token in enumerate(ids) if token in wanted]
+        return [] if len(ids) == length and not np.isin(ids, placeholders).any() else None
+    for stands in [*(ids == placeholder for placeholder in placeholders), ids < 0]:
+        places = np.flatnonzero(stands)
         if len(ids) == length and len(places) == sum(rows):
-            left = iter(places)
-            return [[next(left) for _ in range(many)] for many in rows]
-        if places and len(shown) == 1 and length != len(ids):  # what stood for it became all rows
+            return np.split(places, np.cumsum(rows)[:-1])
+        if len(places) and len(shown) == 1 and length != len(ids):  # what stood for it became all rows
             behind = len(ids) - places[-1] - 1
-            return [list(range(places[0], length - behind))]
+            return [np.arange(places[0], length - behind)]
         if len(places) == len(shown) and len(ids) + sum(rows) - len(places) == length:
             begins = [place + sum(rows[:number]) - number for number, place in enumerate(places)]
-            return [list(range(begin, begin + many)) for begin, many in zip(begins, rows, strict=True)]
+            return [np.arange(begin, begin + many) for begin, many in zip(begins, rows, strict=True)]
     return None
 
 
-def _below(ids: Sequence[int]) -> set[int]:
-    """Give the tokens that are none, which stand for images: one number for all, or one for each."""
-    return {token for token in ids if token < 0}
+def _repeated(ids: np.ndarray, placeholders: Sequence[int], counts: Sequence[int]) -> np.ndarray:
+    """Repeat each image's token, so that there is one for each of its rows; a token below 0 is none."""
+    stands = np.isin(ids, placeholders) | (ids < 0)
+    first = ids[stands][0]
+    places = np.flatnonzero(ids == first)
+    if len(counts) == 1:  # what stood for it became all rows
+        return np.concatenate([ids[: places[0]], np.repeat(first, counts[0]), ids[places[-1] + 1 :]])
+    if len(places) != len(counts):  # a token of its own for each image
+        places = np.flatnonzero(stands)
+    times = np.ones(len(ids), np.int64)
+    times[places] = counts
+    return np.repeat(ids, times)
 
 
-def _repeated(ids: list[int], placeholders: Collection[int], counts: Sequence[int]) -> list[int]:
-    """Repeat each image's token, so that there is one for each of its rows."""
-    first = next(token for token in ids if token in placeholders)
-    if len(counts) == 1:
-        before, behind = ids.index(first), len(ids) - 1 - ids[::-1].index(first)
-        return [*ids[:before], *[first] * counts[0], *ids[behind + 1 :]]
-    left = iter(counts)
-    return [token for one in ids for token in ([one] * next(left) if one == first else [one])]
-
-
-def _runs(ids: Sequence[int], specials: Collection[int], shortest: int = 4) -> list[Span]:
+def _runs(ids: np.ndarray, specials: Collection[int], shortest: int = 4) -> list[Span]:
     """Find where many tokens come together that are no text, as those of images do."""
     spans: list[Span] = []
-    for special, group in groupby(enumerate(ids), key=lambda item: item[1] in specials):
+    for special, group in groupby(enumerate(ids.tolist()), key=lambda item: item[1] in specials):
         places = [place for place, _ in group]
         if special and len(places) >= shortest:
             spans.append((places[0], places[-1] + 1))

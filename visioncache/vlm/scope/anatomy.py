@@ -108,6 +108,13 @@ class Anatomy:
             self._contents |= code._contents  # noqa: SLF001
         return self
 
+    def settled(self) -> Self:
+        """Say all that is left to say; let go of old arrays and of the model, which only describing needs."""
+        self.closed()
+        self.counts = self.was = None
+        self._known = {}
+        return self
+
     def _apart(self, roots: Iterable[Child]) -> Anatomy:
         apart = type(self)(self, self.counts, self.reads, self.was)
         apart._known = self._known | self._contents  # noqa: SLF001

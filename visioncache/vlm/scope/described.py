@@ -74,7 +74,7 @@ class Described:
         return anatomy
 
     def _sure(self, anatomy: Anatomy) -> Anatomy:
-        for place in anatomy.closed().opaque:
+        for place in anatomy.settled().opaque:
             warn_once(place)
         anatomy.changed()  # which makes it ready to be asked
         return anatomy

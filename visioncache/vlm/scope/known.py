@@ -29,7 +29,7 @@ def programs(
     known = _known.get(key)
     if known is not None and known.watch.is_fresh():
         return known
-    described = describe()
+    described = describe().settled()
     if described.lasts and not (described.users or described.opaque):
         _known[key] = described
     elif known is not None:
