@@ -34,7 +34,7 @@ def published_results(folder: Path | None = None) -> pd.DataFrame:
     for path in sorted((folder or data_path("results", "sessions")).glob("*.json")):
         result = load_result(path)
         runs = result.turns.groupby(["size", "prompt_cache"], sort=False)
-        for (size, prompt_cache), turns in sorted(runs, key=lambda run: _pixels(str(run[0][0]))):
+        for (size, prompt_cache), turns in sorted(runs, key=lambda run: pixels(str(run[0][0]))):
             table = replace(result, turns=turns).summary()
             where = {"chip": result.machine["chip"], "model": result.model}
             table = table.assign(**where, size=str(size), prompt_cache=bool(prompt_cache))
@@ -54,11 +54,12 @@ def published_results(folder: Path | None = None) -> pd.DataFrame:
 
 
 def published_bits(folder: Path | None = None) -> pd.DataFrame:
-    """A row a chip, model and way of attention: how far what a model is given, and returns, is the same.
+    """Give a row a chip, model, way of attention, size of photographs and session: which bits are the same.
 
-    Columns: `turns`; `given_as_none`, those in which the language model is given, with our cache, the
-    same bits as without one; `given_repeats`, `logits_repeat`, those in which bits were the same every
-    time under each arm; `logits_apart`, the most that two logits of a turn differ, over their deviation.
+    Columns: `single` and `several`, its turns about one image and about more; `single_as_none` and
+    `several_as_none`, those in which the language model is given, with our cache, the same bits as
+    without one; `given_repeats`, `logits_repeat`, those in which bits were the same every time under each
+    arm; `logits_apart`, the most that two logits of a turn differ, over their deviation.
 
     Args:
         folder: of files that `benchmarks/same_bits.py` wrote; the shipped ones by default.
@@ -136,19 +137,26 @@ def _rows(folder: Path, of_file: Callable[[dict[str, Any]], list[dict[str, Any]]
 
 
 def _bits(content: dict[str, Any]) -> list[dict[str, Any]]:
-    turns = pd.DataFrame(content["turns"])
-    return [
-        {
-            "chip": content["machine"]["chip"],
-            "model": content["model"],
-            "attention": content["attention"],
-            "turns": len(turns),
-            "given_as_none": int(turns["given_as_none"].sum()),
-            "given_repeats": int((turns["given_most"] == 1).sum()),
-            "logits_repeat": int((turns["logits_most"] == 1).sum()),
-            "logits_apart": float((turns["apart"] / turns["deviation"]).max()),
-        }
-    ]
+    rows = []
+    for (size, session), turns in pd.DataFrame(content["turns"]).groupby(["size", "session"], sort=False):
+        single = turns["images"] == 1
+        rows.append(
+            {
+                "chip": content["machine"]["chip"],
+                "model": content["model"],
+                "attention": content["attention"],
+                "size": size,
+                "session": session,
+                "single": int(single.sum()),
+                "single_as_none": int(turns["given_as_none"][single].sum()),
+                "several": int((~single).sum()),
+                "several_as_none": int(turns["given_as_none"][~single].sum()),
+                "given_repeats": int((turns["given_most"] == 1).sum()),
+                "logits_repeat": int((turns["logits_most"] == 1).sum()),
+                "logits_apart": float((turns["apart"] / turns["deviation"]).max()),
+            }
+        )
+    return rows
 
 
 def _first_looks(content: dict[str, Any]) -> list[dict[str, Any]]:
@@ -165,8 +173,8 @@ def _first_looks(content: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _pixels(size: str) -> int:
-    """Of a size of photographs such as 1280x960."""
+def pixels(size: str) -> int:
+    """Count the pixels of a size such as 1280x960."""
     width, height = size.split("x")
     return int(width) * int(height)
 

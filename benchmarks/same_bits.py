@@ -1,9 +1,9 @@
 """Compare to the last bit what a language model is given with and without a cache, and what it answers.
 
-    python benchmarks/same_bits.py --model qwen3-vl-4b --size 1280x960
+    python benchmarks/same_bits.py --model qwen3-vl-4b --size 1280x960 2048x1536 --session album branches
     python benchmarks/same_bits.py --model qwen3-vl-4b --attention any   # as MLX picks it
 
-The album's turns, each as a conversation of its own, so that no answer changes what is asked next. Of each
+The sessions' turns, each as a conversation of its own, so that no answer changes what is asked next. Of each
 are kept the digests of every array that the language model is called with (embeddings, and whatever goes
 with them), and of the logits of the first token; their two largest, and how far logits of one turn lie apart.
 Weights are random, as in `gpu_sessions.py`. Writes data/results/bits/<chip>-<model>.json.
@@ -18,7 +18,7 @@ import sys
 import tempfile
 from contextlib import nullcontext
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,13 +40,18 @@ if TYPE_CHECKING:
     from visioncache.study.benchmark.sessions import Session
 
 ARMS = ("none", "mlx-vlm", "visioncache")
+TURN = ["size", "session", "turn"]
+Turn = tuple[str, str, int]
 
 
 def main() -> None:
     """Parse, run every arm as often as asked, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", choices=SHAPES, default="qwen2.5-vl-3b")
-    parser.add_argument("--size", type=size_of, default=(1280, 960), help="of photographs (1280x960)")
+    parser.add_argument(
+        "--size", type=size_of, nargs="+", default=[(1280, 960)], help="of photographs (1280x960)"
+    )
+    parser.add_argument("--session", nargs="+", default=["album"], help="whose turns (album)")
     parser.add_argument("--trials", type=int, default=4)
     parser.add_argument("--layers", type=int, help="so many layers of the language model")
     parser.add_argument("--attention", choices=["same", "any"], default="same", help="see attention.py")
@@ -64,20 +69,21 @@ def main() -> None:
         patched(language, __call__=around(language, "__call__", watch.call)),
         attention as about,
     ):
-        (album,) = scaled(["album"], options.size, Path(folder))
-        session = one_by_one(album)
-        for trial in range(options.trials):
-            for arm in ARMS:
-                with arm_chat(arm, model, processor, max_tokens=1) as start:
-                    for number, turn in enumerate(converse(session, start)):
-                        row = {"arm": arm, "trial": trial, "turn": number + 1, "tokens": turn.tokens}
-                        rows.append(row | watch.seen(number))
-    table = pd.DataFrame(rows)
-    report = summary(table, watch.apart)
+        for size in options.size:
+            for session in scaled(options.session, size, Path(folder)):
+                where = {"size": "x".join(map(str, size)), "session": session.name}
+                for trial, arm in product(range(options.trials), ARMS):
+                    with arm_chat(arm, model, processor, max_tokens=1) as start:
+                        for number, turn in enumerate(converse(one_by_one(session), start)):
+                            row = {"arm": arm, "trial": trial, "turn": number + 1, "tokens": turn.tokens}
+                            images = len(session.shown(number))
+                            rows.append(
+                                where | row | {"images": images} | watch.seen((*where.values(), number + 1))
+                            )
+    report = summary(pd.DataFrame(rows), watch.apart)
     result = {
         "model": options.model,
         "about": described(dtype, options.layers, about),
-        "size": "x".join(map(str, options.size)),
         "attention": options.attention,
         "machine": machine,
         "turns": report.to_dict("records"),
@@ -96,7 +102,7 @@ class Watch:
     def __init__(self) -> None:
         self._given: list[mx.array] = []
         self._logits = mx.array(())
-        self._variants: dict[int, dict[str, np.ndarray]] = {}
+        self._variants: dict[Turn, dict[str, np.ndarray]] = {}
 
     def call(self, original: Any, *args: Any, **kwargs: Any) -> Any:
         """The model's call, looked at."""
@@ -108,7 +114,7 @@ class Watch:
             self._logits = output.logits[:, -1]
         return output
 
-    def seen(self, turn: int) -> dict[str, Any]:
+    def seen(self, turn: Turn) -> dict[str, Any]:
         """Digests since the last time it was asked, and the two largest logits."""
         logits = np.array(self._logits.astype(mx.float32)).ravel()
         digest = bits(self._logits)
@@ -118,7 +124,7 @@ class Watch:
         self._given = []
         return seen | {"deviation": float(logits.std())}
 
-    def apart(self, turn: int, one: str, other: str) -> float:
+    def apart(self, turn: Turn, one: str, other: str) -> float:
         """The largest difference between two of a turn's logits."""
         variants = self._variants[turn]
         return float(np.abs(variants[one] - variants[other]).max())
@@ -145,19 +151,20 @@ def one_by_one(session: Session) -> Session:
 def summary(runs: pd.DataFrame, apart: Any) -> pd.DataFrame:
     """A row a turn: in how many ways it was given and answered, and how near a tie that was."""
     rows = []
-    for turn, group in runs.groupby("turn"):
+    for turn, group in runs.groupby(TURN, sort=False):
         by_arm = group.groupby("arm", sort=False)
         expected = group[group["arm"] == "none"]
         ours = group[group["arm"] == "visioncache"]
         logits = group["logits"].unique()
         rows.append(
             {
-                "turn": turn,
+                **dict(zip(TURN, turn, strict=True)),
+                "images": int(group["images"].iloc[0]),
                 "given_most": int(by_arm["given"].nunique().max()),
                 "given_as_none": set(ours["given"]) == set(expected["given"]),
                 "logits_most": int(by_arm["logits"].nunique().max()),
                 "logits_as_none": set(ours["logits"]) == set(expected["logits"]),
-                "apart": max((apart(turn - 1, *two) for two in combinations(logits, 2)), default=0.0),
+                "apart": max((apart(turn, *two) for two in combinations(logits, 2)), default=0.0),
                 "gap": float(group["gap"].min()),
                 "deviation": float(group["deviation"].iloc[0]),
                 "tokens": int(group["tokens"].map(tuple).nunique()),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-from published import published_bits, published_first_looks, published_results
+from published import pixels, published_bits, published_first_looks, published_results
 from roofline_error import predicted_on_macs, roofline_error
 from simulated_ttft import compare, published_latency
 
@@ -82,22 +82,29 @@ def misses() -> str:
 
 
 def bits() -> str:
-    """Write in how many turns bits are the same, by model and way of attention."""
+    """Write in how many turns bits are the same, by model, photographs, session and way of attention."""
     ways = {"same": "masked", "any": "as MLX picks it"}
+    table_of = published_bits()
+    table_of = table_of.assign(pixels=table_of["size"].map(pixels))
+    order = ["attention", "model", "session", "pixels"]
     rows = [
         [
             NAMES[row.model],
+            f"{row.size}, {row.session}",
             ways[row.attention],
-            f"{row.given_as_none} of {row.turns}",
-            f"{row.logits_repeat} of {row.turns}",
+            f"{row.single_as_none} of {row.single}",
+            f"{row.several_as_none} of {row.several}",
+            f"{row.logits_repeat} of {row.single + row.several}",
             f"{row.logits_apart:.3f}" if row.logits_apart else "0",
         ]
-        for row in published_bits().sort_values(["attention", "model"], ascending=[False, True]).itertuples()
+        for row in table_of.sort_values(order, ascending=[False, True, True, True]).itertuples()
     ]
     head = [
         "model",
+        "photographs",
         "attention of single queries",
-        "given as without a cache",
+        "one image: as without a cache",
+        "several: as without a cache",
         "logits repeat",
         "logits apart",
     ]

@@ -1,9 +1,10 @@
-"""The machine that numbers come from: chip, system, versions, BLAS."""
+"""The machine that numbers come from: chip, system, versions, commit, BLAS."""
 
 from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import visioncache
 
 
 def describe_machine() -> dict[str, Any]:
-    """Chip, device, system, versions and, on the CPU, the BLAS, as a result file holds them."""
+    """Give chip, device, system, versions, commit and, on the CPU, the BLAS, as a result file holds them."""
     device = mx.default_device().type.name
     info = mx.device_info() if device == "gpu" else {}
     return {
@@ -27,8 +28,25 @@ def describe_machine() -> dict[str, Any]:
         "mlx": version("mlx"),
         "mlx_vlm": version("mlx-vlm"),
         "visioncache": visioncache.__version__,
+        "commit": commit(),
         "blas": blas() if device == "cpu" else None,
     }
+
+
+def commit() -> str | None:
+    """Give the commit of a checkout, "-dirty" where files were changed since; None if it is installed.
+
+    `$VISIONCACHE_COMMIT` says it for a copy that git knows nothing of.
+    """
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return os.environ.get("VISIONCACHE_COMMIT")
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude", "*"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return said.stdout.strip() or None
 
 
 def cpu_name() -> str:

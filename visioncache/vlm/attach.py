@@ -53,9 +53,9 @@ def attach(
     it received when the image was encoded.
 
     Until `detach`, what the processor prepares is for this model: where an image is known, its pixels
-    are stand-ins, NaNs to anybody else. Other weights, other settings, an adapter or a quantisation
-    are noticed at the next request. What is written into a weight in place (`layer.weight += delta`)
-    is not: attach anew after that.
+    are stand-ins, NaNs to anybody else. Other weights, weights that are written into
+    (`layer.weight += delta`), other settings, an adapter or a quantisation are noticed at the next
+    request. On CUDA alone a weight that is written into is not noticed.
 
     Args:
         model: what `mlx_vlm.load` returned, or any model of a supported family; one that is not in

@@ -61,9 +61,8 @@ class Fingerprint(Described):
     """The identity of a model's vision side: its code, its settings and every one of its weights.
 
     It is taken anew when anything there is another object than before: `model.update(...)`,
-    `load_weights`, an adapter, a quantisation, another setting, a method that was replaced or edited. Only
-    arrays that it did not know are hashed then. One that is written into (`weight[0] = 1`) stays the same
-    object and is not noticed.
+    `load_weights`, an adapter, a quantisation, another setting, a method that was replaced or edited; and
+    when a weight is written into (`weight += 1`). Only arrays that are new or were written into are hashed.
 
     Args:
         model: the model.

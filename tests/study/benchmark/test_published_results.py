@@ -88,13 +88,15 @@ def test_what_is_published_names_its_chip_and_gave_the_same_tokens() -> None:
     assert (ours["encodes"] == 4).all()
 
 
-def test_what_is_the_same_is_a_row_a_model() -> None:
-    table = published_bits().set_index(["model", "attention"])
-    ours = table.loc[("qwen3-vl-4b", "same")]
-    assert ours["given_as_none"] == ours["given_repeats"] == ours["logits_repeat"] == ours["turns"] == 8
+def test_what_is_the_same_is_a_row_a_model_and_size() -> None:
+    table = published_bits().set_index(["model", "attention", "size", "session"])
+    ours = table.loc[("qwen3-vl-4b", "same", "1280x960", "album")]
+    assert (ours["single_as_none"], ours["several_as_none"]) == (ours["single"], ours["several"]) == (2, 6)
+    assert ours["given_repeats"] == ours["logits_repeat"] == 8
     assert ours["logits_apart"] == 0
-    as_mlx_picks = table.loc[("qwen3-vl-4b", "any")]
-    assert as_mlx_picks["given_as_none"] == as_mlx_picks["given_repeats"] == 8
+    as_mlx_picks = table.loc[("qwen3-vl-4b", "any", "1280x960", "album")]
+    assert (as_mlx_picks["single_as_none"], as_mlx_picks["several_as_none"]) == (2, 6)
+    assert as_mlx_picks["given_repeats"] == 8
     assert as_mlx_picks["logits_repeat"] < 8
     assert as_mlx_picks["logits_apart"] > 0
 

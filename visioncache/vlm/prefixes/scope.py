@@ -11,6 +11,7 @@ import mlx.core as mx
 
 from visioncache.vlm.fingerprint import Fingerprint, versions
 from visioncache.vlm.scope.anatomy import Anatomy
+from visioncache.vlm.scope.written import is_written
 from visioncache.vlm.training import TrainingMode
 
 _SMALL = 1 << 16
@@ -20,7 +21,7 @@ _SMALL = 1 << 16
 class Scope:
     """The identity of a whole model: code, settings, weights and adapters, and what computes with them.
 
-    Taken anew when anything there is another object than before.
+    Taken anew when anything there is another object than before, or was written into.
 
     Args:
         model: the model.
@@ -57,17 +58,17 @@ class _OfThisProcess(Anatomy):
 
     _nonce: ClassVar[str] = secrets.token_hex(8)
     _numbers: ClassVar[itertools.count[int]] = itertools.count()
-    _known_arrays: ClassVar[dict[int, tuple[Any, int]]] = {}
+    _known_arrays: ClassVar[dict[int, tuple[Any, Any, int]]] = {}
 
-    def content(self, array: Any) -> str:
+    def told_apart(self, array: Any, twin: Any) -> str:
         if array.nbytes <= _SMALL:  # some models make these anew with every call, and of the same content
-            return super().content(array)
-        known, number = self._known_arrays.get(id(array), (None, 0))
-        if known is None or known() is not array:
+            return super().told_apart(array, twin)
+        known, its_twin, number = self._known_arrays.get(id(array), (None, None, 0))
+        if known is None or known() is not array or is_written(twin, its_twin):
             number = next(self._numbers)
             name = id(array)
             gone = weakref.ref(array, lambda ref: self._forget(name, ref))
-            self._known_arrays[name] = gone, number
+            self._known_arrays[name] = gone, twin, number
         return f"{self._nonce} {number}"
 
     @classmethod

@@ -9,7 +9,7 @@ from uuid import uuid4
 from blake3 import blake3
 
 from visioncache.vlm.patching.functions import untaken
-from visioncache.vlm.scope import known, objects, programs, values
+from visioncache.vlm.scope import known, objects, programs, values, written
 from visioncache.vlm.scope.watch import Watch
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ class Anatomy:
         """Descriptions of such code."""
         self._is_apart = False
         """Set in the description of code that lies apart."""
-        # Of arrays that were hashed before, with the arrays, so that no id comes twice.
-        self._known: dict[int, tuple[Any, str]] = {} if before is None else before._contents  # noqa: SLF001
-        self._contents: dict[int, tuple[Any, str]] = {}
+        # Of arrays that were hashed before: they themselves, so that no id comes twice, and their twins.
+        self._known: dict[int, tuple[Any, Any, str]] = {} if before is None else before._contents  # noqa: SLF001
+        self._contents: dict[int, tuple[Any, Any, str]] = {}
         self._hasher = blake3()
         self.depth = 0
         """How many sets this lies in, where it describes a member of one."""
@@ -78,10 +78,7 @@ class Anatomy:
         return self._hasher.hexdigest(length=16)
 
     def changed(self) -> bool:
-        """Tell whether any of what was added is another object now, or holds others.
-
-        An array of MLX's that is written into (`weight[0] = 1`) stays the same object, and is not noticed.
-        """
+        """Tell whether any of what was added is another object now, holds others, or was written into."""
         return self.closed().watch.changed()
 
     def add(self, name: str, value: Any) -> None:
@@ -152,10 +149,18 @@ class Anatomy:
         return [(f"{path}.{name}" if path else name, items[name]) for name in names]
 
     def content(self, array: Any) -> str:
-        """Give what an array holds, hashed once for as long as it is the same object."""
+        """Give what an array holds, hashed once for as long as it is the same object and not written into."""
         known = self._known.get(id(array)) or self._contents.get(id(array))
-        self._contents[id(array)] = known = known or (array, values.content(array))
-        return known[1]
+        if known is None or written.is_written(*known[:2]):
+            twin = written.twin(array)
+            known = array, twin, self.told_apart(array, twin)
+        self._contents[id(array)] = known
+        self.watch.data(*known[:2])
+        return known[2]
+
+    def told_apart(self, _: Any, twin: Any) -> str:
+        """Tell an array apart from others by what it holds; of its twin, into which nobody writes."""
+        return values.content(twin)
 
     def inside(self) -> Anatomy:
         """Return an anatomy for a member of a set, which is described alone."""

@@ -17,8 +17,8 @@ from mlx import nn
 from PIL import Image
 
 from visioncache.keys import Key
-from visioncache.memory import on_gpu
 from visioncache.vlm.scope import objects
+from visioncache.vlm.scope.written import in_memory_of_its_own
 
 if TYPE_CHECKING:
     from visioncache.vlm.scope.anatomy import Anatomy, Child
@@ -148,7 +148,7 @@ def content(array: Any) -> str:
     """
     if isinstance(array, np.ndarray):
         return Key.from_array(array).text
-    is_apart = mx.cuda.is_available() and on_gpu()
+    is_apart = in_memory_of_its_own()
     values = array.reshape(-1).view(mx.uint8) if is_apart else _bytes(array)
     pieces = (values[start : start + PIECE] for start in range(0, values.size, PIECE))
     keys = (Key.from_array(mx.bitwise_or(piece, 0) if is_apart else piece) for piece in pieces)

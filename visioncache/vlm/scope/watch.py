@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from visioncache.vlm.patching.functions import untaken
 from visioncache.vlm.patching.instances import class_of
 from visioncache.vlm.scope.mappings import Mappings, same
+from visioncache.vlm.scope.written import unwritten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -27,7 +28,7 @@ _EMPTY = object()
 class Watch:
     """The containers, objects and functions that were described, with what they held when they were.
 
-    Identities are compared, so an array that is written into (`weight[0] = 1`) is not noticed.
+    Identities are compared, and of arrays where their data lies.
     """
 
     def __init__(self) -> None:
@@ -35,6 +36,7 @@ class Watch:
         self._classes = Mappings(MappingProxyType)
         self._lists: list[tuple[list[Any], list[Any]]] = []
         self._sets: list[tuple[Any, list[Any], frozenset[int]]] = []
+        self._data: dict[int, tuple[Any, Any]] = {}
         self._kinds: dict[int, tuple[Any, type]] = {}
         self._fields: list[tuple[Any, dict[str, Any]]] = []
         self._slots: list[tuple[Any, str, Any]] = []
@@ -67,6 +69,10 @@ class Watch:
         held = list(members)
         self._sets.append((members, held, frozenset(map(id, held))))
         return held
+
+    def data(self, array: Any, twin: Any) -> None:
+        """Watch that an array is not written into; its twin keeps the data that it had."""
+        self._data[id(array)] = array, twin
 
     def kind(self, value: Any) -> type:
         """Give an object's class, the one before it was attached; that it has this class is watched."""
@@ -193,6 +199,7 @@ class Watch:
             (cells, lambda: same(map(_content, cells), contents)),
             (names, lambda: same(look(), values) or _are_alike(look(), values)),
             (classes, lambda: same(map(_BASES, classes), bases)),
+            (self._data, unwritten(self._data.values())),
             (self._told, lambda: all(tell() == told for tell, told in self._told)),
             (self._inside, lambda: not any(watch.changed() for watch in self._inside.values())),
         )
