@@ -38,7 +38,8 @@ FAST_FAMILIES = {"gemma3", "llava", "qwen2_5_vl", "qwen3_vl"}
 gc.disable()  # until everything is imported, none of which is garbage
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
     """Collect garbage from here on; what was imported stays, and needs no look."""
     gc.freeze()
     gc.enable()
