@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -32,6 +33,16 @@ SLOW = ("core/test_model", "vlm/request/test_doors", "vlm/request/test_scope")
 FAMILIES = {path.stem for path in (Path(__file__).parent / "vlm" / "zoo").glob("*.py")}
 FAST_FAMILIES = {"gemma3", "llava", "qwen2_5_vl", "qwen3_vl"}
 """Of tests that are repeated for every family, `make fast` runs these."""
+
+
+gc.disable()  # until everything is imported, none of which is garbage
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Collect garbage from here on; what was imported stays, and needs no look."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

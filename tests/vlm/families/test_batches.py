@@ -68,7 +68,8 @@ def test_batch_generate_answers_as_without_a_cache(family: str, monkeypatch: pyt
         with pytest.raises(Exception, match=batch.generate_error):
             generated(tiny)
         return
-    generated(tiny)  # Ernie 4.5 keeps what it knew of the positions of the last batch
+    if family == "ernie4_5_moe_vl":
+        generated(tiny)  # it keeps what it knew of the positions of the last batch
     plain = generated(tiny)
     with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attachment:
         assert generated(tiny) == plain

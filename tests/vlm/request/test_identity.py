@@ -11,7 +11,7 @@ from harness import asked, embedded, prepared, same
 from mlx import nn
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
-from visioncache import VisionFeatureCache
+from visioncache import Key, VisionFeatureCache
 from visioncache.vlm import attach
 from visioncache.vlm.scope import values
 from visioncache.vlm.scope.anatomy import Anatomy
@@ -219,6 +219,18 @@ def test_an_array_of_several_pieces_is_known_by_all_of_them(monkeypatch: pytest.
         edited[i] = -1
         digests.add(digest(edited))
     assert len(digests) == 5
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16, mx.float16, mx.bool_, mx.complex64, mx.int8])
+@pytest.mark.parametrize("shape", [(), (3, 0), (5, 7), (2, 3, 4)])
+def test_an_array_is_described_by_the_same_bytes_however_it_lies(
+    shape: tuple[int, ...], dtype: mx.Dtype
+) -> None:
+    array = mx.random.uniform(-9, 9, shape).astype(dtype)
+    for lain in (array, array.T, array[..., ::2] if shape else array, mx.broadcast_to(array, (2, *shape))):
+        copied = mx.contiguous(lain).reshape(-1).view(mx.uint8)
+        expected = [Key.from_array(copied).text] if copied.size else []
+        assert values.content(lain) == " ".join([str(dtype), str(lain.shape), *expected])
 
 
 def test_what_holds_itself_is_described() -> None:

@@ -54,6 +54,7 @@ def build() -> Tiny:
                 "model_type": "vision",
                 "layers": 2,
                 "width": 32,
+                "intermediate_size": 64,
                 "num_attention_heads": 2,
                 "image_size": SIZE,
                 "patch_size": PATCH,

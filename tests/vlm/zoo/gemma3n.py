@@ -88,7 +88,7 @@ def small(config: ModelConfig) -> Model:
     adapter = vision.MobileNetV5MultiScaleFusionAdapter
 
     def stages() -> list[list[object]]:
-        narrow = [[vision._er(3, STAGES[0], 2)], [vision._uir(3, 3, STAGES[1], 2)]]
+        narrow = [[vision._er(3, STAGES[0], 2, expand_ratio=0.5)], [vision._uir(3, 3, STAGES[1], 2)]]
         wide = [[vision._uir(3, 3, width, 2), vision._mmqa(2, 16, 1)] for width in STAGES[2:]]
         return narrow + wide
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from mlx import nn
 from mlx_vlm.models.granite4_vision import Model, ModelConfig, TextConfig, VisionConfig
 from mlx_vlm.models.granite4_vision.processing_granite4_vision import Granite4VisionProcessor
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 
 from zoo import Batch, Tiny, byte_tokenizer, textured
 
-SIZE, PATCH = 32, 4
+SIZE, PATCH, WIDTH = 32, 4, 64
 PINPOINTS = [[SIZE, 2 * SIZE], [2 * SIZE, SIZE], [2 * SIZE, 2 * SIZE]]
 
 BATCH = Batch(error="non-uniform length", generate_error="Slice indices must be integers")
@@ -29,7 +30,7 @@ def build() -> Tiny:
     )
     vision = VisionConfig(
         num_hidden_layers=3,
-        hidden_size=64,  # the projector's attention has heads of 64
+        hidden_size=WIDTH,  # the projector's attention has heads of 64
         intermediate_size=64,
         num_attention_heads=2,
         image_size=SIZE,
@@ -56,7 +57,16 @@ def build() -> Tiny:
         vision_feature_select_strategy="full",
         downsample_rate=config.downsample_rate,
     )
-    return Tiny(textured(Model(config)), processor, prompt, max_images=1)
+    return Tiny(textured(narrow(Model(config))), processor, prompt, max_images=1)
+
+
+def narrow(model: Model) -> Model:
+    """Make the projectors narrow: mlx-vlm fixes the width of their layers at 3072."""
+    for projector in [*model.layerwise_projectors, *model.spatial_projectors]:
+        for layer in projector.qformer.encoder.layer:
+            layer.intermediate_query.dense = nn.Linear(WIDTH, 64)
+            layer.output_query.dense = nn.Linear(64, WIDTH)
+    return model
 
 
 def prompt(n: int) -> str:

@@ -7,7 +7,7 @@ from mlx_vlm.models.kimi_vl.processing_kimi_vl import KimiVLImageProcessor, Kimi
 
 from zoo import Tiny, byte_tokenizer, textured
 
-PATCH = 8
+PATCH, SIDE = 8, 64
 
 
 def build() -> Tiny:
@@ -52,7 +52,10 @@ def build() -> Tiny:
         media_placeholder_token_id=tokenizer.convert_tokens_to_ids("<|media_pad|>"),
     )
     images = KimiVLImageProcessor(patch_size=PATCH, in_token_limit=40)
-    return Tiny(textured(Model(config)), KimiVLProcessor(images, tokenizer), prompt)
+    model = Model(config)
+    rope = model.vision_tower.rope_pos_emb
+    rope.max_height = rope.max_width = SIDE  # mlx-vlm makes a table of 512 x 512 for each image
+    return Tiny(textured(model), KimiVLProcessor(images, tokenizer), prompt)
 
 
 def prompt(n: int) -> str:

@@ -13,7 +13,7 @@ from mlx_vlm.models.locateanything import (
 
 from zoo import Tiny, byte_tokenizer, textured
 
-PATCH = 8
+PATCH, SIDE = 8, 64
 
 
 def build() -> Tiny:
@@ -43,7 +43,10 @@ def build() -> Tiny:
         vocab_size=len(tokenizer),
     )
     processor = Processor(ImageProcessor(patch_size=PATCH, in_token_limit=40), tokenizer)
-    return Tiny(textured(Model(config), gain=4.0), processor, prompt)
+    model = Model(config)
+    rope = model.vision_tower.rope_pos_emb
+    rope.max_height = rope.max_width = SIDE  # mlx-vlm makes a table of 512 x 512 for each image
+    return Tiny(textured(model, gain=4.0), processor, prompt)
 
 
 def prompt(n: int) -> str:
