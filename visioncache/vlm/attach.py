@@ -164,13 +164,6 @@ class Attached:
             self._warn()
             self._undo = undo.pop_all()
 
-    def follow(self) -> None:
-        """Go on with the parts that took the place of others: a quantised projector, another tokenizer."""
-        for side in self.sides:
-            side.follow()
-        self._warn()
-        _ = self._fingerprint.digest  # which looks at the model as it is now
-
     def _warn(self) -> None:
         if self._blocked:
             warn_once(self._blocked, "put an object of a class of its own there")
@@ -236,12 +229,13 @@ class Attached:
         return self.model.training or self._training.is_on()
 
     def look(self) -> bool:
-        """Follow what changed of model and processor; tell, and follow nothing, if a transformation did."""
+        """Go on with parts that took others' places; tell, and do nothing, if a transformation put them there."""
         changed = [one for one in self.described if one.changed()]
         if any(one.is_traced() for one in changed):
             return True
         for side in self.sides:
             side.follow()
+        self._warn()
         if changed:
             _ = self._fingerprint.digest  # which looks at the model as it is now
         return False

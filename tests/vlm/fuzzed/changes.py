@@ -54,8 +54,9 @@ def train(side: Side, which: str, mode: bool) -> None:
 def replace_part(side: Side, how: str) -> None:
     """The same part of another model, or a copy of it, in the place of a part of the vision side."""
     other = zoo.build(side.family, 1).model if how == "another's" else None
-    for name, child in looking(side.tiny.model).items():
-        put = getattr(other, name) if other is not None else outcome(lambda c=child: copy.deepcopy(c))
+    for name in looking(side.tiny.model):
+        own = getattr(side.tiny.model, name)
+        put = getattr(other, name) if other is not None else outcome(lambda own=own: copy.deepcopy(own))
         if not isinstance(put, Exception):
             setattr(side.tiny.model, name, put)
 

@@ -334,3 +334,14 @@ def test_a_model_that_is_given_nan_for_pixels_while_attached_raises(family: str)
             assert refused(scene.embed(inputs))
             assert same(scene.ask(A), plain)
     assert not any(has_nan(cache.peek(key)) for key in cache.keys())
+
+
+@pytest.mark.parametrize("family", ["deepseekocr", "unlimited_ocr"])
+def test_tiles_of_zeros_beside_a_small_images_pixels_are_no_stand_ins(family: str) -> None:
+    def play(scene: Scene) -> list[Any]:
+        answers = [scene.ask(A)]
+        with scene.bypass():
+            return [*answers, scene.ask(A), scene.ask(B)]
+
+    plain, ours = played(family, play)
+    assert all(map(right, ours, plain)), [shown(one) for one in ours]

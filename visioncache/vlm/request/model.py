@@ -203,7 +203,8 @@ class ModelSide:
                 f"{edited} was changed on its way from the attached processor to the model; "
                 "pass on what the processor returned, or attach(model, None, cache)"
             )
-        if any(map(self._attached.tickets.is_blank, arrays)):
+        # Some processors give tiles of zeros beside a small image's pixels.
+        if arrays and all(map(self._attached.tickets.is_blank, arrays)):
             raise ValueError(
                 f"{anchor} are all zeros, as the attached processor's stand-ins become without their NaN; "
                 "pass on what the processor returned, or embed zeros inside of attached.bypass()"
