@@ -229,7 +229,7 @@ class Attached:
         return self.model.training or self._training.is_on()
 
     def look(self) -> bool:
-        """Go on with parts that took others' places; tell, and do nothing, if a transformation put them there."""
+        """Go on with parts that took others' places; tell, and do nothing, if a transformation put them."""
         changed = [one for one in self.described if one.changed()]
         if any(one.is_traced() for one in changed):
             return True
