@@ -29,6 +29,7 @@ from gpu_sessions import slug
 from shared_stores import fate, summary
 from store_tiers import start_server
 
+from visioncache.machine import commit
 from visioncache.study.data import data_path
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ PHOTOGRAPHS = "astronaut.png camera.png cat.png coffee.png coins.png dandelion.j
 QUESTIONS = ("What is this?", "Is this image an animal?", "How many images are there?", "What is in image 1?")
 SHARED = 0.8
 """How often a person shows one of the photographs that everybody knows."""
-ROOT = Path(__file__).resolve().parents[1]
 
 
 class Kernel:
@@ -223,17 +223,6 @@ def a_store(arm: str) -> Iterator[tuple[str | None, subprocess.Popen[bytes] | No
         finally:
             server.kill()
             server.wait()
-
-
-def commit() -> str:
-    """Name the commit that this code is of; "+" after it where files differ from it."""
-
-    def git(*command: str) -> str:
-        run = ["git", "-C", str(ROOT), *command]
-        return subprocess.run(run, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
-
-    changed = git("status", "--porcelain", "--", "visioncache", "benchmarks")
-    return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
 
 
 def save(path: Path, content: dict[str, Any]) -> None:

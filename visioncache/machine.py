@@ -34,20 +34,30 @@ def describe_machine() -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Give the commit of a checkout, "-dirty" where files were changed since; None if it is installed.
+    """Give the commit of a checkout, "-dirty" where its code was changed since; None if it is installed.
 
     `$VISIONCACHE_COMMIT` says it where it is set, for a copy that git knows nothing of.
     """
-    root = Path(__file__).parents[1]
-    told = os.environ.get("VISIONCACHE_COMMIT")
+    told, root = os.environ.get("VISIONCACHE_COMMIT"), Path(__file__).parents[1]
     if told or not (root / ".git").exists():
         return told
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude", "*"]
+    changed = _git(root, "status", "--porcelain", "--", "visioncache", "benchmarks")
+    name = _git(root, "rev-parse", "--short=12", "HEAD")
+    return f"{name}-dirty" if name and changed else name or None
+
+
+def _git(root: Path, *command: str) -> str:
     try:
-        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603
+        said = subprocess.run(  # noqa: S603  # git, wherever it is
+            ["git", "-C", str(root), *command],  # noqa: S607
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
+        )
     except (OSError, subprocess.SubprocessError):
-        return None
-    return said.stdout.strip() or None
+        return ""
+    return said.stdout.strip()
 
 
 def cpu_name() -> str:
