@@ -142,6 +142,10 @@ def edited(inputs: dict[str, Any], edit: Callable[[Any], Any]) -> dict[str, Any]
     return {**inputs, "pixel_values": every(inputs["pixel_values"])}
 
 
+KEEP_NAN = [edit for edit in EDITS if edit not in (without_nan, in_bytes, where_positive)]
+"""Edits that leave NaN; the others make zeros, which nobody can tell from pixels once all is detached."""
+
+
 @pytest.mark.parametrize("edit", EDITS, ids=lambda e: e.__name__)
 @pytest.mark.parametrize("family", FIVE)
 def test_edited_pixels_are_answered_right_or_refused(family: str, edit: Callable[[Any], Any]) -> None:
@@ -177,7 +181,7 @@ def test_stand_ins_of_every_family_are_an_error_or_nan_after_detach(family: str)
             assert isinstance(got, Exception) or has_nan(got) or right(got, want), shown(got)
 
 
-@pytest.mark.parametrize("edit", [lambda a: a, *EDITS], ids=["unedited", *(e.__name__ for e in EDITS)])
+@pytest.mark.parametrize("edit", [lambda a: a, *KEEP_NAN], ids=["unedited", *(e.__name__ for e in KEEP_NAN)])
 @pytest.mark.parametrize("family", FIVE)
 def test_a_stand_in_after_detach_is_an_error_or_nan(family: str, edit: Callable[[Any], Any]) -> None:
     """A wrong answer never; the right one where the real pixels are at hand."""
