@@ -34,7 +34,7 @@ def unwritten(pairs: Iterable[tuple[Any, Any]]) -> Callable[[], bool]:
 
     It takes half a microsecond an array. On CUDA it sees nothing: see `in_memory_of_its_own`.
     """
-    arrays, twins = [], []
+    rows: list[tuple[Any, Any]] = []
     strided: list[tuple[Any, Any]] = []
     for array, its_twin in pairs:
         if array is its_twin or not its_twin.size or in_memory_of_its_own():
@@ -44,13 +44,13 @@ def unwritten(pairs: Iterable[tuple[Any, Any]]) -> Callable[[], bool]:
         except TypeError:  # a transposed weight, for instance
             strided.append((array, its_twin))
         else:
-            arrays.append(array)
-            twins.append(its_twin)
-    places = _places(twins)
+            rows.append((array, its_twin))
+    arrays, others = [array for array, _ in rows], [array for array, _ in strided]
+    places, begins = _places(twin for _, twin in rows), _begins([twin for _, twin in strided])
 
     def check() -> bool:
         try:
-            return _places(arrays) == places and all(_begin(one) == _begin(other) for one, other in strided)
+            return _places(arrays) == places and _begins(others) == begins
         except (TypeError, ValueError, RuntimeError):  # of another layout now, or part of a transformation
             return False
 
@@ -83,10 +83,20 @@ _STRIDED = 0x18
 """`PyBUF_STRIDES`: any layout will do."""
 
 
-def _begin(array: Any) -> int | None:
-    """Where an array of any layout begins."""
+# Prototypes of our own, as those of `ctypes.pythonapi` are everybody's.
+_get_buffer = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_void_p, ctypes.c_int)(
+    ("PyObject_GetBuffer", ctypes.pythonapi)
+)
+_release = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("PyBuffer_Release", ctypes.pythonapi))
+
+
+def _begins(arrays: list[Any]) -> list[int | None]:
+    """Where arrays of any layout begin."""
     view = _Buffer()
-    ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(array), ctypes.byref(view), _STRIDED)
-    place: int | None = view.buf
-    ctypes.pythonapi.PyBuffer_Release(ctypes.byref(view))
-    return place
+    at = ctypes.addressof(view)
+    found = []
+    for array in arrays:
+        _get_buffer(array, at, _STRIDED)
+        found.append(view.buf)
+        _release(at)
+    return found
