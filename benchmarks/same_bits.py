@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument(
         "--size", type=size_of, nargs="+", default=[(1280, 960)], help="of photographs (1280x960)"
     )
-    parser.add_argument("--session", nargs="+", default=["album"], help="whose turns (album)")
+    parser.add_argument("--session", nargs="+", default=["album"], help="sessions to take turns from (album)")
     parser.add_argument("--trials", type=int, default=4)
     parser.add_argument("--layers", type=int, help="so many layers of the language model")
     parser.add_argument("--attention", choices=["same", "any"], default="same", help="see attention.py")

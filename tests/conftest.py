@@ -35,7 +35,7 @@ FAST_FAMILIES = {"gemma3", "llava", "qwen2_5_vl", "qwen3_vl"}
 """Of tests that are repeated for every family, `make fast` runs these."""
 
 
-gc.disable()  # until everything is imported, none of which is garbage
+gc.disable()  # until everything is imported: nothing of that is garbage
 
 
 @pytest.hookimpl(tryfirst=True)

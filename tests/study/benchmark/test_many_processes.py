@@ -20,7 +20,7 @@ SCRIPT = ROOT / "benchmarks" / "many_processes.py"
 
 @pytest.fixture(scope="module")
 def of_two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the script writes of two processes and few conversations."""
+    """Run the script with two processes and few conversations, and read what it wrote."""
     if not (shutil.which("redis-server") or shutil.which("valkey-server")):
         pytest.skip("no server is installed: apt install redis-server, or brew install redis")
     folder = tmp_path_factory.mktemp("processes")

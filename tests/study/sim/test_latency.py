@@ -31,7 +31,7 @@ CPU_ERROR = 0.45
 """Largest error of a sum, for the demo model: docs/results.md has each."""
 
 COSTS = data_path("results", "image_costs")
-"""What the default image's seconds are: sessions of version 0.1."""
+"""Sessions of version 0.1, which the default image's seconds are taken from."""
 
 FREE = Profile(prefill_fixed_s=0.0, prefill_s_a_token=0.0, key_s=0.0, text_tokens=0)
 

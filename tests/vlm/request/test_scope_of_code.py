@@ -36,7 +36,7 @@ NAME = "VISIONCACHE_TEST_GAIN"
 
 
 class Gained(nn.Module):
-    """A module whose output is multiplied by what a function returns."""
+    """A module that multiplies the output of another by the number that a function returns."""
 
     def __init__(self, inner: Any, gain: Callable[[], float]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What was attached is let go of: a dropped model, its caches, weights that others took the place of."""
+"""Nothing holds what is gone: a dropped model, its caches, replaced weights."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import random
 
     Turn = tuple[str, tuple[int, ...]]
-    """What is said, and which photos are shown with it."""
+    """A question, and the photos that are shown with it."""
 
 CHATS, LONGEST = 4, 10
 WORDS = ("What is it? ", "And where is it, and since when? ", "No. ", "Two, at the left side. ", "Why? ")

@@ -110,7 +110,7 @@ class Preprocessor:
     def blocked(self) -> str:
         """Say that the image processor can't be followed, if that is so."""
         kind = next((patch.blocked for patch in self._patches if patch.blocked), "")
-        return kind and f"{self._where} is a {kind}, whose calls can't be followed"
+        return kind and f"{self._where} is a {kind}, and its calls can't be followed"
 
     def follow(self) -> None:
         """Go on with the image processor that took the place of the one before."""

@@ -105,7 +105,7 @@ class ModelSide:
     def blocked(self) -> str:
         """Say which part of the model can't be followed, if there is one."""
         kind = next((patch.blocked for patch in self._patches if patch.blocked), "")
-        return kind and f"{self._family.seam or 'the model'} is a {kind}, whose calls can't be followed"
+        return kind and f"{self._family.seam or 'the model'} is a {kind}, and its calls can't be followed"
 
     def follow(self) -> None:
         """Go on with submodules that took the place of those before."""

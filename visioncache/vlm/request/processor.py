@@ -74,7 +74,7 @@ class ProcessorSide:
 
     @property
     def trust(self) -> Trust:
-        """What is believed of this mlx-vlm."""
+        """Tell which kinds of requests are believed without being compared."""
         return self._attached.trust
 
     def open(self, image: Any, *, transpose: bool = True) -> SourceImage:
