@@ -121,6 +121,15 @@ def by_a_global_that_is_set_once() -> float:
 STATES = [by_a_table_with_a_counter, by_a_memo, by_a_global_that_is_set_once]
 
 
+def asked_while_set(scene: Scene) -> list[Any]:
+    """Ask twice while somebody's own numbers stand in the globals."""
+    with pytest.MonkeyPatch.context() as patch:
+        for table in (STATE, MEMO):
+            patch.setitem(table, "gain", 0.5)
+        patch.setitem(globals(), "ONCE", 0.5)
+        return [scene.ask(A), scene.ask(A)]
+
+
 @pytest.mark.parametrize("way", STATES, ids=lambda way: way.__name__)
 @pytest.mark.parametrize("family", WHERE)
 def test_what_code_keeps_in_globals_counts_when_somebody_sets_it(
@@ -131,12 +140,7 @@ def test_what_code_keeps_in_globals_counts_when_somebody_sets_it(
         answers = [scene.ask(A), scene.ask(A), scene.ask(A)]
         if scene.cache is not None:
             assert scene.cache.info().hits == 2
-        with pytest.MonkeyPatch.context() as patch:
-            for table in (STATE, MEMO):
-                patch.setitem(table, "gain", 0.5)
-            patch.setitem(globals(), "ONCE", 0.5)
-            answers += [scene.ask(A), scene.ask(A)]
-        return [*answers, scene.ask(A)]
+        return [*answers, *asked_while_set(scene), scene.ask(A)]
 
     assert_alike(family, play)
 
@@ -156,12 +160,7 @@ def test_what_a_processors_code_keeps_in_globals_counts_when_somebody_sets_it(
 
         maker.__class__ = type(kind.__name__, (kind,), {"__call__": preprocess, "__module__": __name__})
         answers = [scene.ask(A), scene.ask(A), scene.ask(A)]
-        with pytest.MonkeyPatch.context() as patch:
-            for table in (STATE, MEMO):
-                patch.setitem(table, "gain", 0.5)
-            patch.setitem(globals(), "ONCE", 0.5)
-            answers += [scene.ask(A), scene.ask(A)]
-        return [*answers, scene.ask(A)]
+        return [*answers, *asked_while_set(scene), scene.ask(A)]
 
     assert_alike(family, play)
 

@@ -22,6 +22,7 @@ from mlx.utils import tree_map
 from numpy.lib.stride_tricks import as_strided
 
 from visioncache.keys import Key
+from visioncache.recent import Recent
 from visioncache.sizes import leaves
 
 if TYPE_CHECKING:
@@ -123,18 +124,20 @@ class Tickets:
     """
 
     capacity = 1024
+    shapes = 4096
 
     def __init__(self) -> None:
         self._held: OrderedDict[tuple[Mark, ...], _Held] = OrderedDict()
-        self._shapes: set[tuple[int, ...]] = set()
-        """Of every array that was handed out."""
+        self._shapes: Recent[tuple[int, ...], None] = Recent(self.shapes)
+        """Of the arrays that were handed out."""
         self._lock = threading.RLock()  # the collector may forget one while another is looked for
 
     def hold(self, pixels: Any, beside: dict[str, Any], request: Request) -> None:
         """Keep a request under its ticket, with the other inputs that belong to it."""
         arrays = list(leaves(pixels))
         name = tuple(map(mark, arrays))
-        self._shapes.update(tuple(array.shape) for array in arrays)
+        for array in arrays:
+            self._shapes[tuple(array.shape)] = None
         held = _Held(tree_map(_kept, arrays), tree_map(_kept, beside), request)
         with self._lock:
             self._held[name] = held
