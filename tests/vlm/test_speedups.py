@@ -35,13 +35,21 @@ def test_no_speedup_that_should_be_on_is_off(family: str, monkeypatch: pytest.Mo
 def test_each_speedup_is_on_somewhere() -> None:
     expected = json.loads(EXPECTED.read_text())
     everywhere = {name for names in expected.values() for name in names}
-    assert everywhere == {"decode", "preprocess", "placeholders", "scatter", "device pixels", "windows"}
+    assert everywhere == {
+        "decode",
+        "preprocess",
+        "placeholders",
+        "scatter",
+        "positions",
+        "device pixels",
+        "windows",
+    }
 
 
 def test_what_is_off_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = zoo.build("qwen2_5_vl")
     with attach(tiny.model, None, VisionFeatureCache()) as attached:
-        assert attached.speedups.on == ["windows"]
+        assert attached.speedups.on == ["positions", "windows"]
         assert all(one.reason for one in attached.speedups)
         assert attached.speedups["decode"].reason == "the processor is not attached: pixels come prepared"
     with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attached:
@@ -51,7 +59,7 @@ def test_what_is_off_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
         assert attached.speedups["device pixels"].on
         with pytest.raises(KeyError, match="there are: decode"):
             attached.speedups["teleport"]
-        assert len(attached.speedups) == 6
+        assert len(attached.speedups) == 7
         assert "off: scatter" in repr(attached.speedups)
 
 

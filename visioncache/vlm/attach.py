@@ -107,11 +107,6 @@ def attach(
     return attached
 
 
-def attachment_of(model: Any, cache: VisionFeatureCache) -> Attached | None:
-    """The attachment that a model has to a cache now, if any."""
-    return hooks.find(model, cache)
-
-
 def attachments_of(model: Any, processor: Any) -> list[Attached]:
     """Everything that is attached to a model or its processor now."""
     return [one for one in hooks.current() if one.model is model or one.processor is processor]
@@ -176,8 +171,14 @@ class Attached:
     @property
     def scope(self) -> str:
         """Name what keys hold besides the image: family, weights, versions."""
+        _ = self._fingerprint.digest  # which looks at the model as it is now
+        return self.last_scope
+
+    @property
+    def last_scope(self) -> str:
+        """The same as of the last look at the model."""
         settings = [f"/{name}={getattr(self.model.config, name)}" for name in self.family.settings]
-        digest = f"{self._fingerprint.digest}{self._training.state}"
+        digest = f"{self._fingerprint.last}{self._training.state}"
         return f"{self.family.name}/{digest}/{versions()}{''.join(settings)}"
 
     @property
@@ -212,8 +213,7 @@ class Attached:
     @property
     def opaque(self) -> str:
         """Name the part that can't be described or followed, so that nothing is cached; or ""."""
-        of_processor = self.processor_side.settings.opaque if self.processor_side else ""
-        return self._fingerprint.opaque or of_processor or self._blocked
+        return next((one.opaque for one in self.described if one.opaque), self._blocked)
 
     @property
     def described(self) -> list[Described]:

@@ -12,7 +12,8 @@ import mlx_vlm
 from mlx_vlm.prompt_utils import apply_chat_template
 
 from visioncache.events import new_request
-from visioncache.vlm.attach import attach, attachment_of
+from visioncache.vlm.attach import attach
+from visioncache.vlm.patching import mlx_vlm as hooks
 from visioncache.vlm.request.image import hold, key_of
 from visioncache.vlm.turn import Turn, breakdown
 
@@ -70,7 +71,7 @@ class Chat:
         self._prompt_cache = PromptCache() if prompt_cache else None
         self._attached = self._owned = None
         if cache is not None:
-            self._attached = attachment_of(model, cache)
+            self._attached = hooks.find(model, cache)
             if self._attached is None:
                 self._attached = self._owned = attach(model, processor, cache)
         self._given_stages = stages

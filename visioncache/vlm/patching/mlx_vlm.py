@@ -127,7 +127,6 @@ def _begin(
 ) -> Any:
     attached = next((attached for attached in _attached if attached.model is model), None)
     if attached is not None:
-        attached.look()
         begin = original
         if attached.prefixes is not None and attached.active:
             begin = partial(continued, attached, attached.prefixes, begin)

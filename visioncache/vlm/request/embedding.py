@@ -127,8 +127,8 @@ class Embedding:
         return [self._prepared(image, names) for image in ([ours] if together else layout.images(ours))]
 
     def _is_current(self, items: list[Item]) -> bool:
-        """Tell whether the model still is what it was when these were looked up."""
-        scope = f"{self._attached.scope}/"
+        """Tell whether the model, just looked at, still is what it was when these were looked up."""
+        scope = f"{self._attached.last_scope}/"
         return all((item.key.scope or "").startswith(scope) for item in items)
 
     def _prepared(self, image: dict[str, Any], names: dict[str, str]) -> Item:
@@ -154,7 +154,7 @@ class Embedding:
     def _given(self, values: list[Any], inputs: dict[str, Any]) -> Any:
         """Embed the prompt with the values given at the seam, or as mlx-vlm's own argument."""
         if self._family.inject == "kwarg":
-            return self._original(**inputs, cached_image_features=values[0])
+            return self._seam.given([], partial(self._original, **inputs, cached_image_features=values[0]))
         return self._seam.given(values, partial(self._original, **inputs))
 
     # One image ----------------------------------------------------------------------------------

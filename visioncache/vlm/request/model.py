@@ -22,6 +22,8 @@ from visioncache.vlm.request.embedding import Embedding, anchors
 from visioncache.vlm.request.seam import Seam
 from visioncache.vlm.request.tickets import is_stand_in
 from visioncache.vlm.request.tracing import is_traced
+from visioncache.vlm.speedups.positions import NAME as POSITIONS
+from visioncache.vlm.speedups.positions import counted, positioned
 from visioncache.vlm.speedups.scatter import NAME, scatter, slow_scatters
 from visioncache.vlm.speedups.windows import attend, windowed
 
@@ -97,6 +99,9 @@ class ModelSide:
             patch.install(undo)
         for module in slow_scatters(self._embedder):
             undo.enter_context(taken(module, NAME, self._scatter))
+        counts = counted(self._embedder) if self._attached.trust.proven else None
+        if counts is not None:
+            undo.enter_context(method_taken(counts, POSITIONS, positioned))
         attention = windowed(self._embedder)
         if attention is not None:
             undo.enter_context(method_taken(attention, "__call__", attend))

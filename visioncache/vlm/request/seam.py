@@ -54,6 +54,12 @@ class Seam:
         now = cls._now.get()
         return now is not None and now.mode == "catch"
 
+    @classmethod
+    def is_giving(cls) -> bool:
+        """Tell whether an attached model embeds a prompt now, with features from the cache."""
+        now = cls._now.get()
+        return now is not None and now.mode == "give"
+
     @contextmanager
     def opened(
         self, mode: str = "", values: list[Any] | None = None, calls: int | None = None

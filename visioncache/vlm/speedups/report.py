@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from visioncache.memory import on_gpu
 from visioncache.vlm.patching.instances import resolve
 from visioncache.vlm.speedups.placeholders import FEW, PlaceholderSide
+from visioncache.vlm.speedups.positions import counted
 from visioncache.vlm.speedups.qwen_pixels import CLASS as QWEN
 from visioncache.vlm.speedups.qwen_pixels import QwenPixels
 from visioncache.vlm.speedups.scatter import NAME as SCATTER
@@ -25,7 +26,7 @@ class Speedup:
     """A stage that is taken over from mlx-vlm, or why it is not."""
 
     name: str
-    """`decode`, `preprocess`, `placeholders`, `scatter`, `device pixels` or `windows`."""
+    """`decode`, `preprocess`, `placeholders`, `scatter`, `positions`, `device pixels` or `windows`."""
     on: bool
     reason: str = ""
     """Why it is off, or on what condition it is on."""
@@ -69,9 +70,8 @@ def survey(attached: Attached) -> Speedups:
     """Ask each stage of an attachment whether it is taken over, and why not."""
     apart = "" if attached.processor is not None else "the processor is not attached: pixels come prepared"
     stages = [Speedup(name, on=not apart, reason=apart) for name in ("decode", "preprocess")]
-    return Speedups(
-        (*stages, _placeholders(attached), _scatter(attached), _device_pixels(attached), _windows(attached))
-    )
+    others = (_placeholders, _scatter, _positions, _device_pixels, _windows)
+    return Speedups((*stages, *(ask(attached) for ask in others)))
 
 
 def _placeholders(attached: Attached) -> Speedup:
@@ -89,6 +89,15 @@ def _scatter(attached: Attached) -> Speedup:
     found = any(slow_scatters(resolve(attached.model, embedder) if embedder else attached.model))
     reason = "" if found else f"this family has no `{SCATTER}` that is known to be slow"
     return Speedup("scatter", on=found, reason=reason)
+
+
+def _positions(attached: Attached) -> Speedup:
+    if not attached.trust.proven:
+        return Speedup("positions", on=False, reason="this version of the family is not proven")
+    embedder = attached.family.embedder
+    on = counted(resolve(attached.model, embedder) if embedder else attached.model) is not None
+    reason = "compared at the first prompt with pictures of each size"
+    return Speedup("positions", on=on, reason=reason if on else "it does not count positions in lists")
 
 
 def _windows(attached: Attached) -> Speedup:
