@@ -65,22 +65,28 @@ def chat(server: Lab, page: Page, theme: str) -> list[Image.Image]:
 
 
 def record(page: Page) -> list[Image.Image]:
-    """Take frames of both cells until the chat has ended, and a few more."""
+    """Take frames of both cells until the chat has ended, a few more, and one when the advice is of all of it."""
     frames: list[Image.Image] = []
     left = 8
     while left and len(frames) < 120:
         start = time.monotonic()
-        shot = Image.open(io.BytesIO(page.screenshot()))
-        box = page.evaluate(
-            """() => {
-                const [first, last] = [2, 3].map(i => document.querySelectorAll('.jp-CodeCell')[i].getBoundingClientRect());
-                return [first.left, first.top, first.right, Math.min(last.bottom, innerHeight - 30)];
-            }"""
-        )
-        frames.append(shot.convert("RGB").crop(tuple(map(int, box))))
+        frames.append(frame(page))
         left -= page.locator(".jp-InputPrompt").nth(3).inner_text().strip("[]: ").isdigit()  # it has ended
         page.wait_for_timeout(max(1, FRAME_MS - 1000 * (time.monotonic() - start)))
-    return frames
+    page.wait_for_timeout(9000)
+    return [*frames, frame(page)]
+
+
+def frame(page: Page) -> Image.Image:
+    """Take a picture of both cells."""
+    shot = Image.open(io.BytesIO(page.screenshot()))
+    box = page.evaluate(
+        """() => {
+            const [first, last] = [2, 3].map(i => document.querySelectorAll('.jp-CodeCell')[i].getBoundingClientRect());
+            return [first.left, first.top, first.right, Math.min(last.bottom, innerHeight - 30)];
+        }"""
+    )
+    return shot.convert("RGB").crop(tuple(map(int, box)))
 
 
 def write(frames: list[Image.Image], path: Path) -> None:
