@@ -126,8 +126,9 @@ def _requests(tiny: zoo.Tiny, *, keyword: bool) -> list[_Ask]:
     first, second, third = zoo.photos()
     large = third.resize((260, 196))
     third.save(path := str(Path(tempfile.gettempdir(), f"probed-{os.getpid()}.png")))
+    opened = [_Ask("one by its path", [path])] if tiny.processor is not None else []  # else nothing opens it
     elsewhere = [
-        _Ask("one by its path", [path]),
+        *opened,
         _Ask("one in a longer prompt", [first], prompt=f"{tiny.prompt(1)} And why is it so?"),
         _Ask("one in a prompt that ends otherwise", [first], prompt=f"{tiny.prompt(1)[:-1]}!"),
     ]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from probe import probe
 from simulated import CHANGES
 
 HERE = Path(__file__).parent
@@ -52,6 +53,11 @@ def test_there_are_twenty_changes_over_ten_families() -> None:
     assert len(CHANGES) >= 20
     assert len({family for change in CHANGES for family in change.families}) >= 10
     assert len({change.name for change in CHANGES}) == len(CHANGES)
+
+
+@pytest.mark.parametrize("name", ["llava", "youtu_vl"])  # with a processor, and without: the tool probes all
+def test_the_probe_agrees_with_the_table_that_it_wrote(name: str) -> None:
+    assert probe(name).line == "exact"
 
 
 @pytest.mark.skipif("VISIONCACHE_DRIFT" in os.environ, reason="all changes are run, these among them")
