@@ -27,6 +27,7 @@ SAMPLE = {
     "process_image-renamed",
     "pixels-copied-in-prepare_inputs",
     "pixels-by-the-prompts-length",
+    "pixels-by-the-prompts-last-word",
     "features-by-a-new-keyword",
     "language-model-reads-pixels",
 }

@@ -69,6 +69,8 @@ class Trust:
         self._differing: set[str] = set()
         self._refused = ""
         """The state of model and processor in which a single image was seen to differ, which is exact."""
+        self._prompted = ""
+        """The state in which what becomes of an image was seen to depend on the prompt beside it."""
         self.leaves_nothing = False
         """Refuse what differs by a user's code too, as `verify` does, which is to find it."""
 
@@ -128,8 +130,8 @@ class Trust:
         return "/".join(one.last for one in self._described())
 
     def _is_refused(self, kind: Kind) -> bool:
-        """Tell whether a kind may differ by too little to be seen, as a single image was seen to."""
-        return kind.images != _ONE and bool(self._refused) and self._refused == self._state
+        """Tell whether a kind may differ where it isn't seen, as it was seen elsewhere."""
+        return self._state in (self._prompted, self._refused if kind.images != _ONE else "")
 
     def compare(self, kind: Kind, plain: Any, given: Any) -> None:
         """Compare what a model itself gives its language model with what it gives with a cache.
@@ -163,6 +165,8 @@ class Trust:
             ValueError: they differ: an entry an image would answer for other prompts than its own.
         """
         if other is not None and not _equal(features, other):
+            self._prompted = self._state
+        if self._state == self._prompted:
             raise self.refusal(f"what becomes of an image ({kind}) depends on the prompt beside it")
 
     def compare_ids(self, kind: Kind, own: Any, handed: Any) -> None:
