@@ -469,7 +469,7 @@ CHANGES = (
         ),
         (EXACT, SLOW, REFUSED),
     ),
-    # What becomes of an image depends on the prompt beside it.
+    # An image's features depend on its prompt.
     Change(
         "pixels-by-the-prompts-length",
         ("llava", "gemma3", "paligemma"),

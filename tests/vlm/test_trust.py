@@ -178,9 +178,7 @@ def test_what_differs_is_refused_and_nothing_is_stored(monkeypatch: pytest.Monke
         )
         for images, kind in (([A], "an image"), ([A, B], "two images")):
             for _ in range(2):
-                with pytest.raises(
-                    ValueError, match=f"language model is given of {kind} .* differs with a cache; nothing"
-                ):
+                with pytest.raises(ValueError, match=f"{kind}: .* with a cache; nothing is stored"):
                     embedded(tiny, prepared(tiny, images))
     assert len(cache) == 0
 

@@ -1,4 +1,4 @@
-"""Prompts: others around the same images, to see whether what becomes of an image depends on its prompt."""
+"""Prompts: others around the same images, to see whether an image's features depend on their prompt."""
 
 from __future__ import annotations
 
