@@ -31,7 +31,7 @@ TESTS = ROOT / "tests" / "vlm"
 
 
 def main() -> int:
-    """Install, probe, write; status 1 where a family is wrong with a version."""
+    """Install, probe, write; status 1 where a family is wrong with a version, or no longer runs with the newest."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("versions", nargs="*", help="versions of mlx-vlm (default: all of 0.7)")
     parser.add_argument("--newest", action="store_true", help="the newest mlx-vlm and mlx; write nothing")
@@ -48,7 +48,19 @@ def main() -> int:
             results += probed(folder / one, one, options.family)
             if not options.newest:
                 write(results)
-    return int(any(row["ending"] in ("WRONG", "refused") for row in results))
+    bad = [
+        row for row in results if row["ending"] in ("WRONG", "refused") or (options.newest and _is_lost(row))
+    ]
+    print(f"{len(results) - len(bad)} of {len(results)} as before; {len(bad)} broken", flush=True)
+    for row in bad:
+        print(f"broken with {row['version']}, mlx {row['mlx']}: {row['family']} {row['line']}", flush=True)
+    return int(bool(bad))
+
+
+def _is_lost(row: dict[str, Any]) -> bool:
+    """Tell whether a family that was proven with some version does not run."""
+    table = json.loads(TABLE.read_text(encoding="utf-8"))
+    return row["ending"] == "not run" and any(table.get(row["family"], {}).values())
 
 
 def probed(folder: Path, which: str, families: list[str]) -> list[dict[str, Any]]:
@@ -82,6 +94,7 @@ def probe_all(families: list[str]) -> int:
         found = probe(family)
         row = {
             "version": version("mlx-vlm"),
+            "mlx": version("mlx"),
             "family": family,
             "ending": found.ending,
             "line": found.line,

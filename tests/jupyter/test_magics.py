@@ -449,8 +449,8 @@ def test_the_magic_adds_less_than_five_milliseconds_to_a_cell(shell: Interactive
                 start = time.perf_counter()
                 shell.run_cell(source)
                 seconds.append(time.perf_counter() - start)
-    # Medians, and room for a busy machine, where it is 0.5 ms.
-    plain, measured = (sorted(seconds)[15] for seconds in times.values())
+    # The quickest, which a busy machine delays least; it is 0.5 ms.
+    plain, measured = map(min, times.values())
     assert measured - plain < 0.005
 
 

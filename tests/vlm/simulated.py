@@ -1,10 +1,12 @@
 """Simulated next versions of mlx-vlm: one plausible change each, and how a cache is to end with it.
 
-    python tests/vlm/simulated.py            # all
+    python tests/vlm/simulated.py                       # all
     python tests/vlm/simulated.py NAME ...
+    python tests/vlm/simulated.py --believed NAME ...   # as if the table said that it was proven
 
 A change is made to the source while it is imported, so that nothing installed is touched. mlx-vlm and all that
-imports it are imported anew for each; what comes out is a line of JSON a change and family.
+imports it are imported anew for each; what comes out is a line of JSON a change and family. With `--believed`
+nothing is compared before it is stored, so that what a change breaks is broken: `visioncache verify` is to find it.
 """
 
 from __future__ import annotations
@@ -72,7 +74,7 @@ _BRIGHTER = (
         r"        return found\n\n    def _one_by_one("
     ),
 )
-EXACT, REFUSED, SLOW = "exact", "refused", "slow"
+EXACT, REFUSED, SLOW, WRONG = "exact", "refused", "slow", "WRONG"
 
 CHANGES = (
     Change("nothing", ("llava", "gemma3", "qwen2_5_vl", "qwen3_vl", "idefics3", "mistral3"), (), (EXACT,)),
@@ -96,6 +98,16 @@ CHANGES = (
         "aya-slightly-scaled",
         ("aya_vision",),
         ((_model("aya_vision"), *_after("multi_modal_projector", r"\2 * 1.01")),),
+    ),
+    Change(
+        "hardly-scaled",  # by less than several images may differ
+        ("llava", "gemma3"),
+        (
+            *(
+                (_model(family), *_after("multi_modal_projector", r"\2 * 1.0001"))
+                for family in ("llava", "gemma3")
+            ),
+        ),
     ),
     Change(
         "pixtral-reversed-after-projector",
@@ -457,7 +469,7 @@ CHANGES = (
         ),
         (EXACT, SLOW, REFUSED),
     ),
-    # What becomes of an image depends on the prompt beside it.
+    # An image's features depend on its prompt.
     Change(
         "pixels-by-the-prompts-length",
         ("llava", "gemma3", "paligemma"),
@@ -480,7 +492,7 @@ CHANGES = (
                 (
                     _model(family),
                     r"(pixel_values\.transpose\(0, 2, 3, 1\))",
-                    r"\1 * (1 + 0.1 * (input_ids[0, -1] % 2))",
+                    r"\1 * (1 + 0.1 * (input_ids[0, -1] % 7))",
                 )
                 for family in ("llava", "gemma3", "idefics3")
             ),
@@ -987,8 +999,8 @@ class _Loader(SourceFileLoader):
         """Write no bytecode."""
 
 
-def probe_change(change: Change, folder: Path) -> list[dict[str, Any]]:
-    """Probe a change's families, everything that depends on mlx-vlm imported anew."""
+def probe_change(change: Change, folder: Path, *, believed: bool = False) -> list[dict[str, Any]]:
+    """Verify and probe a change's families, everything that depends on mlx-vlm imported anew."""
     _forget()
     info = folder / f"mlx_vlm-{VERSION}.dist-info"
     info.mkdir(exist_ok=True)
@@ -1001,8 +1013,9 @@ def probe_change(change: Change, folder: Path) -> list[dict[str, Any]]:
 
         rows = []
         for family in change.families:
+            status = verify(family, believed=believed)  # first: it says what is believed
             found = probe(family, keyword=change.keyword)
-            found.status = verify(family)
+            found.status = status
             rows.append({"change": change.name, **asdict(found), "ending": found.ending, "line": found.line})
         return rows
     finally:
@@ -1019,14 +1032,15 @@ def _forget() -> None:
 def main(names: Sequence[str]) -> int:
     """Probe changes, print a line each; status 1 where one does not end as it should."""
     sys.dont_write_bytecode = True
-    bad = 0
+    bad, believed = 0, "--believed" in names
+    wanted = {*names} - {"--believed"}
     with tempfile.TemporaryDirectory() as folder:
         for change in CHANGES:
-            if names and change.name not in names:
+            if wanted and change.name not in wanted:
                 continue
-            for row in probe_change(change, Path(folder)):
+            for row in probe_change(change, Path(folder), believed=believed):
                 row["right"] = (
-                    row["ending"] in change.ends
+                    row["ending"] in (change.ends if not believed else (EXACT, REFUSED, SLOW, WRONG))
                     and row["status"]
                     == (row["ending"] != EXACT and not change.later)  # what `visioncache verify` exits with
                     and bool(change.seen or not change.edits)

@@ -7,6 +7,7 @@ import json
 import sys
 import warnings
 from contextlib import closing, contextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -21,6 +22,7 @@ from visioncache.vlm.families import compared, proven, trust
 from visioncache.vlm.families.table import KIN
 from visioncache.vlm.patching import mlx_vlm as hooks
 from visioncache.vlm.patching.missing import MissingNameError
+from visioncache.vlm.request.prompts import other_prompts
 from visioncache.vlm.scope.code import version
 
 if TYPE_CHECKING:
@@ -176,9 +178,7 @@ def test_what_differs_is_refused_and_nothing_is_stored(monkeypatch: pytest.Monke
         )
         for images, kind in (([A], "an image"), ([A, B], "two images")):
             for _ in range(2):
-                with pytest.raises(
-                    ValueError, match=f"language model is given of {kind} .* differs with a cache; nothing"
-                ):
+                with pytest.raises(ValueError, match=f"{kind}: .* with a cache; nothing is stored"):
                     embedded(tiny, prepared(tiny, images))
     assert len(cache) == 0
 
@@ -201,6 +201,45 @@ def test_features_that_depend_on_the_prompts_length_are_not_cached(
     with attach(tiny.model, tiny.processor, VisionFeatureCache()):
         for prompt, expected in zip(prompts, plain, strict=True):
             assert same(embedded(tiny, prepared(tiny, images, prompt)), expected)
+
+
+@pytest.mark.usefixtures("unproven")
+def test_features_that_some_prompts_change_are_believed_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = zoo.build("llava")
+    own = type(tiny.model).get_input_embeddings
+
+    def by_length(self: Any, input_ids: Any, pixel_values: Any = None, **inputs: Any) -> Any:
+        factor = 2.0 if input_ids.shape[1] == long else 1.0  # and no other length
+        return own(self, input_ids, None if pixel_values is None else pixel_values * factor, **inputs)
+
+    monkeypatch.setattr(type(tiny.model), "get_input_embeddings", by_length)
+    long = prepared(tiny, [A])["input_ids"].shape[1] + 1
+    requests = [[A], [A, B], [A]]  # of the second alone, nothing would be seen
+    plain = [embedded(tiny, prepared(tiny, images)) for images in requests]
+    cache = VisionFeatureCache()
+    with attach(tiny.model, tiny.processor, cache):
+        for images, expected in zip(requests, plain, strict=True):
+            assert same(embedded(tiny, prepared(tiny, images)), expected)
+    assert len(cache) == 0
+
+
+@pytest.mark.parametrize(
+    ("ids", "others"),
+    [
+        ([5, 4, 0], [4, 5, 1]),  # 3 is an image's; there is none before 0
+        ([3, 3, 6], [3, 3, 5]),
+        ([2, 4, 4], [1, 4, 4]),  # 5 may be none: the vocabulary may end before it
+        ([0], [0]),
+    ],
+)
+def test_a_prompt_of_other_words_has_no_word_of_its_own_where_that_is_possible(
+    ids: list[int], others: list[int]
+) -> None:
+    inputs = {"input_ids": mx.array([ids]), "pixel_values": mx.ones((1, 2))}
+    config = SimpleNamespace(image_token_id=3, hidden_size=7)
+    other, longer = other_prompts(inputs, {"pixel_values"}, config)
+    assert other["input_ids"].tolist() == [[*others, others[-1]]]
+    assert longer["input_ids"].tolist() == [[*ids, ids[-1]]]
 
 
 @pytest.mark.usefixtures("unproven")

@@ -118,7 +118,7 @@ class Tier:
         if data is None:
             return self._counted(None, 0)
         try:
-            loaded = _loaded(key, decode(data))
+            loaded = checked(key, decode(data))
         except Exception as error:  # noqa: BLE001  # whatever the bytes are, they are a miss
             self.remove(key)
             self._failed("decode", key, error)
@@ -223,7 +223,7 @@ class Tier:
                 )
 
 
-def _loaded(key: Key, stored: Stored) -> Loaded:
+def checked(key: Key, stored: Stored) -> Loaded:
     """A stored value, when it is one that a cache put under a key; else ValueError."""
     if stored.key != key.text:
         raise ValueError("a stored value of another key")

@@ -69,6 +69,8 @@ class Trust:
         self._differing: set[str] = set()
         self._refused = ""
         """The state of model and processor in which a single image was seen to differ, which is exact."""
+        self._prompted = ""
+        """The state in which an image's features were seen to depend on its prompt."""
         self.leaves_nothing = False
         """Refuse what differs by a user's code too, as `verify` does, which is to find it."""
 
@@ -109,7 +111,7 @@ class Trust:
         self._differing.add(self._entry(kind))
         why = str(error.__cause__ or error).partition(";")[0]
         warnings.warn(
-            f"{kind} is not cached: code that is not mlx-vlm's takes part, and with a cache {why}",
+            f"{kind} is not cached: code that is not mlx-vlm's takes part ({why})",
             stacklevel=2,
         )
 
@@ -128,8 +130,8 @@ class Trust:
         return "/".join(one.last for one in self._described())
 
     def _is_refused(self, kind: Kind) -> bool:
-        """Tell whether a kind may differ by too little to be seen, as a single image was seen to."""
-        return kind.images != _ONE and bool(self._refused) and self._refused == self._state
+        """Tell whether a kind may differ where it isn't seen, as it was seen elsewhere."""
+        return self._state in (self._prompted, self._refused if kind.images != _ONE else "")
 
     def compare(self, kind: Kind, plain: Any, given: Any) -> None:
         """Compare what a model itself gives its language model with what it gives with a cache.
@@ -146,14 +148,9 @@ class Trust:
         if differing and kind.images == _ONE:
             self._refused = self._state
         if self._is_refused(kind):
-            raise self.refusal(
-                f"what its language model is given of {kind} is not believed, as that of an image "
-                "differs with a cache"
-            )
+            raise self.refusal(f"{kind}: not cached, because an image alone differs with a cache")
         if differing:
-            raise self.refusal(
-                f"what its language model is given of {kind} ({differing}) differs with a cache"
-            )
+            raise self.refusal(f"{kind}: its language model is given other {differing} with a cache")
         self._compared.add(self._entry(kind), str(kind))
 
     def compare_features(self, kind: Kind, features: Any, other: Any) -> None:
@@ -163,7 +160,9 @@ class Trust:
             ValueError: they differ: an entry an image would answer for other prompts than its own.
         """
         if other is not None and not _equal(features, other):
-            raise self.refusal(f"what becomes of an image ({kind}) depends on the prompt beside it")
+            self._prompted = self._state
+        if self._state == self._prompted:
+            raise self.refusal(f"{kind}: an image's features depend on its prompt")
 
     def compare_ids(self, kind: Kind, own: Any, handed: Any) -> None:
         """Compare the tokens that a processor makes of a prompt with those that it made with a cache.
@@ -172,7 +171,7 @@ class Trust:
             ValueError: they differ: images take more places together than one by one, or fewer.
         """
         if own is not None and not np.array_equal(np.asarray(own), np.asarray(handed)):
-            raise self.refusal(f"what its processor makes of {kind} (input_ids) differs with a cache")
+            raise self.refusal(f"{kind}: its processor returns other input_ids with a cache")
 
     @contextmanager
     def refusing(self, kind: Kind) -> Iterator[None]:
@@ -186,10 +185,10 @@ class Trust:
     def refusal(self, what: str) -> ValueError:
         """Make the error of something that is not as it was proven."""
         known = [one for one in versions_with(self.package) if one != self.version]
-        way = f"; pip install 'mlx-vlm=={known[-1]}' is proven" if known else ""
+        way = f", or pip install 'mlx-vlm=={known[-1]}', which is proven" if known else ""
         return ValueError(
-            f"{self.package} of mlx-vlm {self.version}: {what}; nothing is stored, "
-            f"detach() goes on without a cache{way}"
+            f"{self.package} of mlx-vlm {self.version}: {what}; nothing is stored; "
+            f"detach() to go on without a cache{way}"
         )
 
 

@@ -255,7 +255,7 @@ def _unread_tickets(original: Callable[..., Any], *args: Any, **kwargs: Any) -> 
         own = getattr(resolve(attached.model, attached.family.embedder), "language_model", None)
         is_ours = own is original.__self__ and attached.active  # type: ignore[attr-defined]
         if is_ours and any(map(_is_known_stand_in, leaves_of([args, kwargs]))):
-            raise attached.trust.refusal("its language model reads pixels, which are none with a cache")
+            raise attached.trust.refusal("its language model reads pixels, and a cache gives it none")
     return original(*args, **kwargs)
 
 

@@ -1,4 +1,4 @@
-"""Prompts: others around the same images, to see whether what becomes of an image depends on its prompt."""
+"""Prompts: others around the same images, to see whether an image's features depend on their prompt."""
 
 from __future__ import annotations
 
@@ -50,8 +50,12 @@ def _longer(value: mx.array) -> mx.array:
 
 
 def _of_other_words(ids: mx.array, config: Any) -> mx.array:
+    """Put a neighbour in each word's place: the token before, or the one after where that is no word."""
     tokens = [v for n, v in vars(config).items() if isinstance(v, int) and is_of_tokens(n)]
     now = np.array(ids)
-    before = now - 1
-    is_word = (now > 0) & ~np.isin(now, tokens) & ~np.isin(before, tokens)
-    return mx.array(np.where(is_word, before, now)).astype(ids.dtype)
+
+    def is_word(ids: Any) -> Any:
+        return (ids >= 0) & (ids <= now.max()) & ~np.isin(ids, tokens)  # no larger one is sure to be there
+
+    neighbour = np.where(is_word(now - 1), now - 1, now + 1)
+    return mx.array(np.where(is_word(now) & is_word(neighbour), neighbour, now)).astype(ids.dtype)

@@ -80,7 +80,7 @@ def _placeholders(attached: Attached) -> Speedup:
         return Speedup("placeholders", on=False, reason="no tokenizer with an image token of its own")
     if side.exact is False:
         return Speedup("placeholders", on=False, reason="its tokenizer makes other tokens of a shortened run")
-    unseen = "" if side.exact else f"compared at the first run of {FEW} or more"
+    unseen = "" if side.exact else f"compared at the first run of {FEW} placeholders or more"
     return Speedup("placeholders", on=True, reason=unseen)
 
 
@@ -102,7 +102,7 @@ def _positions(attached: Attached) -> Speedup:
 
 def _windows(attached: Attached) -> Speedup:
     on = windowed(attached.model) is not None
-    reason = "compared at the first picture of each size" if on else "its tower attends to no windows"
+    reason = "compared at the first image of each size" if on else "its tower attends to no windows"
     return Speedup("windows", on=on, reason=reason)
 
 

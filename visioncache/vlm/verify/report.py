@@ -62,6 +62,10 @@ class Verification:
     skipped: tuple[tuple[str, str], ...] = ()
     """Requests that the model refuses without a cache too, with what it says."""
     speedups: Speedups | tuple[()] = field(default=())
+    damaged: int = 0
+    """Entries of the attached cache or its store that are damaged; each is encoded anew."""
+    uncached: str = ""
+    """Why nothing is cached, where a part of the model or the processor can't be followed."""
     seconds: float = 0.0
 
     @property
@@ -72,12 +76,13 @@ class Verification:
     @property
     def reused(self) -> bool:
         """Tell whether no hit decoded, preprocessed or encoded anything."""
-        return not any(row.worked != "none" for row in self.rows)
+        return not self.uncached and all(row.worked == "none" for row in self.rows)
 
     @property
     def status(self) -> int:
-        """0 where the cache changes nothing (but for last bits) and hits do no work, else 1."""
-        return 0 if self.reused and self.verdict in (Verdict.IDENTICAL, Verdict.LAST_BITS) else 1
+        """0 where nothing changes (but for last bits), hits do no work and nothing is damaged, else 1."""
+        good = self.verdict in (Verdict.IDENTICAL, Verdict.LAST_BITS)
+        return 0 if good and self.reused and not self.damaged else 1
 
     def __bool__(self) -> bool:
         return self.status == 0
@@ -85,14 +90,28 @@ class Verification:
     @property
     def summary(self) -> str:
         """The whole in one sentence."""
-        if not self:
-            bad = [row.request for row in self.rows if row.verdict in (Verdict.DIFFERENT, Verdict.REFUSED)]
-            if bad:
-                return f"{self.verdict}: with the cache this model answers otherwise: {', '.join(bad)}"
-            return "what is answered is the same, but hits decode, preprocess or encode images again"
+        if self.verdict in (Verdict.DIFFERENT, Verdict.REFUSED):
+            bad = [row for row in self.rows if row.verdict is self.verdict]
+            return f"{self.verdict}: {self._what(bad)}: {', '.join(row.request for row in bad)}"
+        if self.damaged:
+            entries = " ".join(counted(self.damaged, "held entry is", "held entries are"))
+            return f"the answers are the same, but {entries} damaged, and encoded anew"
+        if self.uncached:
+            return f"the answers are the same, but nothing is cached: {self.uncached}"
+        if not self.reused:
+            return "the answers are the same, but hits decode, preprocess or encode images again"
         if self.verdict is Verdict.LAST_BITS:
             return "the same tokens; last bits differ, as images are encoded one by one"
         return "identical: the cache changes nothing"
+
+    def _what(self, bad: list[Row]) -> str:
+        """Say what is wrong with rows."""
+        if self.verdict is Verdict.REFUSED:
+            return "with the cache this model raises an error"
+        ways = {way for row in bad for way, verdict in row.verdicts.items() if verdict is Verdict.DIFFERENT}
+        if ways == {"held"}:
+            return "what was held is not what this model encodes now, and clear() drops it"
+        return "the cache changes what this model is given or answers"
 
     def records(self) -> list[dict[str, Any]]:
         """The table, a dict a row."""
@@ -116,11 +135,19 @@ class Verification:
             "twice without a cache: "
             + (f"the model itself moves by {self._noise}" if self.noise else "every bit is the same")
         ]
+        if any(apart.logits for row in self.rows for apart in row.apart.values()):
+            lines.append("deviation: the standard deviation of the first token's logits")
         lines += dict.fromkeys(error for row in self.rows for error in row.errors.values())
         lines += [
             f"{name}: not asked, as the model refuses it without a cache too" for name, _ in self.skipped
         ]
-        lines += map(str, self.speedups)
+        for state in ("on", "off"):
+            named = [
+                f"{one.name} ({one.reason})" if one.reason else one.name
+                for one in self.speedups
+                if one.on == (state == "on")
+            ]
+            lines += [f"speedups {state}: {', '.join(named)}"] if named else []
         return lines
 
     @property
@@ -179,6 +206,8 @@ class Verification:
             "rows": rows,
             "skipped": [{"request": name, "says": says} for name, says in self.skipped],
             "speedups": [asdict(one) for one in self.speedups],
+            "damaged": self.damaged,
+            "uncached": self.uncached,
             "seconds": self.seconds,
         }
         return json.dumps(whole, indent=1)

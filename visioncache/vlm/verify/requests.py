@@ -10,7 +10,7 @@ from mlx_vlm.prompt_utils import apply_chat_template
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-QUESTIONS = ("What is in the picture?", "Which colours does it have?", "How many pictures are there?")
+QUESTIONS = ("What is in the picture?", "Name its colours.", "How many pictures are there?")
 SHIPPED = ("cat.png", "astronaut.png", "coins.png")
 TURNS = 3
 
@@ -22,6 +22,8 @@ class Request:
     name: str
     images: tuple[Any, ...]
     messages: tuple[dict[str, Any], ...]
+    kept: int = 0
+    """How many of its images, the first ones, an earlier request showed; the cache still has them."""
 
     def prompt(self, model: Any, processor: Any) -> str:
         """Apply the model's chat template."""
@@ -36,10 +38,12 @@ class Request:
 
 
 def single_requests(images: Sequence[Any], prompts: Sequence[str]) -> Iterator[Request]:
-    """Ask the first prompt of one image, two, the two reversed, one twice, and three, as far as there are."""
+    """Ask of one image, twice, of two, the two reversed, one shown twice, and three, as far as there are."""
     first, second, third = (*images, None, None)[:3]
+    yield Request("one image", (first,), (_asked(prompts[0], 1),))
+    other = prompts[1] if len(prompts) > 1 else f"{prompts[0]} Say it in one word."
+    yield Request("another question", (first,), (_asked(other, 1),), kept=1)
     sets = {
-        "one image": (first,),
         "two images": (first, second),
         "the two reversed": (second, first),
         "one image twice": (first, first),
@@ -57,7 +61,7 @@ def next_turn(before: Request | None, answer: str, images: Sequence[Any], prompt
     new = tuple(images[turn : turn + 1])
     question = _asked(prompts[turn % len(prompts)], len(new))
     said = () if before is None else before.answered(answer)
-    return Request(f"chat, turn {turn + 1}", (*shown, *new), (*said, question))
+    return Request(f"chat, turn {turn + 1}", (*shown, *new), (*said, question), kept=len(shown))
 
 
 def _asked(text: str, images: int) -> dict[str, Any]:
