@@ -160,7 +160,7 @@ def _made(
         if capacity < least * largest:
             # Not only useless: the library would end the process.
             raise CapacityError(
-                f"{name} needs room for {least} values as large as the largest that fits, has room for {capacity // largest}"
+                f"{name} needs room for {least} of the largest values, and has room for {capacity // largest}"
             )
         wished = options.setdefault(option, share)
         needed = (largest + 1.01) / capacity
