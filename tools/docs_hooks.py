@@ -45,6 +45,10 @@ cell did to the cache. Each command returns the object that its Python function 
 """
 
 FAMILIES = """\
+---
+hide: [toc]
+---
+
 # Families
 
 The models of mlx-vlm that `attach` takes, by the name of their package. `visioncache families` prints this table, and

@@ -216,7 +216,7 @@ class Delta(Counters):
 def _lookups(counts: Counters | CacheInfo) -> str:
     stored = f"{counts.store_hits} from the store, " if counts.store_hits else ""
     hits, misses = count(counts.hits, "hit"), count(counts.misses, "miss", "misses")
-    return f"{hits}, {stored}{misses} ({counts.hit_rate:.0%})"
+    return f"{hits}, {stored}{misses}, {counts.hit_rate:.0%} hit rate"
 
 
 def outline(value: Any) -> tuple[tuple[int, ...], str]:

@@ -71,7 +71,7 @@ def test_the_text_says_what_the_table_says() -> None:
     cache.put("a.png", features(), label="a.png", seconds=1.5)
     clock.now += 75
     assert cache.to_text().replace("\N{MULTIPLICATION SIGN}", "x").splitlines() == [
-        "1 of 20 entries, 1 KiB; 0 hits, 0 misses (0%), 0 evicted, 0.00 s saved",
+        "1 of 20 entries, 1 KiB; 0 hits, 0 misses, 0% hit rate, 0 evicted, 0.00 s saved",
         "image  bytes  shape    dtype    hits        idle   cost  pinned",
         "a.png  1 KiB  1 x 256  float32     0  1 min 15 s  1.5 s",
     ]

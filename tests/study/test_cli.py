@@ -44,6 +44,12 @@ def test_inspect_refuses_a_torn_file(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "not JSON" in capsys.readouterr().err
 
 
+def test_inspect_of_a_trace_names_the_command_for_traces(capsys: pytest.CaptureFixture[str]) -> None:
+    trace = data_path("sessions", "traces", "album.jsonl")
+    assert main(["inspect", str(trace)]) == 2
+    assert f"visioncache simulate {trace}" in capsys.readouterr().err
+
+
 def test_simulate_replays_the_recorded_sessions(capsys: pytest.CaptureFixture[str]) -> None:
     traces = sorted(map(str, data_path("sessions", "traces").glob("*.jsonl")))
     assert main(["simulate", *traces, "--policies", "visioncache,lru", "--by", "entries", "-q"]) == 0

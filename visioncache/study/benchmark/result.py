@@ -133,6 +133,10 @@ def load_result(path: str | Path) -> BenchResult:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:  # no UTF-8, or no JSON
+        if getattr(error, "msg", "") == "Extra data":  # a second line: a trace, or a session
+            raise ValueError(
+                f"{path} is no result of `visioncache bench`; if it is a trace: visioncache simulate {path}"
+            ) from None
         raise ValueError(f"{path}: not JSON: {error}") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{path} is not a result of `visioncache bench` (format {FORMAT})")

@@ -159,7 +159,9 @@ def _made(
         option, share, least = _QUEUES[name]
         if capacity < least * largest:
             # Not only useless: the library would end the process.
-            raise CapacityError(f"{name} needs a capacity of {least} times its largest value, {largest}")
+            raise CapacityError(
+                f"{name} needs room for {least} of the largest values, and has room for {capacity // largest}"
+            )
         wished = options.setdefault(option, share)
         needed = (largest + 1.01) / capacity
         if capacity * (1 - max(wished, needed)) < least / 2 * largest:

@@ -6,16 +6,16 @@ _IN_ONE_PIECE = "mlx-vlm prefills such a prompt in one piece"
 
 NO_PREFIX: dict[str, str] = {
     "deepseek_v4": _IN_ONE_PIECE,
-    "deepseek_v41": "a DeepseekV41Cache is nothing that segments are made of",
+    "deepseek_v41": "a DeepseekV41Cache can't be cut into segments",
     "falcon_ocr": _IN_ONE_PIECE,
     "falcon_perception": _IN_ONE_PIECE,
-    "florence2": "a SimpleKVCache is nothing that segments are made of",
+    "florence2": "a SimpleKVCache can't be cut into segments",
     "gemma4_unified": _IN_ONE_PIECE,
     "mllama": "what it sees of images lies beside the prompt, not in it",
-    "nemotron_parse": "a SimpleKVCache is nothing that segments are made of",
+    "nemotron_parse": "a SimpleKVCache can't be cut into segments",
     "paligemma": _IN_ONE_PIECE,
-    "qwen4_exp": "a QSAKVCache is nothing that segments are made of",
-    "unlimited_ocr": "a RingSlidingKVCache is nothing that segments are made of",
+    "qwen4_exp": "a QSAKVCache can't be cut into segments",
+    "unlimited_ocr": "a RingSlidingKVCache can't be cut into segments",
 }
 """By family, what is said when a prompt of it with images is prefilled."""
 

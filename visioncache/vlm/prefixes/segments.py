@@ -35,7 +35,7 @@ def refusal(caches: Sequence[Any]) -> str:
         elif type(cache) is kinds.RotatingKVCache and cache.keep:
             return "a sliding window that keeps its first tokens"
         elif type(cache) not in (*_CUT, kinds.ArraysCache, *SNAPSHOTS):
-            return f"a {type(cache).__name__} is nothing that segments are made of"
+            return f"a {type(cache).__name__} can't be cut into segments"
     return ""
 
 
