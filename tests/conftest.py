@@ -73,6 +73,14 @@ def pytest_configure(config: pytest.Config) -> None:
     threading.Thread(target=into_place).start()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Start a worker more than there are cores, which works while another waits for a browser or a server."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None  # which xdist reads
+    return 1 + (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as slow what `make fast` leaves out: browsers, servers, notebooks, the other families."""
     for item in items:
