@@ -29,7 +29,7 @@ fast: $(STAMP)  ## what a developer runs after every change: no browser, no serv
 
 test: $(STAMP)
 	@$(BIN)/python tools/system_packages.py
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-library: $(STAMP)  ## what needs neither browser nor server
 	$(BIN)/python -m pytest tests/core tests/vlm tests/study

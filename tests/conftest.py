@@ -9,7 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +46,39 @@ def pytest_runtestloop() -> None:
     """Collect garbage from here on; what was imported stays, and needs no look."""
     gc.freeze()
     gc.enable()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the header of MLX's CPU kernels once, ahead, where several workers are going to want it.
+
+    On Linux, MLX hands each kernel that it fuses to g++, which spends most of its second on one header; g++ takes
+    a compiled one that lies beside, if it is its own.
+    """
+    if not getattr(config.option, "numprocesses", None) or hasattr(config, "workerinput"):
+        return
+    root, gxx = Path(find_spec("mlx").submodule_search_locations[0]) / "include", shutil.which("g++")
+    header = Path("mlx/backend/cpu/compiled_preamble.h")
+    compiled = Path(tempfile.gettempdir(), "mlx", version("mlx"), "cpu", f"{header}.gch")
+    if sys.platform != "linux" or gxx is None or compiled.exists() or not (root / header).exists():
+        return
+    compiled.parent.mkdir(parents=True, exist_ok=True)
+    part = compiled.with_name(f"{os.getpid()}.part")
+    flags = ["-std=c++17", "-O3", "-w", "-fPIC", "-x", "c++-header", "-I", str(root)]  # MLX's own
+    compiling = subprocess.Popen([gxx, *flags, str(root / header), "-o", str(part)])
+
+    def into_place() -> None:
+        if compiling.wait() == 0:
+            part.replace(compiled)
+
+    threading.Thread(target=into_place).start()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Start a worker more than there are cores, which works while another waits for a browser or a server."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None  # which xdist reads
+    return 1 + (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -169,6 +170,8 @@ def test_a_bar_is_a_widget_while_it_runs_and_a_line_in_what_is_saved(kernel: Ker
     assert kernel.run("with progress(3, 'turn', show=False) as bar:\n    bar.update()") == []
 
 
-def test_a_quiet_bench_shows_nothing(kernel: Kernel) -> None:
+def test_a_quiet_bench_shows_nothing(kernel: Kernel, tmp_path: Path) -> None:
+    turns = [{"session": "short"}, {"ask": "What is this?", "images": ["cat.png"], "expect": "cat"}]
+    (tmp_path / "short.jsonl").write_text("\n".join(map(json.dumps, turns)))
     kernel.run("from visioncache.study import load_model\nmodel, processor = load_model()")
-    assert kernel.run("%vcache bench -q album model processor") == []
+    assert kernel.run(f"%vcache bench -q {tmp_path / 'short.jsonl'} model processor") == []

@@ -21,7 +21,7 @@ def test_a_run_is_added_to_its_file_in_place_of_the_earlier_one(
     command = [
         "gpu_sessions.py",
         "--session",
-        "scenes",
+        "album",
         "--arms",
         "none",
         "visioncache",
@@ -39,6 +39,6 @@ def test_a_run_is_added_to_its_file_in_place_of_the_earlier_one(
     result = load_result(path)
     runs = result.turns.groupby(["size", "prompt_cache", "arm"]).size()
     assert len(runs) == 2 * 2 * 2
-    assert (runs == 12).all()
+    assert (runs == 8).all()
     assert result.tokens_equal
     assert result.turns["peak_bytes"].min() > 0
