@@ -178,4 +178,6 @@ def test_outside_of_a_hit_mlx_vlm_counts(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_family_without_such_positions_says_so() -> None:
     tiny = zoo.build("llava")
     with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attached:
-        assert str(attached.speedups["positions"]) == "positions off: it does not count positions in lists"
+        assert (
+            str(attached.speedups["positions"]) == "positions off: this family counts no positions in lists"
+        )

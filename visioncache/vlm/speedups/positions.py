@@ -27,7 +27,7 @@ _ARGUMENTS = ("self", "input_ids", "image_grid_thw", "video_grid_thw", "attentio
 _READS = {"vision_start_token_id", "image_token_id", "spatial_merge_size", "tolist"}
 
 _same: Recent[tuple[Any, ...], bool] = Recent(256)
-"""By the function, the tokens that it reads and the sizes of the pictures: whether it gives these numbers."""
+"""By the function, the tokens that it reads and the sizes of the images: whether it gives these numbers."""
 
 
 def counted(model: Any) -> type | None:
@@ -43,14 +43,14 @@ def counted(model: Any) -> type | None:
 def positioned(original: Callable[..., Positions], *args: Any, **kwargs: Any) -> Positions:
     """Return the positions of a prompt's tokens, as `original` would.
 
-    The first prompt with pictures of these sizes is counted both ways; should they differ, prompts with such
-    pictures are left to mlx-vlm.
+    The first prompt with images of these sizes is counted both ways; should they differ, prompts with such
+    images are left to mlx-vlm.
 
     Args:
         original: the language model's bound method.
-        args: token ids `[1, tokens]`, and of pictures `[pictures, 3]` the frames, and the rows and columns of
+        args: token ids `[1, tokens]`, and of images `[images, 3]` the frames, and the rows and columns of
             patches.
-        kwargs: nothing that mlx-vlm passes for a prompt with pictures.
+        kwargs: nothing that mlx-vlm passes for a prompt with images.
 
     Returns:
         Positions `[3, 1, tokens]`, and `[1, 1]` how much further the next one is than there are tokens.
@@ -78,15 +78,15 @@ def positioned(original: Callable[..., Positions], *args: Any, **kwargs: Any) ->
 
 
 def _positions(
-    tokens: np.ndarray, sizes: list[list[int]], start: int, picture: int, merge: int
+    tokens: np.ndarray, sizes: list[list[int]], start: int, image: int, merge: int
 ) -> np.ndarray | None:
-    """Count the positions `[3, tokens]` of a prompt; None where its pictures are not those of `sizes`."""
-    if np.count_nonzero(tokens[1:][tokens[:-1] == start] == picture) != len(sizes):
+    """Count the positions `[3, tokens]` of a prompt; None where its images are not those of `sizes`."""
+    if np.count_nonzero(tokens[1:][tokens[:-1] == start] == image) != len(sizes):
         return None
     parts, place, position = [], 0, 0
     for frames, height, width in sizes:
         shape = frames, height // merge, width // merge
-        places = np.flatnonzero(tokens[place:] == picture)
+        places = np.flatnonzero(tokens[place:] == image)
         if not len(places) or not np.prod(shape):
             return None
         text = int(places[0])

@@ -93,11 +93,11 @@ def _scatter(attached: Attached) -> Speedup:
 
 def _positions(attached: Attached) -> Speedup:
     if not attached.trust.proven:
-        return Speedup("positions", on=False, reason="this version of the family is not proven")
+        return Speedup("positions", on=False, reason="this version of the family isn't proven")
     embedder = attached.family.embedder
     on = counted(resolve(attached.model, embedder) if embedder else attached.model) is not None
-    reason = "compared at the first prompt with pictures of each size"
-    return Speedup("positions", on=on, reason=reason if on else "it does not count positions in lists")
+    reason = "compared at the first prompt with images of each size"
+    return Speedup("positions", on=on, reason=reason if on else "this family counts no positions in lists")
 
 
 def _windows(attached: Attached) -> Speedup:
