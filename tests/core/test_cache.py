@@ -250,7 +250,7 @@ def test_info_counts_since_the_last_reset_and_entries_stay() -> None:
     assert (info.hits, info.misses, info.puts, info.evictions, info.rejects) == (3, 1, 1, 0, 0)
     assert (info.size, info.max_size, info.nbytes, info.max_bytes) == (1, 2, 10, None)
     assert (info.hit_rate, info.seconds_saved) == (0.75, 0.75)
-    assert "3 hits, 1 miss (75%)" in str(info)
+    assert "3 hits, 1 miss, 75% hit rate" in str(info)
     cache.reset_info()
     info = cache.info()
     assert (info.hits, info.misses, info.puts, info.hit_rate, info.seconds_saved) == (0, 0, 0, 0.0, 0.0)
