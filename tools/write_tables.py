@@ -53,7 +53,7 @@ def few_sessions() -> str:
         rows.append(
             [model, f"{none:.1f} s", f"{theirs:.1f} s", f"**{ours:.1f} s**", f"{none / ours:.1f} times"]
         )
-    head = ["", "no cache", "mlx-vlm's cache", "visioncache", "as fast as no cache"]
+    head = ["", "no cache", "mlx-vlm's cache", "visioncache", "speed-up over no cache"]
     return table(head, rows)
 
 
@@ -69,7 +69,7 @@ def sessions() -> str:
             + [f"{value:.1f} s" for value in seconds]
             + [f"{1 / ours['of_mlx_vlm']:.1f} times", f"{ours['hits_of_bound']:.2f}"]
         )
-    head = ["model, photographs", "no cache", "mlx-vlm's cache", "visioncache", "as fast as mlx-vlm's"]
+    head = ["model, photographs", "no cache", "mlx-vlm's cache", "visioncache", "speed-up over mlx-vlm's"]
     return table([*head, "turns of hits, over the language model's own"], rows)
 
 
