@@ -38,7 +38,7 @@ equality: $(STAMP)  ## simulations against brute force, exact optima and libCach
 	VISIONCACHE_WHOLE=1 $(BIN)/python -m pytest --timeout 7200 tests/study/sim tests/study/trace
 
 drift: $(STAMP)  ## simulated next versions of mlx-vlm, then the newest mlx-vlm and mlx, pinned or not
-	VISIONCACHE_DRIFT=1 $(BIN)/python -m pytest tests/vlm/test_drift.py
+	VISIONCACHE_DRIFT=1 $(BIN)/python -m pytest -n auto tests/vlm/test_drift.py
 	$(BIN)/python tools/prove_versions.py --newest
 
 check: $(STAMP)

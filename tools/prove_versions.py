@@ -51,7 +51,8 @@ def main() -> int:
     bad = [
         row for row in results if row["ending"] in ("WRONG", "refused") or (options.newest and _is_lost(row))
     ]
-    print(f"{len(results) - len(bad)} of {len(results)} as before; {len(bad)} broken", flush=True)
+    exact = sum(row["ending"] == "exact" for row in results)
+    print(f"{exact} of {len(results)} exact; {len(bad)} broken", flush=True)
     for row in bad:
         print(f"broken with {row['version']}, mlx {row['mlx']}: {row['family']} {row['line']}", flush=True)
     return int(bool(bad))
