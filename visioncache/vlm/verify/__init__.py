@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from visioncache.vlm.verify.check import verify
 from visioncache.vlm.verify.report import Verification
+from visioncache.vlm.verify.trial import verify
 
 __all__ = ["Verification", "verify"]

@@ -10,7 +10,7 @@ import pytest
 from harness import same
 
 from visioncache.vlm.families.layouts import Layout
-from visioncache.vlm.request.recall import describe, recall
+from visioncache.vlm.request.hits import describe, recall
 from visioncache.vlm.request.tickets import is_stand_in
 
 DIGEST = bytes(range(16)).hex()

@@ -1,4 +1,4 @@
-"""Recall: find an image's value in the cache, and give back its inputs without a pixel.
+"""Hits: find an image in the cache, check what is found, and give back its inputs without a pixel.
 
 Stored beside the features are, of each array that only the vision side reads, the shape and dtype;
 of everything else that an image processor returned, the value, as JSON holds it.
