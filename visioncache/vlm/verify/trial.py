@@ -1,4 +1,4 @@
-"""check: run requests without a cache, on a miss, on a hit and on what is held, and compare."""
+"""Trial: run requests without a cache, on a miss, on a hit and on what is held, and compare."""
 
 from __future__ import annotations
 
