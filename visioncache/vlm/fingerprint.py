@@ -163,7 +163,7 @@ class Fingerprint(Described):
             anatomy.add(f"model.config.{name}", config[name])
         # Some cast pixels to what the prompt's embeddings are.
         anatomy.add("embeds", [str(dtype) for dtype in _embedded(model, anatomy)])
-        self._itself.look_at_globals(anatomy.closed().states)
+        self._itself.look_at_states(anatomy.closed().states)
         return anatomy
 
 
@@ -197,7 +197,7 @@ class Settings(Described):
             for name in filter(_is_of_pixels, sorted(own)):
                 anatomy.add(f"processor.{name}", own[name])
         self._itself.look((), ())
-        self._itself.look_at_globals(anatomy.closed().states)
+        self._itself.look_at_states(anatomy.closed().states)
         return anatomy
 
 
