@@ -14,33 +14,46 @@ _ENDS = ("STORE_", "POP_", "RETURN_")
 """How the instructions begin that end a statement, or a part of one."""
 
 
-def counted(code: CodeType) -> tuple[set[str], set[str]]:
+def counted(code: CodeType) -> tuple[set[str], set[str]]:  # noqa: C901  # one case a kind of instruction
     """Name what statements set to what they make of it, and what is read by any other.
 
-    These are globals and closure variables (`name`), attributes of anything (`.name`), and entries of tables
-    (`table[name]`). What is in both decides by how often the code ran.
+    These are globals and closure variables (`name`), attributes of such and of `self` (`name.attribute`), and
+    entries of tables (`table[name]`). What is in both decides by how often the code ran.
     """
     updates, uses = set[str](), set[str]()
     reads: list[str] = []
-    last = entry = target = before = ""
+    last = owner = entry = target = held = before = ""
     for one in dis.get_instructions(code):
         op, name = one.opname, one.argval
-        if op in _LOADS or op in _ATTRIBUTES:
-            last = name if op in _LOADS else f".{name}"
+        if isinstance(name, tuple) and "FAST" in op:  # two at once, as Python 3.13 loads and stores them
+            name = name[-1]
+        if op in _LOADS or (op.startswith("LOAD_FAST") and name == "self"):
+            last = owner = name
+            reads.append(name)
+        elif op in _ATTRIBUTES and owner:
+            last = f"{owner}.{name}"
             reads.append(last)
+            owner = last
+        elif op in _ATTRIBUTES or op.startswith("LOAD_FAST"):
+            last = owner = ""
         elif op == "LOAD_CONST" and isinstance(name, str):
             entry = f"{last}[{name}]"
-            reads.append(f".{name}")  # as `getattr` takes it
-        elif op == "COPY":  # `table[name] += value` does so with both
-            target = target or entry
+            reads.append(f"{owner}.{name}")  # as `getattr` takes it
+        elif op == "COPY":  # of what `table[name] += value` or `owner.name += value` sets
+            target, held = target or entry, held or owner
         elif op == "BINARY_SUBSCR" or one.argrepr == "[]":
             reads.append(entry)
         elif op.startswith(_ENDS):
-            own = (target or entry) if op == "STORE_SUBSCR" else f".{name}" if op == "STORE_ATTR" else name
+            own = name
+            if op == "STORE_ATTR":
+                own = f"{held if before == 'SWAP' else owner}.{name}"
+            elif op == "STORE_SUBSCR":
+                own = target or entry
             if own in reads and not op.startswith("STORE_FAST"):
                 updates.add(own)
                 reads = [read for read in reads if read != own] + [own] * (before == "COPY")  # `:=`
             uses.update(reads)
-            reads, last, entry, target = [], "", "", ""
+            reads, last, entry, target, held = [], "", "", "", ""
+            owner = "self" if op.endswith("LOAD_FAST") and name == "self" else ""
         before = op
     return updates, uses
