@@ -145,7 +145,7 @@ def _begin(
     attached = next((attached for attached in _attached if attached.model is model), None)
     if attached is not None:
         attached.look()
-        begin = original
+        begin = _still(attached, original)
         if attached.prefixes is not None and attached.active:
             begin = partial(continued, attached, attached.prefixes, begin)
         steps = begin(input_ids, model, pixel_values, *args, **kwargs)
@@ -156,6 +156,16 @@ def _begin(
             "give this model a processor of its own, or detach() the other"
         )
     return original(input_ids, model, pixel_values, *args, **kwargs)
+
+
+def _still(attached: Attached, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a generation that asks, once it begins, whether its model is attached still."""
+
+    def steps(*args: Any, **kwargs: Any) -> Any:
+        begin = original if attached in _attached else partial(_begin, original)
+        yield from begin(*args, **kwargs)
+
+    return steps
 
 
 def _takes_tickets(model: Any) -> bool:
