@@ -131,18 +131,20 @@ class Trust:
         """Tell whether a kind may differ by too little to be seen, as a single image was seen to."""
         return kind.images != _ONE and bool(self._refused) and self._refused == self._state
 
-    def compare(self, kind: Kind, plain: Any, given: Any) -> None:
+    def compare(self, kind: Kind, *pairs: tuple[Any, Any]) -> None:
         """Compare what a model itself gives its language model with what it gives with a cache.
 
         Args:
             kind: the request's.
-            plain: what the model's own code returned.
-            given: what it returned when it was handed features, and NaN for pixels.
+            pairs: what the model's own code returned, and what it returned when it was handed features, and
+                NaN for pixels; of the request, and of its images in another prompt.
 
         Raises:
             ValueError: they differ; the kind stays unknown, and nothing is to be stored.
         """
-        differing = _differing(plain, given, exact=kind.images == _ONE)
+        exact = kind.images == _ONE
+        found = (_differing(plain, given, exact=exact) for plain, given in pairs)
+        differing = next(filter(None, found), "")
         if differing and kind.images == _ONE:
             self._refused = self._state
         if self._is_refused(kind):

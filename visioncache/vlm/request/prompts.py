@@ -28,6 +28,17 @@ def other_prompts(inputs: dict[str, Any], images: set[str], config: Any) -> Iter
     yield longer
 
 
+def in_other_words(inputs: dict[str, Any], images: set[str], config: Any) -> dict[str, Any]:
+    """Give what is not the images' for other words; for more of them, unless it says more of each token."""
+    words = {n: v for n, v in inputs.items() if n not in images}
+    if not _is_prompt(words.get("input_ids")):
+        return words
+    length = words["input_ids"].shape[-1]
+    if all(_is_beside(v, inputs) or length not in getattr(v, "shape", ()) for v in words.values()):
+        words = {n: _longer(v) if _is_beside(v, inputs) else v for n, v in words.items()}
+    return {**words, "input_ids": _of_other_words(words["input_ids"], config)}
+
+
 def beside_prompt(inputs: dict[str, Any]) -> dict[str, Any]:
     """Give the inputs that are not as long as the prompt: they may decide what becomes of all its images."""
     return {
@@ -52,6 +63,6 @@ def _longer(value: mx.array) -> mx.array:
 def _of_other_words(ids: mx.array, config: Any) -> mx.array:
     tokens = [v for n, v in vars(config).items() if isinstance(v, int) and is_of_tokens(n)]
     now = np.array(ids)
-    before = now - 1
-    is_word = (now > 0) & ~np.isin(now, tokens) & ~np.isin(before, tokens)
-    return mx.array(np.where(is_word, before, now)).astype(ids.dtype)
+    beside = np.where(now > 0, now - 1, 1)
+    is_word = ~np.isin(now, tokens) & ~np.isin(beside, tokens)
+    return mx.array(np.where(is_word, beside, now)).astype(ids.dtype)
