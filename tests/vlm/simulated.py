@@ -963,6 +963,116 @@ CHANGES = (
     ),
 )
 
+_PROJECTORS = {
+    "gemma3": "multi_modal_projector",
+    "idefics3": "connector",
+    "llava": "multi_modal_projector",
+    "mistral3": "multi_modal_projector",
+}
+
+
+def _features(name: str, then: str, *families: str, ends: tuple[str, ...] = (REFUSED,)) -> Change:
+    """A version that does something more to the features."""
+    chosen = families or tuple(_PROJECTORS)
+    return Change(name, chosen, tuple((_model(one), *_after(_PROJECTORS[one], then)) for one in chosen), ends)
+
+
+def _buffered(where: str) -> str:
+    return rf"\2 + {where}.setdefault(\2.shape, \2.mean())"
+
+
+CHANGES += (
+    # The last token of a prompt may be one by which nothing changes.
+    _features("features-by-the-last-token", r"\2 * (1 + input_ids[0, -1] * 0.001)", "llava", "gemma3"),
+    _features("features-by-the-number-of-rows", r"\2 * (1 + 0.01 * \2.shape[0])"),
+    _features("features-with-their-places", r"\2 + 0.01 * mx.arange(\2.shape[-1])"),
+    _features("features-scaled-by-the-config", r"\2 * getattr(self.config, 'feature_scale', 0.5)"),
+    _features("features-in-half-precision", r"\2.astype(mx.float16).astype(\2.dtype)"),
+    _features("features-of-the-prompts-dtype", r"\2.astype(inputs_embeds.dtype)", ends=(EXACT,)),
+    _features("features-with-a-little-of-all-tokens", r"\2 + 0.001 * input_ids.sum()"),
+    _features("features-over-the-requests-largest", r"\2 / mx.abs(\2).max()"),
+    _features("features-less-the-requests-mean", r"\2 - \2.mean()"),
+    _features("first-image-doubled", r"mx.concatenate([\2[:1] * 2, \2[1:]])", "llava", "gemma3"),
+    _features("features-from-the-end", r"\2[:, ::-1]", "llava", "gemma3"),
+    _features(
+        "a-buffer-by-shape",
+        _buffered("self.__dict__.setdefault('buffers', {})"),
+        "llava",
+        "gemma3",
+        "idefics3",
+    ),
+    Change(
+        "pixels-clipped-where-there-are-several",
+        ("llava", "gemma3", "mistral3"),
+        tuple(
+            (
+                _model(one),
+                r"pixel_values(?=\.transpose\(0, 2, 3, 1\))",
+                "(mx.clip(pixel_values, -0.2, 0.2) if pixel_values.shape[0] > 1 else pixel_values)",
+            )
+            for one in ("llava", "gemma3", "mistral3")
+        ),
+    ),
+    Change(
+        "pixels-mirrored-by-the-prompts-length",
+        ("llava", "gemma3"),
+        tuple(
+            (
+                _model(one),
+                r"pixel_values(?=\.transpose\(0, 2, 3, 1\))",
+                "(pixel_values if input_ids.shape[1] % 2 else pixel_values[..., ::-1])",
+            )
+            for one in ("llava", "gemma3")
+        ),
+    ),
+    Change(
+        "processor-pads-images-together",
+        ("qwen2_5_vl", "qwen3_vl"),
+        (
+            (
+                QWEN,
+                r"(class Qwen3VLImageProcessor[\s\S]*?        for v in imgs:\n)",
+                (
+                    r"\1            wide = max(one.shape[2] for one in imgs)\n"
+                    r"            v = np.pad(v, ((0, 0), (0, 0), (0, wide - v.shape[2])))\n"
+                ),
+            ),
+        ),
+    ),
+    Change(
+        "a-new-keyword-of-the-processor",
+        ("qwen2_5_vl", "qwen3_vl"),
+        (
+            (
+                QWEN,
+                r"(def _process_one\(\n        self,\n        image: np.ndarray,)",
+                r"\1\n        gain: float = 0.9,",
+            ),
+            (
+                QWEN,
+                r"        C, H, W = image\.shape\n",
+                r"\g<0>        image = (image * gain).astype(image.dtype)\n",
+            ),
+        ),
+        (EXACT,),
+    ),
+    Change(
+        "prepare_inputs-darkens-several",
+        ("llava", "gemma3"),
+        (
+            (
+                UTILS,
+                r"        images = \[process_image\(img, resize_shape, image_processor\) for img in images\]\n",
+                (
+                    r"\g<0>        if len(images) > 1:\n"
+                    r"            images = [one.point(lambda x: x // 2) for one in images]\n"
+                ),
+            ),
+        ),
+        (EXACT, REFUSED, SLOW),
+    ),
+)
+
 
 class _Finder:
     """Finds modules of mlx-vlm, and changes their source on the way."""

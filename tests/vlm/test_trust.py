@@ -101,13 +101,13 @@ def test_an_unproven_family_says_so_and_costs_one_answer_of_its_own_a_kind(
         attached = attach(tiny.model, tiny.processor, VisionFeatureCache())
     with attached, calls_of(tiny) as calls:
         embedded(tiny, prepared(tiny, [A]))
-        assert len(calls) == 3  # alone, in a longer prompt, and its own
+        assert len(calls) == 4  # alone, in a longer prompt, and its own of two prompts
         embedded(tiny, prepared(tiny, [A, B]))
-        assert len(calls) == 3 + 2 + 1  # B alone, twice, and both at once
+        assert len(calls) == 4 + 2 + 2  # B alone, twice, and both at once, twice
         embedded(tiny, prepared(tiny, [B, C]))
-        assert len(calls) == 7  # C
+        assert len(calls) == 9  # C
         embedded(tiny, prepared(tiny, [C]))
-        assert len(calls) == 7
+        assert len(calls) == 9
 
 
 def test_another_source_is_no_proven_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,9 +135,9 @@ def test_what_was_compared_is_remembered_in_the_stores_folder(
             embedded(tiny, prepared(tiny, [C]))
         return len(calls)
 
-    assert asked() == 3  # alone, in a longer prompt, and its own
+    assert asked() == 4  # alone, in a longer prompt, and its own of two prompts
     assert asked() == 0  # neither encoded nor compared
-    assert asked(weights=1.5) == 3  # another model
+    assert asked(weights=1.5) == 4  # another model
     (tmp_path / compared.FILE).write_text("{ torn")
     assert asked() == 1  # its features are known, and compared again
     assert json.loads((tmp_path / compared.FILE).read_text())
@@ -152,12 +152,12 @@ def test_what_was_compared_is_remembered_with_the_model() -> None:
             embedded(of, prepared(of, [C]))
         return len(calls)
 
-    assert asked(tiny) == 3  # alone, in a longer prompt, and its own
+    assert asked(tiny) == 4  # alone, in a longer prompt, and its own of two prompts
     assert asked(tiny) == 1  # encoded for another cache, not compared
-    assert asked(other) == 3
+    assert asked(other) == 4
     projector = tiny.model.multi_modal_projector
     projector.linear_1.weight = projector.linear_1.weight * 1.5
-    assert asked(tiny) == 3  # other weights
+    assert asked(tiny) == 4  # other weights
     name = id(tiny.model)
     assert name in compared._models
     del tiny, projector

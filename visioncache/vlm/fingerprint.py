@@ -12,6 +12,7 @@ from PIL import Image, ImageFile
 
 from visioncache.vlm.patching.instances import class_of
 from visioncache.vlm.scope.anatomy import Anatomy
+from visioncache.vlm.scope.classes import foreign
 from visioncache.vlm.scope.code import Habits, lasts, version
 from visioncache.vlm.scope.described import Described, warn_once
 from visioncache.vlm.scope.itself import at_first
@@ -163,7 +164,7 @@ class Fingerprint(Described):
             anatomy.add(f"model.config.{name}", config[name])
         # Some cast pixels to what the prompt's embeddings are.
         anatomy.add("embeds", [str(dtype) for dtype in _embedded(model, anatomy)])
-        self._itself.look_at_globals(anatomy.closed().states)
+        self._itself.look_at_states(anatomy.closed().states)
         return anatomy
 
 
@@ -187,6 +188,8 @@ class Settings(Described):
         anatomy.watch.told(lambda: self._find() is maker)
         anatomy.add("image processor", maker)
         anatomy.add("PIL.Image.Image", Image.Image)
+        decoders = (one for one, _ in anatomy.watch.mapping(Image.OPEN).values())
+        anatomy.add("decoders", foreign(anatomy.watch, [ImageFile.ImageFile, *decoders]))
         for name, where in _DECODING.items():
             anatomy.add(name, anatomy.watch.name(vars(where), name))
         for name in _MAKE_PIXELS:
@@ -197,7 +200,7 @@ class Settings(Described):
             for name in filter(_is_of_pixels, sorted(own)):
                 anatomy.add(f"processor.{name}", own[name])
         self._itself.look((), ())
-        self._itself.look_at_globals(anatomy.closed().states)
+        self._itself.look_at_states(anatomy.closed().states)
         return anatomy
 
 

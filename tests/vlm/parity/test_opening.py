@@ -9,7 +9,7 @@ import pytest
 import zoo
 from harness import embedded
 from mlx_vlm.utils import prepare_inputs
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 from twins import Scene, assert_alike, outcome, played, right
 
 if TYPE_CHECKING:
@@ -60,13 +60,41 @@ class Mirrored(PngImagePlugin.PngImageFile):
 
     def load_end(self) -> None:
         super().load_end()
-        whole = Image.Image()
-        whole.im, whole._mode, whole._size = self.im, self.mode, self.size
-        self.im = whole.transpose(MIRRORED).im
+        self.im = mirrored(self)
+
+
+def mirrored(image: Any) -> Any:
+    """The pixels of an image that is decoded, from right to left."""
+    whole = Image.Image()
+    whole.im, whole._mode, whole._size = image.im, image.mode, image.size
+    return whole.transpose(MIRRORED).im
 
 
 def a_reader_of_files(patch: Patch) -> None:
     patch.setitem(Image.OPEN, "PNG", (Mirrored, Image.OPEN["PNG"][1]))
+
+
+def a_reader_s_method(patch: Patch) -> None:
+    own = PngImagePlugin.PngImageFile.load_end
+
+    def load_end(image: Any) -> None:
+        own(image)
+        image.im = mirrored(image)
+
+    patch.setattr(PngImagePlugin.PngImageFile, "load_end", load_end)
+
+
+def a_way_to_load(patch: Patch) -> None:
+    own = ImageFile.ImageFile.load
+
+    def load(image: Any) -> Any:
+        is_new = image._im is None
+        made = own(image)
+        if is_new:
+            image.im = mirrored(image)
+        return made
+
+    patch.setattr(ImageFile.ImageFile, "load", load)
 
 
 def a_limit(patch: Patch) -> None:
@@ -75,7 +103,7 @@ def a_limit(patch: Patch) -> None:
 
 OWN: list[Callable[[Patch], None]] = [
     a_loader, a_loader_of_the_same_name, a_processing_of_images, a_way_to_turn, a_conversion, an_open,
-    a_reader_of_files, a_limit,
+    a_reader_of_files, a_reader_s_method, a_way_to_load, a_limit,
 ]  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import warnings
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -158,6 +158,50 @@ def test_a_class_made_from_a_patched_one_and_put_in_its_place_is_the_one_that_an
         return [*answers, scene.ask(A), scene.ask(B)]
 
     assert_alike(family, play)
+
+
+def model_itself(scene: Scene) -> list[Any]:
+    return [(scene.model, "get_input_embeddings")]
+
+
+def each_module(scene: Scene) -> list[Any]:
+    return [(module, "__call__") for module in vision_modules(scene)]
+
+
+def processor_itself(scene: Scene) -> list[Any]:
+    return [(scene.processor, "__call__")]
+
+
+@pytest.mark.parametrize("parts", [model_itself, each_module, processor_itself])
+@pytest.mark.parametrize("family", ["gemma3", "idefics3", "llava", "mistral3", "qwen2_5_vl"])
+def test_a_method_put_into_the_class_of_what_is_attached_is_the_one_that_runs(
+    family: str, parts: Callable[[Scene], list[Any]]
+) -> None:
+    def wrapping(own: Any) -> Any:
+        half = halved(own)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            made = half(*args, **kwargs)
+            if hasattr(made, "inputs_embeds"):
+                made.inputs_embeds = made.inputs_embeds * 0.5
+            return made
+
+        return call
+
+    def play(scene: Scene) -> list[Any]:
+        answers = [scene.ask(A)]
+        with ExitStack() as stack:
+            for part, name in parts(scene):
+                stack.enter_context(replaced(type(part), name, wrapping))
+            answers += [scene.ask(A), scene.ask(A)]
+        answers += [scene.ask(A), scene.ask(B), scene.ask(A)]
+        if scene.cache is not None:
+            assert scene.cache.info().hits
+        return answers
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert_alike(family, play)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -10,7 +10,7 @@ import pytest
 import zoo
 from harness import embedded, greedy, prepared, same
 from mlx_vlm.generate import dispatch
-from twins import VARIED, Scene, has_nan, outcome, played, refused, right, shown
+from twins import VARIED, Scene, assert_alike, has_nan, outcome, played, refused, right, shown
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import FAMILIES, attach
@@ -200,6 +200,26 @@ def test_a_stand_in_after_detach_is_an_error_or_nan(family: str, edit: Callable[
     for n, (want, got) in enumerate(zip(plain, ours, strict=True)):
         fine = right(got, want) or (n < 2 and (has_nan(got) or isinstance(got, Exception)))
         assert fine or isinstance(want, Exception), f"answer {n}: {shown(got)}, the twin's: {shown(want)}"
+
+
+@pytest.mark.parametrize("family", FIVE)
+def test_a_generation_that_begins_after_detach_is_right_or_refused(family: str) -> None:
+    def play(scene: Scene) -> list[Any]:
+        rest = scene.prepare(A)
+        ids, pixels = rest.pop("input_ids"), rest.pop("pixel_values")
+        mask = rest.pop("attention_mask", None)
+        options = {
+            "max_tokens": 2,
+            "temperature": 0.0,
+            "prefill_step_size": 8 if scene.tiny.chunked else None,
+        }
+        steps = dispatch.generate_step(ids, scene.model, pixels, mask, **options, **rest)
+        scene.detach()
+        tokens = outcome(lambda: [int(token) for token, _ in steps])
+        scene.attach()
+        return [tokens, scene.ask(A)]
+
+    assert_alike(family, play, refusals=True)
 
 
 @pytest.mark.parametrize("edit", [as_floats, copied_through_numpy, flipped, written_into])

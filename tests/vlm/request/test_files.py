@@ -219,6 +219,35 @@ def test_a_file_that_is_cut_short_is_an_error_where_it_is_one_without_a_cache(
             open_source(str(path), transpose=True).load()
 
 
+@pytest.mark.parametrize("cut", [3, 30, -30, "half", "zeros"])
+@pytest.mark.parametrize("kind", ["BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("family", ["gemma3", "idefics3", "llava", "phi3_v", "qwen2_5_vl"])
+def test_a_damaged_file_is_the_error_that_it_is_without_a_cache_by_every_door(
+    family: str, kind: str, cut: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "photo"
+    C.resize((120, 90)).save(path, kind)
+    data = path.read_bytes()
+    half = len(data) // 2
+    data = {"half": data[:half], "zeros": data[:half] + bytes(half)}.get(cut) or data[:cut]
+    path.write_bytes(data)
+    text = base64.b64encode(data).decode()
+
+    def play(scene: Scene) -> list[Any]:
+        uri = f"data:image/png;base64,{text}"
+        opened = [suppressed(lambda: Image.open(io.BytesIO(data))), suppressed(lambda: Image.open(path))]
+        return [scene.ask(image) for image in (str(path), uri, uri[:-1], data, *opened) for _ in range(2)]
+
+    plain, ours = played(family, play)
+    assert [*map(type, ours)] == [*map(type, plain)]
+
+
+def suppressed(call: Any) -> Any:
+    with suppress(Exception):
+        return call()
+    return None
+
+
 # What was done to an opened file ------------------------------------------------------------------
 
 

@@ -62,3 +62,63 @@ def appended(x: Any) -> None:
 )
 def test_only_the_container_of_a_store_is_written_into(function: Any, fills: set[str]) -> None:
     assert read(function.__code__).fills == fills
+
+
+class Counts:
+    """Methods that count in an attribute, or write to one for others to see."""
+
+    calls = 0
+    inner: Any = None
+
+    def adding(self, x: Any) -> Any:
+        self.calls += 1
+        return x * self.calls
+
+    def setting(self, x: Any) -> Any:
+        self.calls = getattr(self, "calls", 0) + len(x)
+        return x * self.calls
+
+    def inside(self, x: Any) -> Any:
+        self.inner.calls += 1
+        return x * self.inner.calls
+
+    def only_counting(self, x: Any) -> Any:
+        self.calls += 1
+        return x
+
+    def keeping(self, x: Any) -> Any:
+        self.calls = x
+        return self.calls
+
+    def halving(self, made: Any) -> Any:
+        made.calls = made.calls * 0.5
+        return made.calls
+
+
+def in_a_table(x: Any) -> Any:
+    STATE["calls"] += 1
+    return x * STATE["calls"]
+
+
+def in_another_entry(x: Any) -> Any:
+    STATE["calls"] += 1
+    return x * STATE["gain"]
+
+
+@pytest.mark.parametrize(
+    ("function", "counted"),
+    [
+        (Counts.adding, {"self.calls"}),
+        (Counts.setting, {"self.calls"}),
+        (Counts.inside, {"self.inner.calls"}),
+        (Counts.only_counting, set()),
+        (Counts.keeping, set()),
+        (Counts.halving, set()),
+        (in_a_table, {"STATE[calls]"}),
+        (in_another_entry, set()),
+    ],
+    ids=lambda one: getattr(one, "__name__", None),
+)
+def test_what_is_counted_and_read_is_told_from_what_is_only_counted(function: Any, counted: set[str]) -> None:
+    reading = read(function.__code__)
+    assert reading.updates & reading.uses == counted

@@ -110,6 +110,10 @@ def tagged(kind: type, base: Any, tag: int) -> Any:
     return value
 
 
+def product(x: Any, y: Any) -> Any:
+    return (x * y).sum()
+
+
 def adder(y: int, *, z: int = 0) -> Callable[[int], int]:
     return lambda x: x + y + z
 
@@ -167,6 +171,11 @@ PAIRS = [
     (functools.partial(scaled(1.0)), functools.partial(scaled(2.0))),
     (Ruler(1).measure, Ruler(2).measure),
     (mx.compile(adder(1)), mx.compile(adder(2))),
+    (mx.grad(product), product),
+    (mx.grad(product, argnums=0), mx.grad(product, argnums=1)),
+    (mx.value_and_grad(product, argnums=0), mx.value_and_grad(product, argnums=(0, 1))),
+    (mx.vmap(product, in_axes=(0, None)), mx.vmap(product, in_axes=(0, 0))),
+    (mx.vmap(product, out_axes=0), mx.vmap(product, out_axes=1)),
     (functools.lru_cache(adder(1)), functools.lru_cache(adder(2))),
     (nn.gelu, nn.gelu_approx),
     (np.mean, np.median),
@@ -219,6 +228,7 @@ def edited_in_place(holder: Any) -> list[Callable[[], None]]:
     """Give a holder settings that are changed without becoming other objects, and the changes."""
     holder.table = {"deep": [{"gain": [1.0, 2.0]}]}
     holder.scale = np.ones(3)
+    holder.mean, holder.table_of_means = np.zeros((224, 224), np.float32), np.zeros((3, 600, 600))
     holder.chosen = {1, 2}
     holder.slotted = Slotted(1)
     holder.nest = nested(60, ring(1))
@@ -234,6 +244,8 @@ def edited_in_place(holder: Any) -> list[Callable[[], None]]:
     return [
         lambda: holder.table["deep"][0]["gain"].append(3.0),
         lambda: holder.scale.__setitem__(1, 2.0),
+        lambda: holder.mean.__setitem__((7, 7), 2.0),
+        lambda: holder.table_of_means.T.__setitem__(..., 1.0),
         lambda: holder.chosen.add(3),
         lambda: setattr(holder.slotted, "gain", 2),
         lambda: setattr(deepest(), "_inner", 2),

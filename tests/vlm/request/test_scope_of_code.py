@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
+import random
 import sys
+import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
+import numpy as np
 import pytest
 import zoo
 from harness import asked
@@ -163,6 +168,110 @@ def test_what_a_processors_code_keeps_in_globals_counts_when_somebody_sets_it(
         return [*answers, *asked_while_set(scene), scene.ask(A)]
 
     assert_alike(family, play)
+
+
+@pytest.mark.parametrize("family", WHERE)
+def test_what_code_keeps_in_a_closure_counts_when_somebody_sets_it(family: str) -> None:
+    def play(scene: Scene) -> list[Any]:
+        gain: float | None = None
+        state, log = {"calls": 0, "gain": 1.0}, [1.0]
+
+        def way() -> float:
+            nonlocal gain
+            if gain is None:
+                gain = 1.0
+            state["calls"] += 1
+            return gain * state["gain"] * log[0]
+
+        put(scene.model, WHERE[family], lambda inner: Gained(inner, way))
+        answers = [scene.ask(A), scene.ask(A), scene.ask(A)]
+        if scene.cache is not None:
+            assert scene.cache.info().hits == 2
+        gain = 0.5
+        answers += [scene.ask(A), scene.ask(A)]
+        state["gain"] = 0.5
+        answers += [scene.ask(A), scene.ask(A)]
+        log[0] = 0.5
+        return [*answers, scene.ask(A), scene.ask(A)]
+
+    assert_alike(family, play)
+
+
+def counters(folder: Path) -> dict[str, Callable[[], float]]:
+    """Functions that return another number each time, or one that may be another at any time."""
+    count, table, numbers = 0.0, {"calls": 0.0}, np.random.default_rng(7)
+    cycle, python = itertools.cycle([1.0, 0.5]), random.Random(7)
+    made = (0.5**n for n in range(1000))
+    path = folder / "gain.npy"
+
+    class Counter:
+        calls = 0.0
+
+    counter = Counter()
+
+    def by_a_variable() -> float:
+        nonlocal count
+        count += 1
+        return count
+
+    def by_a_table() -> float:
+        table["calls"] += 1
+        return table["calls"]
+
+    def by_an_attribute() -> float:
+        counter.calls = counter.calls + 1
+        return counter.calls
+
+    def by_another_function() -> float:
+        def called() -> None:
+            counter.calls += 1
+
+        called()
+        return float(getattr(counter, "calls"))  # noqa: B009  # as a user might
+
+    def by_opening() -> float:
+        with open(path, "rb") as file:  # noqa: PTH123  # as a user might
+            return float(np.frombuffer(file.read()[-8:])[0])
+
+    return {
+        "variable": by_a_variable,
+        "table": by_a_table,
+        "attribute": by_an_attribute,
+        "another function": by_another_function,
+        "cycle": lambda: next(cycle),
+        "generator": lambda: next(made),
+        "numpy's numbers": lambda: float(numbers.random()),
+        "numpy's own": lambda: float(np.random.random()),  # noqa: NPY002
+        "python's": lambda: float(python.random()),
+        "mlx's": lambda: float(mx.random.uniform().item()),
+        "a file": by_opening,
+        "a file of numpy's": lambda: float(np.load(path).flat[0]),
+        "a file's bytes": lambda: float(np.frombuffer(path.read_bytes()[-8:])[0]),
+        "a file's size": lambda: float(path.stat().st_size),
+    }
+
+
+@pytest.mark.filterwarnings("ignore:nothing is cached")
+@pytest.mark.parametrize("how", counters(Path()))
+@pytest.mark.parametrize("family", WHERE)
+def test_what_is_another_each_time_is_answered_as_without_a_cache(
+    family: str, how: str, tmp_path: Path
+) -> None:
+    def play(scene: Scene) -> list[Any]:
+        np.save(tmp_path / "gain.npy", 1.0)
+        np.random.seed(7)  # noqa: NPY002
+        mx.random.seed(7)
+        way = counters(tmp_path)[how]
+        scene.detach()
+        put(scene.model, WHERE[family], lambda inner: Gained(inner, way))
+        scene.attach()
+        answers = [scene.ask(A), scene.ask(A)]
+        np.save(tmp_path / "gain.npy", np.ones(2) / 2)
+        return [*answers, scene.ask(A), scene.ask(A)]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert_alike(family, play)
 
 
 @pytest.mark.filterwarnings("ignore:nothing is cached")

@@ -133,18 +133,20 @@ class Trust:
         """Tell whether a kind may differ where it isn't seen, as it was seen elsewhere."""
         return self._state in (self._prompted, self._refused if kind.images != _ONE else "")
 
-    def compare(self, kind: Kind, plain: Any, given: Any) -> None:
+    def compare(self, kind: Kind, *pairs: tuple[Any, Any]) -> None:
         """Compare what a model itself gives its language model with what it gives with a cache.
 
         Args:
             kind: the request's.
-            plain: what the model's own code returned.
-            given: what it returned when it was handed features, and NaN for pixels.
+            pairs: what the model's own code returned, and what it returned when it was handed features, and
+                NaN for pixels; of the request, and of its images in another prompt.
 
         Raises:
             ValueError: they differ; the kind stays unknown, and nothing is to be stored.
         """
-        differing = _differing(plain, given, exact=kind.images == _ONE)
+        exact = kind.images == _ONE
+        found = (_differing(plain, given, exact=exact) for plain, given in pairs)
+        differing = next(filter(None, found), "")
         if differing and kind.images == _ONE:
             self._refused = self._state
         if self._is_refused(kind):

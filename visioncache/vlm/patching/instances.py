@@ -54,8 +54,10 @@ class Patch:
     ) -> None:
         self._find, self._overrides, self._needed = find, overrides, needed
         self._target: Any = None
+        self._body: dict[str, Any] = {}
         self.blocked = ""
-        """The class of an object that can't be patched: a function, a partial, one that has slots alone."""
+        """The class of an object that can't be patched: a function, a partial, one that has slots alone.
+        Of one, too, in whose patched class somebody put a method in the place of ours."""
         self._lock = threading.Lock()
 
     def install(self, undo: ExitStack) -> None:
@@ -73,7 +75,12 @@ class Patch:
         found = self._find()
         if self._target is None or found is None:
             return False
-        if found is self._target and (self.blocked or is_patched(found)):
+        if found is self._target and is_patched(found):
+            own = vars(type(found))  # where somebody may have put a method of theirs
+            is_ours = all(own.get(n) in (one, getattr(one, "method", one)) for n, one in self._body.items())
+            self.blocked = "" if is_ours else class_of(found).__name__
+            return False
+        if found is self._target and self.blocked:
             return False
         with self._lock:
             self._take_back()
@@ -86,7 +93,8 @@ class Patch:
                 f"another model that is attached shares this {type(target).__name__}; detach() that first"
             )
         self._target, self.blocked, original = target, "", class_of(target)
-        body = {**_copying(original), **self._overrides(target), _ORIGINAL: original, _OWNER: target}
+        self._body = self._overrides(target)
+        body = {**_copying(original), **self._body, _ORIGINAL: original, _OWNER: target}
         names = {"__module__": original.__module__, "__qualname__": original.__qualname__}
         try:
             target.__class__ = original  # of an instance that a patched class made: its own class again

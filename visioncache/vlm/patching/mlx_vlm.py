@@ -1,8 +1,9 @@
-"""Two functions of mlx-vlm's, taken while at least one model is attached.
+"""Functions of mlx-vlm's that are taken while at least one model is attached.
 
 `process_image` opens and decodes a path before it asks any processor; an attached one gets an image
 that is only identified instead. `generate_step` is where generation begins, and where a model that is
-not attached would receive what an attached processor prepared for another.
+not attached would receive what an attached processor prepared for another. `process_inputs_with_fallback`
+would say of a damaged image, which is decoded there, that the processor failed.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from visioncache.vlm.patching.functions import untaken
 from visioncache.vlm.patching.missing import missing
 from visioncache.vlm.prefixes.continuation import continued
 from visioncache.vlm.request.arrays import leaves_of
+from visioncache.vlm.request.image import BASE64
 from visioncache.vlm.request.opened import has_own_ways
-from visioncache.vlm.request.opening import compared, is_usual
+from visioncache.vlm.request.opening import as_opened, compared, is_usual, raised_at_opening
 from visioncache.vlm.request.source import SourceImage
 from visioncache.vlm.request.tickets import is_stand_in
 
@@ -51,10 +53,12 @@ def add(attached: Attached) -> None:
     """
     with _lock:
         if not _attached:
-            for module, name, _ in _HOOKS:
+            for module, name, _ in _HOOKS[:_NEEDED]:
                 if not callable(getattr(module, name, None)):
                     raise missing(name, module.__name__)
             for module, name, ours in _HOOKS:
+                if not hasattr(module, name):
+                    continue
                 found = getattr(module, name)  # ours, if somebody who had replaced it put that back
                 theirs = getattr(found, _THEIRS, found)
                 _put.append((module, name, _hook(ours, theirs), theirs))
@@ -114,6 +118,9 @@ def _identify_image(original: Callable[..., Any], img: Any, resize_shape: Any, i
         image = image.resized(
             lambda decoded: mlx_vlm.utils.resize_image(decoded, resize_shape), f"/resize{resize_shape}"
         )
+    is_opened_there = isinstance(img, str) and image.label != BASE64  # which mlx-vlm takes for a name
+    if is_opened_there or resize_shape is not None or getattr(img, "mode", "RGB") != "RGB":
+        as_opened(image)
     is_opened = isinstance(img, SourceImage) or (
         isinstance(img, str) and img.startswith(("http://", "https://"))
     )
@@ -122,12 +129,22 @@ def _identify_image(original: Callable[..., Any], img: Any, resize_shape: Any, i
     return image
 
 
+def _process_inputs(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        return original(*args, **kwargs)
+    except Exception as error:
+        if not raised_at_opening(error.__context__):
+            raise
+        theirs = error.__context__
+    raise theirs  # type: ignore[misc]
+
+
 def _begin(
     original: Callable[..., Any], input_ids: Any, model: Any, pixel_values: Any, *args: Any, **kwargs: Any
 ) -> Any:
     attached = next((attached for attached in _attached if attached.model is model), None)
     if attached is not None:
-        begin = original
+        begin = _still(attached, original)
         if attached.prefixes is not None and attached.active:
             begin = partial(continued, attached, attached.prefixes, begin)
         steps = begin(input_ids, model, pixel_values, *args, **kwargs)
@@ -138,6 +155,16 @@ def _begin(
             "give this model a processor of its own, or detach() the other"
         )
     return original(input_ids, model, pixel_values, *args, **kwargs)
+
+
+def _still(attached: Attached, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a generation that asks, once it begins, whether its model is attached still."""
+
+    def steps(*args: Any, **kwargs: Any) -> Any:
+        begin = original if attached in _attached else partial(_begin, original)
+        yield from begin(*args, **kwargs)
+
+    return steps
 
 
 def _takes_tickets(model: Any) -> bool:
@@ -157,4 +184,7 @@ def _owner(image_processor: Any) -> tuple[ProcessorSide | None, Any]:
 _HOOKS = (
     (mlx_vlm.utils, "process_image", _identify_image),
     (dispatch, "generate_step", _begin),
+    (mlx_vlm.utils, "process_inputs_with_fallback", _process_inputs),
 )
+_NEEDED = 2
+"""How many of these a cache needs."""

@@ -15,7 +15,7 @@ from visioncache.vlm.families.trust import Kind, unreadable
 from visioncache.vlm.prefixes.spelling import Shown
 from visioncache.vlm.request.arrays import content, holds_nan, is_data, leaves_of
 from visioncache.vlm.request.hits import encoded, find
-from visioncache.vlm.request.prompts import beside_prompt, other_prompts
+from visioncache.vlm.request.prompts import beside_prompt, in_other_words, other_prompts
 from visioncache.vlm.request.tickets import Item, is_stand_in
 from visioncache.vlm.scope.values import PLAIN
 from visioncache.vlm.trees import owned, token_count
@@ -240,17 +240,32 @@ class Embedding:
         with trust.refusing(kind):
             new = [item for items in self._items.values() for item in items if item.features is None]
             ahead = {id(item): self._encoded(item) for item in new}
-            given = self._given(self._values(lambda item: ahead.get(id(item), item.features)), told)
+            values = self._values(lambda item: ahead.get(id(item), item.features))
+            given = self._given(values, told)
+        pairs = [(plain, given)]
         for item in new[:1]:
             trust.compare_features(kind, ahead[id(item)], self._of_another_prompt(item))
-        trust.compare(kind, plain, given)
+            pairs += self._in_another_prompt(values, told)
+        trust.compare(kind, *pairs)
         return ahead
+
+    def _in_another_prompt(self, values: list[Any], told: dict[str, Any]) -> list[tuple[Any, Any]]:
+        """Embed another prompt as the model does and with `values`; nothing where the model can't."""
+        words = in_other_words(self._passed, self._of_images, self._attached.model.config)
+        with suppress(Exception):  # whatever it is, the prompt is one that nobody asked
+            own, ours = map(self._family.layout.bounded, ({**self._own, **words}, {**told, **words}))
+            return [(self._original(**own), self._given(values, ours))]
+        return []
 
     def _of_another_prompt(self, item: Item) -> Any:
         """Encode an image in another prompt; None where the model can't take one."""
-        names = {*self._family.layout.names, *VIDEO, *VIDEO.values(), AUDIO}
-        for inputs in other_prompts(self._whole, names, self._attached.model.config):
+        for inputs in other_prompts(self._whole, self._of_images, self._attached.model.config):
             other = Embedding(self._attached, self._seam, self._original, inputs, self._requests)
-            with suppress(Exception):  # whatever it is, the prompt is one that nobody asked
+            with suppress(Exception):
                 return other._encoded(item)
         return None
+
+    @property
+    def _of_images(self) -> set[str]:
+        """Name the inputs that are no part of a prompt."""
+        return {*self._family.layout.names, *VIDEO, *VIDEO.values(), AUDIO}

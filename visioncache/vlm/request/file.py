@@ -84,7 +84,7 @@ def pixels_of(key: Key, data: bytes) -> Key | None:
     with _lock:
         known = _pixels.get(key.text)
     if known is None:
-        with suppress(ValueError):
+        with suppress(Exception):
             decode(key, data, "a file", remember=True)
         with _lock:
             known = _pixels.get(key.text)
@@ -100,15 +100,23 @@ def decode(
     by_path: bool = False,
     remember: bool = False,
 ) -> Image.Image:
-    """Decode a file's bytes, turned upright if asked for; ValueError when they can't be.
+    """Decode a file's bytes, turned upright if asked for.
 
     With `by_path`, the pixels are those that PIL gives when it opens such a file by its name. With
     `remember`, `file_of` knows them, for which they are hashed: a fourth of a decode's time, or more.
+
+    Raises:
+        ValueError: PIL can't open them. What a decoder raises over damaged pixels is raised as it is, as
+            mlx-vlm does.
     """
+    if by_path and header_of(key, data).misread:
+        return _decoded_by_path(data)
     try:
-        if by_path and header_of(key, data).misread:
-            return _decoded_by_path(data)
-        with Image.open(BytesIO(data)) as image:
+        opened = Image.open(BytesIO(data))
+    except Exception as error:
+        raise ValueError(f"Failed to load image from {label}: {error}") from error
+    with opened as image:
+        try:
             image.load()
             if remember:
                 pixels = Key.from_image(image)
@@ -116,9 +124,10 @@ def decode(
                     _pixels[key.text], _files[pixels.text] = pixels, key
             if transpose:
                 ImageOps.exif_transpose(image, in_place=True)
-            return image
-    except Exception as error:  # whatever a decoder or an EXIF reader raises over such bytes
-        raise ValueError(f"Failed to load image from {label}: {error}") from error
+        except Exception as error:
+            error.add_note(f"while an image was loaded from {label}")
+            raise
+        return image
 
 
 def state_of(image: Any) -> str:

@@ -28,6 +28,9 @@ __all__ = ["SourceImage", "hold", "key_of", "open_source", "take"]
 _LONGEST = 200
 """Characters of a source in an error; a path may have thousands, base64 millions."""
 
+BASE64 = "base64 text"
+"""Label of an image that is given as such."""
+
 URL_TIMEOUT_S = 10
 """As in mlx-vlm's `load_image`."""
 
@@ -45,7 +48,7 @@ def open_source(source: Any, *, transpose: bool, trust_urls: bool = False) -> So
         trust_urls: take a URL for its content, so that a known one is not downloaded again.
 
     Raises:
-        ValueError: the source can't be read; its decoding may raise it later.
+        ValueError: the source can't be read; its decoding may raise something later.
     """
     try:
         if isinstance(source, Image.Image):
@@ -58,6 +61,8 @@ def open_source(source: Any, *, transpose: bool, trust_urls: bool = False) -> So
             return _from_bytes(source.getvalue(), "BytesIO", transpose=transpose)
         if isinstance(source, (str, Path)):
             return _from_path(source, transpose=transpose)
+    except ValueError:
+        raise
     except OSError as error:
         raise ValueError(f"Failed to load image from {_short(source)}: {error}") from error
     raise ValueError(
@@ -133,7 +138,7 @@ def _from_path(path: str | Path, *, transpose: bool) -> SourceImage:
         encoded = _base64(path)
         if not encoded:
             raise
-        return _from_bytes(encoded, "base64 text", transpose=transpose)
+        return _from_bytes(encoded, BASE64, transpose=transpose)
     return _from_bytes(data, os.fspath(path), transpose=transpose, by_path=True)
 
 
@@ -229,10 +234,7 @@ def _data_uri(uri: str) -> bytes:
     _, comma, payload = uri.partition(",")
     if not comma:
         raise ValueError("Invalid data URI format - missing comma separator")
-    try:
-        return base64.b64decode(payload)
-    except binascii.Error as error:
-        raise ValueError(f"Invalid data URI: {error}") from error
+    return base64.b64decode(payload)
 
 
 def _base64(text: str | Path) -> bytes:

@@ -28,6 +28,10 @@ _OPENING: tuple[tuple[Any, Any, str], ...] = (
 """Modules, and what in them turns a source into an image by which name."""
 
 
+_OPENING_IT = "__visioncache_opening__"
+"""On an exception that decoding raised."""
+
+
 def is_usual(process_image: Any = None) -> bool:
     """Tell whether nobody put code of their own where libraries open, turn, convert or resize images.
 
@@ -54,6 +58,26 @@ def _is_from(module: Any, name: str, value: Any) -> bool:
 def _is_a_librarys(plugin: tuple[Any, Any]) -> bool:
     """Tell whether a reader of files came with a library, not with a user's program."""
     return bool(library(str(plugin[0].__module__).partition(".")[0]))
+
+
+def as_opened(image: SourceImage) -> None:
+    """Mark what decoding an image raises as raised where mlx-vlm opens it, though it is decoded later."""
+    read = image._read  # noqa: SLF001
+
+    def reading(measure: Measure) -> Decoded:
+        try:
+            return read(measure)  # type: ignore[misc]
+        except Exception as error:
+            error.__dict__[_OPENING_IT] = True
+            raise
+
+    if read is not None:
+        image._read = reading  # noqa: SLF001
+
+
+def raised_at_opening(error: BaseException | None) -> bool:
+    """Tell whether an exception is one that mlx-vlm would have raised when it opened an image."""
+    return error is not None and _OPENING_IT in error.__dict__
 
 
 def compared(image: SourceImage, process: Callable[[], Any], refuse: Callable[[str], Exception]) -> None:

@@ -28,6 +28,17 @@ def other_prompts(inputs: dict[str, Any], images: set[str], config: Any) -> Iter
     yield longer
 
 
+def in_other_words(inputs: dict[str, Any], images: set[str], config: Any) -> dict[str, Any]:
+    """Give what is not the images' for other words; for more of them, unless it says more of each token."""
+    words = {n: v for n, v in inputs.items() if n not in images}
+    if not _is_prompt(words.get("input_ids")):
+        return words
+    length = words["input_ids"].shape[-1]
+    if all(_is_beside(v, inputs) or length not in getattr(v, "shape", ()) for v in words.values()):
+        words = {n: _longer(v) if _is_beside(v, inputs) else v for n, v in words.items()}
+    return {**words, "input_ids": _of_other_words(words["input_ids"], config)}
+
+
 def beside_prompt(inputs: dict[str, Any]) -> dict[str, Any]:
     """Give the inputs that are not as long as the prompt: they may decide what becomes of all its images."""
     return {

@@ -50,8 +50,11 @@ class Anatomy:
         """Where there is something that can't be described, and what: no other digest equals this one."""
         self.users: list[str] = []
         """Where there is code that is neither mlx-vlm's nor another library's."""
-        self.states: list[tuple[dict[str, Any], str]] = []
-        """Modules' globals that a user's code writes to, which count as they were at first."""
+        self.states: list[tuple[Any, str]] = []
+        """Globals and cells that a user's code writes to, which count as they were at first."""
+        self.updates: set[str] = set()
+        self.uses: set[str] = set()
+        """Names that a user's code counts with, and that it reads: what is in both changes with each call."""
         self.defined: set[Any] = set()
         """Classes and modules, once it was said what they define."""
         self.lasts = True
@@ -122,6 +125,8 @@ class Anatomy:
         for path, value in roots:
             apart.say("root")
             apart._add(classes.strangers(apart, path) if value is None else [(path, value)])  # noqa: SLF001
+        for name in sorted(apart.updates & apart.uses)[:1]:
+            apart.refuse(name.lstrip("."), "counted by code that reads it, which is another each time")
         return apart
 
     def _add(self, todo: list[Child]) -> None:

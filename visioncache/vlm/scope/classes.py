@@ -13,7 +13,10 @@ from visioncache.vlm.scope import code
 from visioncache.vlm.scope.programs import BUILTIN, WRAPPED, is_made
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from visioncache.vlm.scope.anatomy import Anatomy, Child
+    from visioncache.vlm.scope.watch import Watch
 
 _UNSAID = frozenset(
     [
@@ -69,6 +72,17 @@ def _metaclass(anatomy: Anatomy, path: str, value: type) -> list[Child]:
     """Give the class of a class, where somebody wrote one: attributes can be computed there."""
     kind = anatomy.watch.kind(value)
     return [] if _is_immutable(kind) or code.library_of(kind) else [(f"{path}.__class__", kind)]
+
+
+def foreign(watch: Watch, kinds: Iterable[Any]) -> dict[str, Any]:
+    """The methods that somebody put into libraries' classes, or into their bases, which are watched."""
+    bases = {base for kind in kinds if isinstance(kind, type) for base in kind.__mro__[:-1]}
+    return {
+        f"{base.__module__}.{base.__qualname__}.{name}": value
+        for base in bases
+        for name, value in watch.mapping(vars(base)).items()
+        if any(not code.is_expected(function) for function, _ in code.functions(value))
+    }
 
 
 def strangers(anatomy: Anatomy, name: str) -> list[Child]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
+from types import CellType
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -28,7 +29,17 @@ def at_first(module: Any, name: Any, value: Any) -> Any:
 
 def _reference(owner: Any) -> Callable[[], Any]:
     """Refer to an owner, weakly where that can be, so that no id comes twice."""
-    return (lambda: owner) if type(owner) is dict else ref(owner)
+    return (lambda: owner) if type(owner) in (dict, CellType) else ref(owner)
+
+
+def _held(owner: Any, name: Any) -> Any:
+    """Return what an owner holds under a name: a table, a closure's cell, a module."""
+    if type(owner) is dict:
+        return owner.get(name)
+    try:
+        return getattr(owner, name, None)
+    except ValueError:  # an empty cell
+        return None
 
 
 class ItsOwn:
@@ -58,9 +69,9 @@ class ItsOwn:
             held += [(module, name, getattr(module, name)) for name in own]
         self._held = held
 
-    def look_at_globals(self, states: Iterable[tuple[dict[str, Any], str]]) -> None:
-        """Note the globals that a user's code writes to, and what tables among them hold."""
-        named = [(namespace, name, namespace.get(name)) for namespace, name in states]
+    def look_at_states(self, states: Iterable[tuple[Any, str]]) -> None:
+        """Note the globals and cells that a user's code writes to, and what tables among them hold."""
+        named = [(owner, name, _held(owner, name)) for owner, name in states]
         self._tables = [table for _, _, table in named if type(table) is dict]
         entries = ((table, name, one) for table in self._tables for name, one in [*table.items()])
         self._held += [*named, *entries]
@@ -90,8 +101,7 @@ class ItsOwn:
 
     def _now(self) -> Iterator[tuple[Any, Any, Any, Any]]:
         for module, name, then in self._held:
-            is_table = type(module) is dict
-            yield module, name, then, module.get(name) if is_table else getattr(module, name, None)
+            yield module, name, then, _held(module, name)
         known = {(id(owner), name) for owner, name, _ in self._held if type(owner) is dict}
         for table in self._tables:
             for name, one in [*table.items()]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copyreg
+import random
+from io import IOBase
 from types import MethodDescriptorType
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from visioncache.vlm.scope.anatomy import Anatomy, Child
 
 
+_ANOTHER_EACH_TIME = (random.Random, np.random.Generator, np.random.RandomState, np.random.BitGenerator)
+"""Objects that change when they are asked, as iterators do."""
+
+
 def other(anatomy: Anatomy, path: str, value: Any) -> list[Child]:
     """Describe an object of no kind that is known: a library's by its name, any other by all it holds."""
     root, kind = code.root_of(type(value)), type(value).__qualname__
@@ -31,6 +37,9 @@ def other(anatomy: Anatomy, path: str, value: Any) -> list[Child]:
         return anatomy.row("field", path, _reduced(value)[1])
     if code.library(root) and callable(value) and programs.is_found(value):
         return programs.builtin(anatomy, path, value)
+    is_iterator = hasattr(type(value), "__next__") and not isinstance(value, IOBase)
+    if isinstance(value, _ANOTHER_EACH_TIME) or is_iterator:
+        return anatomy.refuse(path, f"a {kind}, which is another each time")
     if root in ("nanobind", "mlx") and not isinstance(value, nn.Module):
         if callable(value):
             return programs.compiled(anatomy, path, value)

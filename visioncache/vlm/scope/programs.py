@@ -10,7 +10,9 @@ import types
 from functools import _lru_cache_wrapper, cached_property, partial
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
+from visioncache.recent import Recent
 from visioncache.vlm.scope import code
 from visioncache.vlm.scope.itself import MISSING
 from visioncache.vlm.scope.reading import Reading, read
@@ -24,12 +26,24 @@ _TAKEN = ("process_image", "generate_step")
 _BY_NAME = ("globals", "eval", "exec")
 """Builtins by which a function reaches globals that it does not name."""
 
+_OUTSIDE = frozenset(
+    [
+        *("open", "fdopen", "read_text", "read_bytes", "fromfile", "loadtxt", "genfromtxt", "memmap", "mmap"),
+        *("imread", "load_file", "safe_open", "read_csv", "getsize", "getmtime", "stat", "exists", "is_file"),
+        *("listdir", "iterdir", "check_output", "Popen", "popen", "system", "urlopen", "urlretrieve"),
+    ]
+)
+"""Names by which code reads what lies outside of it, files above all, and may change at any time."""
+
 WRAPPED = ("func", "args", "keywords", "fget", "fset", "__func__", "__wrapped__")
 
 
 def function(anatomy: Anatomy, path: str, value: FunctionType) -> list[Child]:
     """Describe a function: a library's by its name and version, any other by its code and what it reads."""
-    if is_users(value):
+    if type(value) is not FunctionType:  # MLX's show the class of the function that they were made of
+        return compiled(anatomy, path, value)
+    is_own = is_users(value)
+    if is_own:
         anatomy.users.append(path)
     if code.library_of(value) and code.is_genuine(anatomy.watch.code(value), code.root_of(value)):
         return builtin(anatomy, path, value)
@@ -38,14 +52,36 @@ def function(anatomy: Anatomy, path: str, value: FunctionType) -> list[Child]:
     children = anatomy.row("function", path, [*code.parts(its_code)])
     children += anatomy.row("defaults", path, [defaults, keywords])
     cells = zip(its_code.co_freevars, value.__closure__ or (), strict=True)
-    held = {name: anatomy.watch.cell(cell) for name, cell in cells if name not in reading.fills}
-    children += anatomy.named("closure", path, held)
+    held = {name: (cell, anatomy.watch.cell(cell)) for name, cell in cells}
+    closure = {name: one for name, (_, one) in held.items() if name not in reading.fills}
+    if is_own:
+        states = {name: pair for name, pair in held.items() if name not in closure}
+        closure |= {n: _state(anatomy, cell, "cell_contents", one) for n, (cell, one) in states.items()}
+    children += anatomy.named("closure", path, closure)
     own = anatomy.watch.fields(value)
     children += anatomy.named("has", path, {name: own[name] for name in own if name != "__wrapped__"})
     _, of_class, place = path.rpartition(".__class__.")
     if not (of_class and place.partition(".")[0] in code.RUN_BEFORE):
         children += _globals(anatomy, value, reading)
+        if is_own:
+            _decides(anatomy, path, reading)
     return children
+
+
+def _decides(anatomy: Anatomy, path: str, reading: Reading) -> None:
+    """Note what a user's function counts, and refuse one that reads what may be another at each call."""
+    anatomy.updates |= reading.updates
+    anatomy.uses |= reading.uses
+    chains = [chain for chain in reading.chains if len(chain) > 1]
+    outside = [
+        *reading.reads & _OUTSIDE,
+        *(name for chain in reading.chains for name in chain if name in _OUTSIDE),
+    ]
+    outside += [".".join(chain) for chain in chains if chain[-1] == "load" or "random" in chain]
+    if reading.imports:
+        outside += reading.reads & {"load", "random"}
+    for name in outside[:1]:
+        anatomy.refuse(path, f"code that reads what may be another each time ({name})")
 
 
 def is_users(value: FunctionType) -> bool:
@@ -71,19 +107,25 @@ def _globals(anatomy: Anatomy, value: FunctionType, reading: Reading) -> list[Ch
         is_state = name in reading.fills and not isinstance(one, (ModuleType, type, FunctionType))
         if not is_state and name not in _TAKEN:
             found[path] = _behind(one)
-        elif is_state and anatomy.was and is_users(value) and namespace.get(name) is one:
+        elif is_state and is_users(value) and namespace.get(name) is one:
             found[path] = _state(anatomy, namespace, name, one)
     for module, name in reading.imports:
         found.update(_imported(anatomy, value, module, name, reading))
     return anatomy.named("reads", "", found)
 
 
-def _state(anatomy: Anatomy, namespace: dict[str, Any], name: str, value: Any) -> Any:
-    """Return a global that a user's code writes to, as it was before the model ran: a value or a table."""
-    anatomy.states.append((namespace, name))
+def _state(anatomy: Anatomy, owner: Any, name: str, value: Any) -> Any:
+    """Return what a user's code writes to, as it was before the model ran: a value or a table.
+
+    It is a global, of a module's namespace, or the content of a closure's cell.
+    """
+    was = anatomy.was
+    if was is None:
+        return value
+    anatomy.states.append((owner, name))
     if type(value) is not dict:
-        return anatomy.was(namespace, name, value)  # type: ignore[misc]
-    held = {key: anatomy.was(value, key, one) for key, one in anatomy.watch.mapping(value).items()}  # type: ignore[misc]
+        return was(owner, name, value)
+    held = {key: was(value, key, one) for key, one in anatomy.watch.mapping(value).items()}
     return {key: one for key, one in held.items() if one is not MISSING}
 
 
@@ -159,8 +201,11 @@ def is_made(value: Any) -> bool:
 
 def compiled(anatomy: Anatomy, path: str, value: Any) -> list[Child]:
     """Describe a function of MLX's, or one that it made of another (`mx.compile`, `mx.grad`)."""
-    inside = [one for one in gc.get_referents(value) if callable(one) and not isinstance(one, type)]
-    if inside:
+    inside = [one for one in gc.get_referents(value) if one is not type(value)]
+    if any(map(callable, inside)):
+        if len(inside) == 1 and not path.startswith("mlx_vlm."):  # `mx.grad` shows nobody its `argnums`
+            made = _made[id(value)] = _made.get(id(value)) or (value, uuid4().hex)
+            anatomy.say("this one", made[1])
         return anatomy.row("compiled", path, inside)
     if is_found(value):
         return builtin(anatomy, path, value)
@@ -168,6 +213,10 @@ def compiled(anatomy: Anatomy, path: str, value: Any) -> list[Child]:
         anatomy.say("kernel", path, code.version("mlx-vlm"))
         return []
     return anatomy.refuse(path, f"a {type(value).__qualname__}, which can't be described")
+
+
+_made: Recent[int, tuple[Any, str]] = Recent(1000)
+"""Functions that MLX made of others, by id, and names by which they are no other ones."""
 
 
 def is_found(value: Any) -> bool:

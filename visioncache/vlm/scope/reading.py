@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
+from visioncache.vlm.scope.counting import counted
+
 _MUTATES = frozenset(
     [
         "add",
@@ -41,6 +43,10 @@ class Reading:
     """Attributes that are set on anything."""
     fills: frozenset[str] = frozenset()
     """Globals and closure variables that are set, or written into."""
+    updates: frozenset[str] = frozenset()
+    """Names, as `counted` gives them, that are set to what is made of them."""
+    uses: frozenset[str] = frozenset()
+    """Names that are read for anything else."""
 
 
 _IMPORTERS = ("import_module", "__import__")
@@ -64,6 +70,7 @@ def _read(code: CodeType) -> Reading:
     for op in dis.get_instructions(code):
         reader.take(op)
     inner = [read(const) for const in code.co_consts if isinstance(const, CodeType)]
+    updates, uses = counted(code)
     strings = {const for const in code.co_consts if isinstance(const, str) and const.isidentifier()}
     if any(chain[-1] in _IMPORTERS for chain in reader.chains):
         named = (const for const in code.co_consts if isinstance(const, str))
@@ -74,6 +81,8 @@ def _read(code: CodeType) -> Reading:
         frozenset(reader.reads | strings).union(*(one.reads for one in inner)),
         frozenset(reader.writes).union(*(one.writes for one in inner)),
         frozenset(reader.fills).union(*(one.fills for one in inner)),
+        frozenset(updates).union(*(one.updates for one in inner)),
+        frozenset(uses).union(*(one.uses for one in inner)),
     )
 
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 PIECE = 64 * 2**20
 """Bytes of an array that are hashed at a time."""
 
-_SMALL = 64 * 2**10
-"""Bytes of a numpy array up to which it is compared each time: such are settings, and written into."""
+_SMALL = 2**20
+"""Bytes of a numpy array up to which it is kept to be compared with; of a larger one a digest is."""
 
 _DEEP = 2
 """Sets of objects that lie in one another."""
@@ -47,11 +47,9 @@ def _array(anatomy: Anatomy, path: str, value: Any) -> list[Child]:
     if own and value.dtype.hasobject:
         anatomy.watch.told(lambda: [*map(id, value.ravel())])
         return anatomy.row("objects", path, [value.shape, *value.ravel()])
-    if own and value.nbytes <= _SMALL:
-        anatomy.watch.told(value.tobytes)
-        anatomy.say("array", content(value))
-    else:
-        anatomy.say("array", anatomy.content(value))
+    if own:  # which anybody may write into
+        anatomy.watch.told(value.tobytes if value.nbytes <= _SMALL else lambda: content(value))
+    anatomy.say("array", content(value) if own else anatomy.content(value))
     return objects.instance(anatomy, path, value) if type(value) not in (mx.array, np.ndarray) else []
 
 
