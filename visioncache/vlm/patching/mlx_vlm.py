@@ -146,7 +146,7 @@ def _begin(
     if attached is not None:
         begin = _still(attached, original)
         if attached.prefixes is not None and attached.active:
-            begin = partial(continued, attached, attached.prefixes, begin)
+            begin = partial(continued, attached, attached.prefixes, original)
         steps = begin(input_ids, model, pixel_values, *args, **kwargs)
         return attached.stages.until_first_token(steps) if attached.active else steps
     if any(map(is_stand_in, leaves_of([pixel_values]))) and not _takes_tickets(model):
