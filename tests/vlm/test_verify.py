@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import json
 import math
+import os
 import warnings
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -252,16 +253,17 @@ def test_a_setting_that_the_processor_hides_is_found(
 
     def processed(self: Any, images: Any, *args: Any, **kwargs: Any) -> Any:
         outputs = original(self, images, *args, **kwargs)
-        outputs["pixel_values"] = outputs["pixel_values"] * float(gain.read_text())  # no key holds it
+        outputs["pixel_values"] = outputs["pixel_values"] * float(os.readlink(gain))  # no key holds it
         return outputs
 
     monkeypatch.setattr(kind, "__call__", processed)
-    gain = tmp_path / "gain.txt"
-    gain.write_text("1.0")
+    gain = tmp_path / "gain"
+    gain.symlink_to("1.0")
     with attach(*demo, VisionFeatureCache()) as attached:
         hold(attached, pictures)
         assert verified(attached, pictures).status == 0
-        gain.write_text("3.0")
+        gain.unlink()
+        gain.symlink_to("3.0")
         found = verified(attached, pictures)
     assert found.status == 1
     held = {row.verdicts["held"] for row in found.rows if "held" in row.verdicts}

@@ -212,7 +212,7 @@ def test_gdsf_keeps_what_is_dear_for_its_bytes() -> None:
 def test_what_differs_from_a_policy_as_published_is_in_the_table(name: str) -> None:
     trace = frame([0, 1, 0, 2, 3, 1] * 40, [10, 30, 10, 20, 40, 30] * 40)
     notes = replay(trace, name, [20, 200, 2000, 100_000], references=False)["note"].tolist()
-    assert "needs a capacity of" in notes[0]
+    assert "needs room for" in notes[0]
     if name == "s3-fifo":
         assert notes[1:] == ["small_size_ratio is 0.21, not 0.1, to hold the largest value", "", ""]
     else:

@@ -75,14 +75,23 @@ def _metaclass(anatomy: Anatomy, path: str, value: type) -> list[Child]:
 
 
 def foreign(watch: Watch, kinds: Iterable[Any]) -> dict[str, Any]:
-    """The methods that somebody put into libraries' classes, or into their bases, which are watched."""
+    """The libraries of classes and their bases, and the methods in them that are not theirs; all are watched."""
     bases = {base for kind in kinds if isinstance(kind, type) for base in kind.__mro__[:-1]}
-    return {
+    methods = {
         f"{base.__module__}.{base.__qualname__}.{name}": value
         for base in bases
         for name, value in watch.mapping(vars(base)).items()
-        if any(not code.is_expected(function) for function, _ in code.functions(value))
+        if any(_is_strange(function, base) for function, _ in code.functions(value))
     }
+    return {root: code.library(root) for root in map(code.root_of, bases)} | methods
+
+
+def _is_strange(function: Any, kind: type) -> bool:
+    """Tell whether a function in a class is neither its library's nor another that is expected."""
+    its_code = getattr(function, "__code__", None)
+    root = code.root_of(kind)
+    own = its_code is not None and bool(code.library(root)) and code.is_genuine(its_code, root)
+    return not (own or code.is_expected(function))
 
 
 def strangers(anatomy: Anatomy, name: str) -> list[Child]:
