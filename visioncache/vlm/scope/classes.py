@@ -75,7 +75,7 @@ def _metaclass(anatomy: Anatomy, path: str, value: type) -> list[Child]:
 
 
 def foreign(watch: Watch, kinds: Iterable[Any]) -> dict[str, Any]:
-    """The libraries of classes and of their bases, and the methods that others put there, which are watched."""
+    """The libraries of classes and of their bases, and the methods that others put there; all are watched."""
     bases = {base for kind in kinds if isinstance(kind, type) for base in kind.__mro__[:-1]}
     methods = {
         f"{base.__module__}.{base.__qualname__}.{name}": value
