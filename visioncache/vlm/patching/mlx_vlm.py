@@ -21,6 +21,7 @@ from mlx_vlm.models.base import BaseImageProcessor
 from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor as TransformersImageProcessor
 
+from visioncache.vlm.families.proven import origin
 from visioncache.vlm.patching.functions import untaken
 from visioncache.vlm.patching.missing import missing
 from visioncache.vlm.prefixes.continuation import continued
@@ -169,7 +170,8 @@ def _still(attached: Attached, original: Callable[..., Any]) -> Callable[..., An
 
 def _takes_tickets(model: Any) -> bool:
     """Tell whether a model that is not attached is of the class of one that is, and so knows its tickets."""
-    return untaken(entrance := getattr(type(model), "get_input_embeddings", None)) is not entrance
+    is_kin = any(origin(one.model) is origin(model) for one in _attached)
+    return is_kin and untaken(entrance := getattr(type(model), "get_input_embeddings", None)) is not entrance
 
 
 def _owner(image_processor: Any) -> tuple[ProcessorSide | None, Any]:

@@ -20,7 +20,7 @@ from visioncache.vlm.scope.reading import Reading, read
 if TYPE_CHECKING:
     from visioncache.vlm.scope.anatomy import Anatomy, Child
 
-_TAKEN = ("process_image", "generate_step")
+_TAKEN = ("process_image", "process_inputs_with_fallback", "generate_step")
 """Functions of mlx-vlm's that are others while something is attached; what they give is identified."""
 
 _BY_NAME = ("globals", "eval", "exec")
