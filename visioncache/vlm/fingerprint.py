@@ -28,6 +28,9 @@ LANGUAGE_SIDE = ("language_model", "lm_head", "text")
 _ENTRANCES = ("get_input_embeddings", "get_image_features", "encode_image", "encode_images")
 """Methods of models that are called from outside."""
 
+_MAKERS = ("process", "preprocess", "fetch_images")
+"""Methods of processors that are called from outside."""
+
 _DISTRIBUTIONS = ("mlx", "mlx-vlm", "transformers", "numpy", "pillow")
 
 _TOKENS = re.compile("(^|_)tokens?$|_token_(id|ids|index|indices)$|^(bos|eos|pad|unk)_")
@@ -143,6 +146,7 @@ class Fingerprint(Described):
         self._modules = None
         kinds = {base for one in modules for base in anatomy.watch.kind(one).__mro__} - {nn.Module}
         self._habits = Habits.of(kinds, _ENTRANCES)
+        anatomy.unused = self._habits.unused
         self._of_users = Habits.of({kind for kind in kinds if not lasts(kind)}, _ENTRANCES)
         self._itself.look(modules, _ENTRANCES, self._of_users.writes & self._habits.reads)
         for name in _MAKE_FEATURES:
@@ -183,8 +187,9 @@ class Settings(Described):
     def _taken(self, before: Anatomy | None) -> Anatomy:
         maker = self._find()
         kinds = {class_of(self._processor), class_of(maker)}
-        habits = Habits.of({base for kind in kinds for base in kind.__mro__}, ())
+        habits = Habits.of({base for kind in kinds for base in kind.__mro__}, _MAKERS)
         anatomy = Anatomy(before, None, filter(_is_of_pixels, habits.reads), at_first)
+        anatomy.unused = habits.unused
         anatomy.watch.told(lambda: self._find() is maker)
         anatomy.add("image processor", maker)
         anatomy.add("PIL.Image.Image", Image.Image)

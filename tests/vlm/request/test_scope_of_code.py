@@ -15,8 +15,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import zoo
-from harness import asked
+from harness import asked, embedded, prepared
 from mlx import nn
+from PIL import Image
 from transformers import image_transforms
 from twins import Scene, assert_alike
 
@@ -384,3 +385,23 @@ def test_what_stands_for_a_librarys_function_in_its_module_counts(
             assert scope() != first
             assert not attached.opaque
         assert scope() == first
+
+
+@pytest.mark.parametrize("family", ["gemma3", "idefics3", "llava", "phi3_v", "qwen2_5_vl"])
+def test_methods_that_nothing_asks_for_may_read_files(family: str) -> None:
+    tiny = zoo.build(family)
+
+    class Own(type(tiny.processor)):  # type: ignore[misc]
+        def fetch(self, path: str) -> Any:
+            return Image.open(path)
+
+        def table(self, path: str) -> Any:
+            with open(path) as file:  # noqa: PTH123
+                return file.read()
+
+    tiny.processor.__class__ = Own
+    with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attached:
+        assert not attached.opaque
+        for _ in range(2):
+            embedded(tiny, prepared(tiny, [zoo.photos()[0]]))
+        assert attached.cache.info().hits == 1

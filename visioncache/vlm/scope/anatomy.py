@@ -55,6 +55,8 @@ class Anatomy:
         self.updates: set[str] = set()
         self.uses: set[str] = set()
         """Names that a user's code counts with, and that it reads: what is in both changes with each call."""
+        self.unused: frozenset[str] = frozenset()
+        """Names of methods that nothing asks for, which may read what they like."""
         self.defined: set[Any] = set()
         """Classes and modules, once it was said what they define."""
         self.lasts = True
@@ -122,6 +124,7 @@ class Anatomy:
         apart = type(self)(self, self.counts, self.reads, self.was)
         apart._known = self._known | self._contents  # noqa: SLF001
         apart._is_apart = True  # noqa: SLF001
+        apart.unused = self.unused
         for path, value in roots:
             apart.say("root")
             apart._add(classes.strangers(apart, path) if value is None else [(path, value)])  # noqa: SLF001
@@ -182,6 +185,7 @@ class Anatomy:
         inner = Anatomy(self, self.counts, self.reads, self.was)
         inner.depth = self.depth + 1
         inner._is_apart = self._is_apart
+        inner.unused = self.unused
         return inner
 
     def glance(self) -> Anatomy:

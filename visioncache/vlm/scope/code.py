@@ -77,6 +77,8 @@ class Habits:
 
     reads: frozenset[str]
     writes: frozenset[str]
+    unused: frozenset[str] = frozenset()
+    """Names of their methods that nothing asks for when they are used."""
 
     @classmethod
     def of(cls, classes: Iterable[type], entrances: Iterable[str]) -> Habits:
@@ -111,7 +113,8 @@ class Habits:
             reached = [reading for name in named for reading in methods.get(name, ())]
             writes.update(*(reading.writes for reading in reached))
             named = set().union(*(r.reads | {f"={name}" for name in r.writes} for r in reached)) - met
-        return cls(reads, frozenset(writes))
+        unused = {name for name in methods if name not in met and not name.startswith(("=", "__"))}
+        return cls(reads, frozenset(writes), frozenset(unused))
 
 
 _habits: Recent[Any, tuple[Watch, Habits]] = Recent(1000)

@@ -35,6 +35,8 @@ _OUTSIDE = frozenset(
 )
 """Names by which code reads what lies outside of it, files above all, and may change at any time."""
 
+_OPENS_IMAGES = ("Image", "open")
+
 WRAPPED = ("func", "args", "keywords", "fget", "fset", "__func__", "__wrapped__")
 
 
@@ -61,9 +63,10 @@ def function(anatomy: Anatomy, path: str, value: FunctionType) -> list[Child]:
     own = anatomy.watch.fields(value)
     children += anatomy.named("has", path, {name: own[name] for name in own if name != "__wrapped__"})
     _, of_class, place = path.rpartition(".__class__.")
-    if not (of_class and place.partition(".")[0] in code.RUN_BEFORE):
+    method = place.partition(".")[0] if of_class else ""
+    if method not in code.RUN_BEFORE:
         children += _globals(anatomy, value, reading)
-        if is_own:
+        if is_own and method not in anatomy.unused:
             _decides(anatomy, path, reading)
     return children
 
@@ -73,10 +76,11 @@ def _decides(anatomy: Anatomy, path: str, reading: Reading) -> None:
     anatomy.updates |= reading.updates
     anatomy.uses |= reading.uses
     chains = [chain for chain in reading.chains if len(chain) > 1]
-    outside = [
-        *reading.reads & _OUTSIDE,
-        *(name for chain in reading.chains for name in chain if name in _OUTSIDE),
-    ]
+    opening = [chain for chain in reading.chains if "open" in chain]
+    # An image that is opened there is known by its pixels.
+    of_images = {"open"} if opening and all(chain[-2:] == _OPENS_IMAGES for chain in opening) else set[str]()
+    named = reading.reads.union(*reading.chains)
+    outside = sorted((named & _OUTSIDE) - of_images)
     outside += [".".join(chain) for chain in chains if chain[-1] == "load" or "random" in chain]
     if reading.imports:
         outside += reading.reads & {"load", "random"}
