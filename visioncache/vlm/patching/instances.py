@@ -57,7 +57,7 @@ class Patch:
         self._body: dict[str, Any] = {}
         self.blocked = ""
         """The class of an object that can't be patched: a function, a partial, one that has slots alone.
-        Of one, too, in whose patched class somebody put a method in the place of ours."""
+        Set, too, where somebody put a method in the place of ours, in the patched class."""
         self._lock = threading.Lock()
 
     def install(self, undo: ExitStack) -> None:
