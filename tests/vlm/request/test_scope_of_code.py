@@ -23,6 +23,8 @@ from twins import Scene, assert_alike
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import attach
+from visioncache.vlm.patching import mlx_vlm as hooks
+from visioncache.vlm.scope import programs
 from visioncache.vlm.scope.described import warn_once
 
 if TYPE_CHECKING:
@@ -405,3 +407,7 @@ def test_methods_that_nothing_asks_for_may_read_files(family: str) -> None:
         for _ in range(2):
             embedded(tiny, prepared(tiny, [zoo.photos()[0]]))
         assert attached.cache.info().hits == 1
+
+
+def test_every_function_of_mlx_vlm_that_is_taken_is_known_as_ours() -> None:
+    assert {name for _, name, _ in hooks._HOOKS} == {*programs._TAKEN}
