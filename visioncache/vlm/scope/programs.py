@@ -219,8 +219,8 @@ def compiled(anatomy: Anatomy, path: str, value: Any) -> list[Child]:
     return anatomy.refuse(path, f"a {type(value).__qualname__}, which can't be described")
 
 
-_made: Recent[int, tuple[Any, str]] = Recent(1000)
-"""Functions that MLX made of others, by id, and names by which they are no other ones."""
+_made: Recent[int, tuple[Any, str]] = Recent(100)
+"""Functions that MLX made of others, by id, with names of their own; MLX's take no weak references."""
 
 
 def is_found(value: Any) -> bool:
