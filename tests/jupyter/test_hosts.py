@@ -250,6 +250,7 @@ def test_a_prefix_has_a_look_of_its_own(page: Page) -> None:
     glyphs = page.eval_on_selector_all(".vcache-tile .vcache-picture", "t => t.map(e => e.innerHTML)")
     assert glyphs[0] != glyphs[1]
     prefix.click()
+    page.wait_for_selector(".vcache-open")  # drawn with the next frame
     assert "1,024 tokens" in page.locator(".vcache-all").inner_text()
     assert serious_violations(page, "#host") == []
     view.close()

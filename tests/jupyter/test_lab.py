@@ -171,6 +171,7 @@ def test_only_one_tile_is_in_the_tab_order(notebook: Page) -> None:
     page = notebook
     assert page.locator(".vcache-tile[tabindex='0']").count() == 1
     page.locator(".vcache-tile").nth(2).click()
+    page.wait_for_selector(".vcache-open")
     assert page.locator(".vcache-tile[tabindex='0']").get_attribute("title") == "cat.png"
     for label in ("Close the large picture", "Pin", "Evict"):
         page.keyboard.press("Tab")
@@ -245,6 +246,7 @@ def test_a_label_is_text_everywhere(lab: Lab, notebook: Page) -> None:
         "label => [...document.querySelectorAll('.vcache-tile')].at(-1).title === label", arg=evil
     )
     page.locator(".vcache-tile").last.click()
+    page.wait_for_selector(".vcache-open")
     assert page.locator(".vcache-detail .vcache-name").inner_text() == evil
     assert evil in page.locator(".jp-CodeCell").nth(2).locator(".jp-OutputArea-output").inner_text()
     assert page.evaluate("window.evil") is None
