@@ -228,9 +228,9 @@ class Attached:
         """Tell whether any module of the vision side is in training mode, or the model itself."""
         return self.model.training or self._training.is_on()
 
-    def look(self) -> bool:
+    def look(self, *, settings: bool = True) -> bool:
         """Go on with parts that took others' places; tell, and do nothing, if a transformation put them."""
-        changed = [one for one in self.described if one.changed()]
+        changed = [one for one in (self.described if settings else [self._fingerprint]) if one.changed()]
         if any(one.is_traced() for one in changed):
             return True
         for side in self.sides:

@@ -160,7 +160,7 @@ class ModelSide:
         positions = [*signature.parameters][1 : len(args) + 1]
         shows = any(inputs.get(name) is not None for name in anchors(self._family))
         # Asked before anything takes the weights that a transformation put in for the model's own.
-        transformed = shows and self._attached.look()
+        transformed = shows and self._attached.look(settings=False)
         with self._seam.opened(), nullcontext() if transformed else self._attached.running():
             if not shows:
                 return original(*args, **kwargs)

@@ -280,9 +280,9 @@ class ProcessorSide:
         return self._asked(source) if isinstance(source, SourceImage) else source
 
     def _scope(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-        """Return the model's scope, with every setting that decides how pixels are made."""
+        """Return the model's scope, looked at when this call began, and all settings that decide pixels."""
         call = settings_digest(args, kwargs)
-        return f"{self._attached.scope}/{self.settings.digest}/{call}"
+        return f"{self._attached.last_scope}/{self.settings.digest}/{call}"
 
 
 def _to_mlx(value: Any) -> Any:

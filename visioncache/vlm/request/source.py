@@ -184,7 +184,7 @@ def thumbnail(image: Image.Image, side: int) -> Image.Image | None:
     """A picture of an image of any mode, at most so many pixels wide and high; None where PIL makes none."""
     try:
         # Nearest-neighbour first: a good filter over millions of pixels would cost more than it shows.
-        scale = max(1, max(image.size) // (4 * side))
+        scale = max(1, max(image.size) // (2 * side))
         small = image.resize(
             (image.width // scale or 1, image.height // scale or 1), Image.Resampling.NEAREST
         )
@@ -192,7 +192,7 @@ def thumbnail(image: Image.Image, side: int) -> Image.Image | None:
             values = np.asarray(small, np.float64)
             low, high = float(values.min()), float(values.max())
             small = Image.fromarray(((values - low) * (255 / (high - low or 1))).astype(np.uint8))
-        small.thumbnail((side, side))
+        small.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=None)
     except (ValueError, OSError):
         return None
     return small
