@@ -15,20 +15,26 @@ from visioncache.vlm.families.table import KIN
 from visioncache.vlm.speedups import report
 
 EXPECTED = Path(__file__).with_name("speedups.json")
-"""Which speedups are on, by family, on a GPU; `python tests/vlm/test_speedups.py` writes it anew."""
+"""Which speedups are on, by family, on a GPU or the CPU; `python tests/vlm/test_speedups.py` writes it anew."""
 NAMES = sorted({*FAMILIES, *KIN})
 
 
 def on(family: str) -> list[str]:
-    """The speedups that a family's tiny model uses."""
+    """The speedups that a family's tiny model uses, on a GPU or on the CPU."""
     tiny = zoo.build(family)
-    with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attached:
-        return attached.speedups.on
+    used: set[str] = set()
+    with (
+        attach(tiny.model, tiny.processor, VisionFeatureCache()) as attached,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for gpu in (True, False):
+            patch.setattr(report, "on_gpu", lambda gpu=gpu: gpu)
+            used.update(attached.speedups.on)
+        return [one.name for one in attached.speedups if one.name in used]
 
 
 @pytest.mark.parametrize("family", NAMES)
-def test_no_speedup_that_should_be_on_is_off(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "on_gpu", lambda: True)
+def test_no_speedup_that_should_be_on_is_off(family: str) -> None:
     assert on(family) == json.loads(EXPECTED.read_text())[family]
 
 
@@ -42,6 +48,7 @@ def test_each_speedup_is_on_somewhere() -> None:
         "scatter",
         "positions",
         "device pixels",
+        "patches",
         "windows",
     }
 
@@ -49,7 +56,7 @@ def test_each_speedup_is_on_somewhere() -> None:
 def test_what_is_off_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = zoo.build("qwen2_5_vl")
     with attach(tiny.model, None, VisionFeatureCache()) as attached:
-        assert attached.speedups.on == ["positions", "windows"]
+        assert attached.speedups.on == ["positions", "patches", "windows"]
         assert all(one.reason for one in attached.speedups)
         assert attached.speedups["decode"].reason == "the processor is not attached: pixels come prepared"
     with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attached:
@@ -59,7 +66,7 @@ def test_what_is_off_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
         assert attached.speedups["device pixels"].on
         with pytest.raises(KeyError, match="there are: decode"):
             attached.speedups["teleport"]
-        assert len(attached.speedups) == 7
+        assert len(attached.speedups) == 8
         assert "off: scatter" in repr(attached.speedups)
 
 
@@ -83,5 +90,4 @@ def test_placeholders_that_come_out_otherwise_are_left_alone_and_say_so() -> Non
 
 
 if __name__ == "__main__":
-    report.on_gpu = lambda: True  # type: ignore[assignment]
     EXPECTED.write_text(json.dumps({family: on(family) for family in NAMES}, indent=1) + "\n")

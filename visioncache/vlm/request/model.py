@@ -22,6 +22,7 @@ from visioncache.vlm.request.embedding import Embedding, anchors
 from visioncache.vlm.request.seam import Seam
 from visioncache.vlm.request.tickets import is_stand_in
 from visioncache.vlm.request.tracing import is_traced
+from visioncache.vlm.speedups.patches import convolved, project
 from visioncache.vlm.speedups.positions import NAME as POSITIONS
 from visioncache.vlm.speedups.positions import counted, positioned
 from visioncache.vlm.speedups.scatter import NAME, scatter, slow_scatters
@@ -105,6 +106,9 @@ class ModelSide:
         attention = windowed(self._embedder)
         if attention is not None:
             undo.enter_context(method_taken(attention, "__call__", attend))
+        convolution = convolved(self._embedder)
+        if convolution is not None:
+            undo.enter_context(method_taken(convolution, "__call__", project))
 
     @property
     def blocked(self) -> str:

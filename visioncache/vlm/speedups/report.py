@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from visioncache.memory import on_gpu
 from visioncache.vlm.patching.instances import resolve
+from visioncache.vlm.speedups.patches import convolved
 from visioncache.vlm.speedups.placeholders import FEW, PlaceholderSide
 from visioncache.vlm.speedups.positions import counted
 from visioncache.vlm.speedups.qwen_pixels import CLASS as QWEN
@@ -26,7 +27,7 @@ class Speedup:
     """A stage that is taken over from mlx-vlm, or why it is not."""
 
     name: str
-    """`decode`, `preprocess`, `placeholders`, `scatter`, `positions`, `device pixels` or `windows`."""
+    """Such as `decode`, `placeholders` or `device pixels`."""
     on: bool
     reason: str = ""
     """Why it is off, or on what condition it is on."""
@@ -70,8 +71,12 @@ def survey(attached: Attached) -> Speedups:
     """Ask each stage of an attachment whether it is taken over, and why not."""
     apart = "" if attached.processor is not None else "the processor is not attached: pixels come prepared"
     stages = [Speedup(name, on=not apart, reason=apart) for name in ("decode", "preprocess")]
-    others = (_placeholders, _scatter, _positions, _device_pixels, _windows)
+    others = (_placeholders, _scatter, _positions, _device_pixels, _patches, _windows)
     return Speedups((*stages, *(ask(attached) for ask in others)))
+
+
+def _embedder(attached: Attached) -> Any:
+    return resolve(attached.model, attached.family.embedder)
 
 
 def _placeholders(attached: Attached) -> Speedup:
@@ -85,8 +90,7 @@ def _placeholders(attached: Attached) -> Speedup:
 
 
 def _scatter(attached: Attached) -> Speedup:
-    embedder = attached.family.embedder
-    found = any(slow_scatters(resolve(attached.model, embedder) if embedder else attached.model))
+    found = any(slow_scatters(_embedder(attached)))
     reason = "" if found else f"this family has no `{SCATTER}` that is known to be slow"
     return Speedup("scatter", on=found, reason=reason)
 
@@ -94,10 +98,17 @@ def _scatter(attached: Attached) -> Speedup:
 def _positions(attached: Attached) -> Speedup:
     if not attached.trust.proven:
         return Speedup("positions", on=False, reason="this version of the family isn't proven")
-    embedder = attached.family.embedder
-    on = counted(resolve(attached.model, embedder) if embedder else attached.model) is not None
+    on = counted(_embedder(attached)) is not None
     reason = "compared at the first prompt with images of each size"
     return Speedup("positions", on=on, reason=reason if on else "this family counts no positions in lists")
+
+
+def _patches(attached: Attached) -> Speedup:
+    if convolved(_embedder(attached)) is None:
+        return Speedup("patches", on=False, reason="its tower convolves no patches that are cut already")
+    if on_gpu():
+        return Speedup("patches", on=False, reason="mlx computes on a GPU, which no CPU's bits speak for")
+    return Speedup("patches", on=True, reason="compared at the first image")
 
 
 def _windows(attached: Attached) -> Speedup:
