@@ -460,7 +460,7 @@ class Proxy:
                     continue
                 for byte in data:
                     sink.sendall(bytes([byte]))
-                    if self._ended.wait(self.trickle):
+                    if self._ended.wait(self.trickle or 0):  # None would be waited for without end
                         return
         except OSError:
             pass
