@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from visioncache.study.sim.prefixes import Prefixes
     from visioncache.study.sim.profile import measured
     from visioncache.study.sim.simulate import replay
-    from visioncache.study.sim.sizing import recommend
+    from visioncache.study.sim.sizing import enough, recommend
     from visioncache.study.sim.tier import Tier, measured_tier
     from visioncache.study.sim.tiers import simulate_tiers
     from visioncache.study.trace.anonymous import anonymise
@@ -50,7 +50,7 @@ _HOMES = {
     "visioncache.study.sim.policies": ("policy",),
     "visioncache.study.sim.mrc": ("miss_ratio_curve",),
     "visioncache.study.sim.simulate": ("replay",),
-    "visioncache.study.sim.sizing": ("recommend",),
+    "visioncache.study.sim.sizing": ("enough", "recommend"),
     "visioncache.study.sim.tier": ("Tier", "measured_tier"),
     "visioncache.study.sim.tiers": ("simulate_tiers",),
     "visioncache.study.trace.fitted": ("fit",),
@@ -75,6 +75,7 @@ __all__ = [
     "by_tile",
     "compare_granularity",
     "convert",
+    "enough",
     "fit",
     "fit_error",
     "load_model",

@@ -16,6 +16,7 @@ from visioncache.cli import main
 from visioncache.study import load_result, load_trace, replay, ttft, workload
 from visioncache.study.data import data_path
 from visioncache.study.sim import gains
+from visioncache.study.sim.capacities import working_set_shares
 from visioncache.study.sim.gains import interval
 from visioncache.study.trace.errors import TraceError
 from visioncache.study.trace.lookups import requests
@@ -107,8 +108,9 @@ def test_what_the_docs_say_of_lru_and_min_in_the_recorded_sessions() -> None:
     trace = load_trace(sorted(data_path("sessions", "traces").glob("*.jsonl")))
     with Image.open(ROOT / "docs" / "hit-rates-light.png") as image:
         told = json.loads(image.info["Description"])
-    table = replay(trace, told["policies"], by="entries")
-    assert (table.attrs["trace"], table.attrs["capacities"]) == (told["trace"], told["capacities"])
+    table = replay(trace, told["policies"], told["capacities"], "entries")
+    assert table.attrs["trace"] == told["trace"]
+    assert told["capacities"] == working_set_shares(trace, "entries", gains.SHARES)
     hits = 100 * table.pivot_table(index="capacity", columns="policy", values="hit_ratio")
     behind = hits["belady"] - hits["visioncache"]
     third = told["images"] / 3
