@@ -50,7 +50,7 @@ def plot_replay(
             style = _style(drawn, str(name))
             drawn += 1
             if name == "visioncache":  # cachetools' LRU lies on it
-                style |= {"linewidth": 4, "alpha": 0.6, "marker": None}
+                style |= {"linewidth": 4, "marker": None, "zorder": 1.5}
         ax.plot(rows["capacity"], rows[value], **style)
     return _finish(ax, value, by)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from visioncache.plots.curves import plot_granularity, plot_miss_ratio, plot_replay
     from visioncache.plots.fit import plot_fit
+    from visioncache.plots.panels import plot_gains, plot_replays
     from visioncache.study.benchmark.demo import load_model
     from visioncache.study.benchmark.result import BenchResult, load_result
     from visioncache.study.benchmark.run import bench
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "visioncache.plots.curves": ("plot_granularity", "plot_miss_ratio", "plot_replay"),
     "visioncache.plots.fit": ("plot_fit",),
+    "visioncache.plots.panels": ("plot_gains", "plot_replays"),
     "visioncache.study.benchmark.demo": ("load_model",),
     "visioncache.study.benchmark.result": ("BenchResult", "load_result"),
     "visioncache.study.benchmark.run": ("bench",),
@@ -86,9 +88,11 @@ __all__ = [
     "measured_tier",
     "miss_ratio_curve",
     "plot_fit",
+    "plot_gains",
     "plot_granularity",
     "plot_miss_ratio",
     "plot_replay",
+    "plot_replays",
     "policy",
     "published_trace",
     "published_traces",
