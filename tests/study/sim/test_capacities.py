@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from traces_for_tests import examples, frame, traces
 
 from visioncache.cli import main
-from visioncache.sizes import format_size
-from visioncache.study import enough, load_trace, replay, save_trace, workload
+from visioncache.sizes import format_size, parse_size
+from visioncache.study import enough, load_trace, recommend, replay, save_trace, workload
 from visioncache.study.data import data_path
 from visioncache.study.sim.capacities import usual_capacities
 from visioncache.study.trace.lookups import requests
@@ -94,3 +94,27 @@ def test_what_is_enough_is_told_in_plain_words() -> None:
     )
     with pytest.raises(ValueError, match="share=2: a share is above 0"):
         enough(trace, share=2)
+
+
+@given(st.integers(1, 2**50))
+def test_bytes_that_are_advised_are_enough_as_they_are_printed(size: int) -> None:
+    trace = frame([0, 0], [size, size])
+    for said in (str(recommend(trace)).removeprefix("with "), str(enough(trace)).removeprefix("a cache of ")):
+        match = re.match(r"[\d.]+ (?:[KMGT]i)?B", said)
+        assert match is not None
+        assert size <= parse_size(match[0]) <= 1.02 * size + 1
+
+
+def test_with_a_time_to_first_token_the_last_line_is_of_the_order_of_times(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = workload("interleaved", seed=1)
+    shuffled = trace.sample(frac=1, random_state=0)
+    save_trace(trace, tmp_path / "in-order")
+    save_trace(shuffled, tmp_path / "shuffled")
+    last = []
+    for name in ("in-order", "shuffled"):
+        assert main(["simulate", str(tmp_path / name), "-q", "--policies", "lru", "--objective", "ttft"]) == 0
+        last.append(capsys.readouterr().out.splitlines()[-1])
+    assert last[0] == last[1] == str(enough(trace))
+    assert str(enough(shuffled)) != last[0]

@@ -128,7 +128,8 @@ def run_simulate(args: argparse.Namespace) -> int:
             save_plot(plot_replay(table, value, by=args.by), args.png, comment(table.attrs))
     except OSError as error:
         return _failed(f"{error.filename}: {error.strerror}")
-    sys.stdout.write(f"\n{enough(asked, args.by)}\n")
+    replayed = asked if args.objective == "hits" else asked.sort_values("time", kind="stable")
+    sys.stdout.write(f"\n{enough(replayed, args.by)}\n")
     return 0
 
 

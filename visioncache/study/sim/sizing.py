@@ -40,7 +40,7 @@ class Recommendation:
     def __str__(self) -> str:
         if not self.ceiling:
             return "no cache would have hit: every look-up was a first one"
-        text = f"with {format_size(self.max_bytes)} you would have hit {self.hit_ratio:.0%}"
+        text = f"with {_rounded_up(self.max_bytes)} you would have hit {self.hit_ratio:.0%}"
         if self.seconds_saved:
             text += f" and saved {self.seconds_saved:.3g} s of encoding"
         if not self.reached:
@@ -107,7 +107,7 @@ class Enough:
     def _told(self, capacity: int) -> str:
         if self.by == "entries":
             return count(capacity, "entry", "entries")
-        text = format_size(capacity)
+        text = _rounded_up(capacity)
         return text if parse_size(text) == capacity else f"{capacity} B"
 
 
@@ -135,13 +135,21 @@ def enough(trace: TraceLike, by: By = "bytes", share: float = 0.95) -> Enough:
     return Enough(by, capacity, ratio, whole, ceiling / len(keys), share)
 
 
+def _rounded_up(size: int) -> str:
+    """Write bytes in three digits, and no fewer than they are: who types them has room."""
+    for text in (format_size(size), format_size(1.01 * size)):
+        if "," not in text and parse_size(text) >= size:  # thousands of TiB have commas, which no size has
+            return text
+    return f"{size} B"
+
+
 def _in_three_digits(keys: NDArray[np.int64], sizes: NDArray[np.int64], wanted: int, by: By) -> int:
     """Find the smallest capacity in which `wanted` look-ups hit; bytes as few digits, if as many hit then."""
     least = _smallest(keys, sizes, wanted)
     if by == "bytes":
-        for size in (least, 1.01 * least):  # the second is above it also where three digits round down
-            if _hits(keys, sizes, told := parse_size(format_size(size))).sum() >= wanted:
-                return told
+        told = parse_size(_rounded_up(least))
+        if _hits(keys, sizes, told).sum() >= wanted:  # a larger value may be stored now, and push others out
+            return told
     return least
 
 
