@@ -53,6 +53,62 @@ def published_results(folder: Path | None = None) -> pd.DataFrame:
     return everything[[*which, "arm", *measured, "tokens_equal"]]
 
 
+ARMS_SHOWN = {
+    "none": "no cache",
+    "mlx-vlm": "mlx-vlm's cache",
+    "visioncache": "visioncache",
+    "bound": "language model alone (bound)",
+    "visioncache+prefixes": "visioncache with prefixes",
+    "visioncache+warm": "the same, images shown before the question",
+    "floor": "new tokens alone (floor)",
+}
+"""What a table calls an arm."""
+
+
+def sessions_shown(results: pd.DataFrame) -> pd.DataFrame:
+    """Lay out `published_results` of one chip to be read: a row a session, model and size, units in the headers."""
+    runs = results[~results["prompt_cache"]]
+    which = ["session", "model", "size"]
+    seconds = runs.pivot_table("ttft_s", which, "arm", sort=False)
+    shown = [arm for arm in ARMS_SHOWN if arm in seconds]
+    hits = runs[runs["arm"] == "visioncache"].set_index(which)["hits_of_bound"]
+    table = seconds[shown].rename(columns={arm: f"{ARMS_SHOWN[arm]}, s" for arm in shown})
+    table["turns that find every image, over bound"] = hits
+    rows = table.reset_index().sort_values(["session", "model", "size"], key=_in_order, ignore_index=True)
+    return rows.rename(columns={"size": "photographs"}).rename_axis(columns=None)
+
+
+def _in_order(values: pd.Series) -> pd.Series:
+    return values.map(pixels) if values.name == "size" else values
+
+
+def prefixes_shown(folder: Path | None = None) -> pd.DataFrame:
+    """Lay out the published runs with prefixes: a row an arm, a column a run, each cell with its unit.
+
+    The last row says how many of the prompts' tokens prefixes spared.
+
+    Args:
+        folder: of result files; the shipped ones, data/results/prefixes, by default.
+    """
+    columns = {}
+    for path in sorted((folder or data_path("results", "prefixes")).glob("*.json")):
+        result = load_result(path)
+        turns = result.turns[~result.turns["prompt_cache"].astype(bool)]
+        counted = ["ttft_s", "prompt_tokens", "reused_tokens"]
+        for (session, size), run in turns.groupby(["session", "size"], sort=False):
+            sums = run.groupby(["arm", "trial"])[counted].sum().groupby("arm").median()
+            spared = sums.loc["visioncache+prefixes"]
+            told = {
+                ARMS_SHOWN[arm]: f"{sums.loc[arm, 'ttft_s']:.2f} s" for arm in ARMS_SHOWN if arm in sums.index
+            }
+            told["prompt tokens spared by prefixes"] = (
+                f"{spared['reused_tokens'] / spared['prompt_tokens']:.0%}"
+            )
+            columns[f"{session}, {result.model}, {size}"] = told
+    order = [*ARMS_SHOWN.values(), "prompt tokens spared by prefixes"]
+    return pd.DataFrame(columns).reindex(order).fillna("not measured")
+
+
 def published_bits(folder: Path | None = None) -> pd.DataFrame:
     """Give a row a chip, model, way of attention, size of photographs and session: which bits are the same.
 

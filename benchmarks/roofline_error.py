@@ -73,6 +73,17 @@ def predicted_on_macs(model: str = "qwen2.5-vl-7b", session: str = "album") -> p
     return 1 / ratios[["visioncache", "visioncache+prefixes"]]
 
 
+def predicted_alike() -> pd.DataFrame:
+    """Predict as `predicted_on_macs`, rounded, with neighbours that are alike in one row: "M1 to M4 Max (11 chips)"."""
+    times = predicted_on_macs().round(1)
+    run = (times != times.shift()).any(axis=1).cumsum()
+    names = times.index.to_series().groupby(run.to_numpy()).agg(list)
+    alike = times[~run.duplicated()]
+    heads = ["times as fast, features kept", "times as fast, features and prefixes kept"]
+    called = [f"{n[0]} to {n[-1]} ({len(n)} chips)" if len(n) > 1 else n[0] for n in names]
+    return alike.set_axis(called, axis="index").set_axis(heads, axis="columns")
+
+
 def _compare(shape: Shape, turns: pd.DataFrame) -> dict[str, Any]:
     medians = turns.groupby(["arm", "turn"]).median(numeric_only=True)
     plain, bound = medians.loc["none"], medians.loc["bound"]

@@ -7,12 +7,14 @@ import io
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
     from mkdocs.structure.pages import Page
@@ -45,19 +47,34 @@ cell did to the cache. Each command returns the object that its Python function 
 """
 
 FAMILIES = """\
----
-hide: [toc]
----
-
 # Families
 
-The models of mlx-vlm that `attach` takes, by the name of their package. `visioncache families` prints this table, and
-`--json` prints a list of objects. *Entry* is what one entry holds. *Proven exact* is what the tests compare with the model
-without a cache, on a tiny model of the real class. A model that is not in the table, but is laid out as many in it are, is
-taken with a warning, and compared with its own answer before anything is stored.
-[What exact means](../explanation/exact.md) says more; [Add a family](../develop/add-a-family.md) is how a row comes into
-the table.
+`attach` takes these models of mlx-vlm, named by their package. In a terminal, `visioncache families` prints the whole table, and
+`--json` prints a list of objects.
 
+Another model that is laid out like many of these is taken too, with a warning. Its features are compared with the model's own answer before anything
+is stored. [What exact means](../explanation/exact.md) says more, and [Add a family](../develop/add-a-family.md) leads by the hand.
+
+## As most are
+
+{usual} of {count} families are alike. One entry holds one image. A hit skips {skips}. [Prefixes](../explanation/prefixes.md) can be kept too.
+The tests compare {exact} with the model without a cache, on a tiny model of the real class, and they are the same.
+
+{names}
+
+## The others
+
+| family | what is different |
+| --- | --- |
+{others}
+
+## Left out
+
+These models take images too, and `attach` refuses them.
+
+| models | why |
+| --- | --- |
+{left_out}
 """
 
 
@@ -147,13 +164,62 @@ def notebook_commands() -> str:
 
 
 def families() -> str:
-    """Write down the table of families, as `visioncache families` prints it."""
-    from visioncache.cli import main
+    """Write down the families: those that are alike by name alone, the others with what differs."""
+    from visioncache.vlm.families.listing import family_records, left_out_records
 
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        main(["families"])
-    return FAMILIES + printed.getvalue()
+    records = family_records()
+    told = {record["family"]: [*differing(record)] for record in records}
+    reasons: dict[str, list[str]] = {}
+    for record in left_out_records():
+        reasons.setdefault(record["reason"], []).append(f"`{record['family']}`")
+    usual = [record for record in records if not told[record["family"]]]
+    return FAMILIES.format(
+        usual=len(usual),
+        count=len(records),
+        skips=listed(USUAL["skips"]),
+        exact=listed(USUAL["exact"]),
+        names=", ".join(names_of(record) for record in usual),
+        others="\n".join(
+            f"| {names_of(record)} | {'; '.join(told[record['family']])} |"
+            for record in records
+            if told[record["family"]]
+        ),
+        left_out="\n".join(f"| {', '.join(names)} | {reason} |" for reason, names in reasons.items()),
+    )
+
+
+USUAL = {
+    "entry": "image",
+    "skips": ["decode", "preprocess", "tower", "projector"],
+    "side_outputs": "",
+    "exact": ["embeddings", "tokens"],
+    "no_prefix": "",
+}
+"""What most families have in common."""
+
+
+def differing(record: dict[str, Any]) -> Iterator[str]:
+    """Say in words what a family does not have in common with most."""
+    if record["entry"] != USUAL["entry"]:
+        yield f"one entry for each {record['entry']}"
+    if record["skips"] != USUAL["skips"]:
+        yield f"a hit skips {listed(record['skips'])}"
+    if record["side_outputs"]:
+        yield f"also kept: {record['side_outputs']}"
+    if record["exact"] != USUAL["exact"]:
+        yield f"only {listed(record['exact'])} are compared"
+    if record["no_prefix"]:
+        yield f"no prefixes: {record['no_prefix']}"
+
+
+def names_of(record: dict[str, Any]) -> str:
+    """Write a family's names as code."""
+    return ", ".join(f"`{name}`" for name in (record["family"], *record["kin"]))
+
+
+def listed(words: Sequence[str]) -> str:
+    """Join words as a sentence does: `tower and projector`."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def block(text: str) -> list[str]:

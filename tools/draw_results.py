@@ -21,6 +21,8 @@ from published import plot_results, published_results
 from visioncache import plots
 from visioncache.study import load_result, load_trace, plot_replay, replay
 from visioncache.study.data import data_path
+from visioncache.study.sim.capacities import working_set_shares
+from visioncache.study.sim.gains import SHARES
 from visioncache.study.trace.provenance import comment, files_told
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def demo() -> tuple[Figure, str]:
 def hit_rates() -> tuple[Figure, str]:
     """Draw what docs/explanation/policies.md simulates: the recorded sessions under three policies."""
     trace = load_trace(sorted(data_path("sessions", "traces").glob("*.jsonl")))
-    table = replay(trace, HIT_RATES, by="entries")
+    table = replay(trace, HIT_RATES, working_set_shares(trace, "entries", SHARES), "entries")
     figure = plot_replay(table, by="entries").get_figure(root=True)
     assert figure is not None  # noqa: S101  # for the type checker
     return figure, comment(table.attrs)

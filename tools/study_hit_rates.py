@@ -17,13 +17,13 @@ from tqdm import tqdm
 from visioncache.study import workload
 from visioncache.study.data import data_path
 from visioncache.study.sim.gains import granularity_gains, policy_gains
+from visioncache.study.sim.studied import GRANULARITY_SHARES
 from visioncache.study.trace.workloads import WORKLOADS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 POLICIES = ["gdsf", "random", "sieve", "s3-fifo"]
-SHARES = [0.25, 0.5, 1.0]
 STUDIED: dict[str, dict[str, Any]] = {
     **{name: {} for name in WORKLOADS},
     "catalogue": {"requests": 1000, "items": 400},
@@ -35,7 +35,7 @@ STUDIED: dict[str, dict[str, Any]] = {
 def of_seed(seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Both tables of one seed."""
     traces = {name: [workload(name.split(",")[0], seed, **options)] for name, options in STUDIED.items()}
-    tables = policy_gains(traces, POLICIES), granularity_gains(traces, SHARES)
+    tables = policy_gains(traces, POLICIES), granularity_gains(traces, GRANULARITY_SHARES)
     return tuple(table.assign(seed=seed) for table in tables)  # type: ignore[return-value]
 
 

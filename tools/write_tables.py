@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from published import pixels, published_bits, published_first_looks, published_results
-from roofline_error import predicted_on_macs, roofline_error
+from roofline_error import predicted_alike, roofline_error
 from shared_stores import fate, published_processes, summary
 from simulated_ttft import compare, published_latency
 
@@ -137,9 +137,9 @@ def roofline() -> str:
 
 
 def predicted() -> str:
-    """Write what the roofline predicts, chip by chip."""
-    times = predicted_on_macs()
-    rows = [[chip, *(f"{time:.1f} times" for time in times.loc[chip])] for chip in times.index]
+    """Write what the roofline predicts, chips that are alike in one row."""
+    times = predicted_alike()
+    rows = [[chips, *(f"{time:.1f} times" for time in times.loc[chips])] for chips in times.index]
     return table(["*predicted*", "features", "features and prefixes"], rows)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -23,7 +24,8 @@ from visioncache import VisionFeatureCache, plots
 from visioncache.plots.cache import _bytes_over_time
 from visioncache.plots.latency import STAGES
 from visioncache.plots.style import ARMS
-from visioncache.study import miss_ratio_curve, plot_miss_ratio, workload
+from visioncache.study import miss_ratio_curve, plot_gains, plot_miss_ratio, plot_replays, replay, workload
+from visioncache.study.sim.studied import LARGE, SMALL, comparable, studied
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -291,3 +293,32 @@ def test_a_frame_of_something_else_is_refused() -> None:
 
 def test_a_plot_shows_itself_in_a_notebook(cache: VisionFeatureCache) -> None:
     assert plots.memory(cache)._repr_png_().startswith(b"\x89PNG")
+
+
+def test_replays_side_by_side_share_a_legend_and_say_which_traces_they_are_of() -> None:
+    loop, album = (replay(workload(name), "lru") for name in ("loop", "album"))
+    picture = plot_replays({"a loop": loop, "an album": album})
+    panels = picture.get_axes()
+    assert [ax.get_title() for ax in panels] == ["a loop", "an album"]
+    assert [ax.get_legend() is not None for ax in panels] == [False, True]
+    assert [[line.get_label() for line in ax.lines] for ax in panels] == [
+        ["lru", "offline bound: no policy\ndoes better", "infinite cache"]
+    ] * 2
+    with Image.open(io.BytesIO(picture._repr_png_())) as image:
+        told = json.loads(image.info["Description"])
+    assert {title: one["trace"] for title, one in told.items()} == {
+        "a loop": loop.attrs["trace"],
+        "an album": album.attrs["trace"],
+    }
+
+
+def test_gains_are_drawn_by_workload_and_half_of_the_capacities() -> None:
+    picture = plot_gains(studied("gains"), "s3-fifo")
+    small, large = picture.get_axes()
+    assert (small.get_title(), large.get_title()) == (f"cache of {SMALL}", f"cache of {LARGE}")
+    rows = [text.get_text() for text in small.get_yticklabels()]
+    able = comparable(studied("gains")).query("policy == 's3-fifo' and workload == 'loop'")
+    bars, mark = large.lines[2 * rows.index("loop")], large.lines[2 * rows.index("loop") + 1]
+    seeds = able[able["capacity"] == LARGE].groupby("seed")["gain"].mean()
+    assert sorted(bars.get_xdata()) == pytest.approx(sorted(seeds))
+    assert mark.get_xdata() == pytest.approx([seeds.mean()])

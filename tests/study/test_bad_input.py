@@ -316,7 +316,7 @@ def test_requests_of_several_files_stay_apart(tmp_path: Path) -> None:
         for path in paths:
             path.write_text(text)
         assert load_trace(paths)["request"].nunique() == 2 * count
-    assert set(ttft(tmp_path / "a", "lru", "1 GiB")["policy"]) == {"lru", "none", "floor"}
+    assert set(ttft(tmp_path / "a", "lru", "1 GiB")["policy"]) == {"lru", "none", "infinite"}
 
 
 def test_a_mooncake_trace_has_times_to_first_token(tmp_path: Path) -> None:

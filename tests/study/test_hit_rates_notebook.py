@@ -75,8 +75,11 @@ def test_every_interval_that_is_told_is_one_that_was_computed() -> None:
 
 
 def test_findings_come_first_with_their_intervals() -> None:
-    first = nbformat.read(NOTEBOOK, as_version=4).cells[0].source
-    assert len(INTERVAL.findall(first.partition("**Method.**")[0])) >= 6
+    cells = nbformat.read(NOTEBOOK, as_version=4).cells
+    assert len(INTERVAL.findall(cells[0].source)) >= 6
+    code = [cell.source for cell in cells if cell.cell_type == "code"]
+    assert len(code[0].splitlines()) <= 6  # the question, the findings, and one short call
+    assert max(len(source.splitlines()) for source in code) <= 10
 
 
 def test_every_picture_says_which_tables_it_is_of() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from roofline_error import QWEN25_VL_7B as QWEN
-from roofline_error import predicted_on_macs, roofline_error
+from roofline_error import predicted_alike, predicted_on_macs, roofline_error
 
 from visioncache.study.benchmark.demo import load_model
 from visioncache.study.benchmark.roofline import CHIPS, PREDICTED, Asked, Chip, Shape, predict
@@ -66,6 +67,14 @@ def test_on_an_h100_seconds_are_a_lower_bound_and_ratios_are_as_far_off_as_the_d
     assert table["prefill"].between(0.12, 0.355).all()
     assert (table["predicted"] - table["measured"]).abs().max() < 0.12
     assert (table["device_predicted"] - table["device_measured"]).between(0.115, 0.445).all()
+
+
+def test_chips_that_are_predicted_alike_are_one_row() -> None:
+    times, alike = predicted_on_macs().round(1), predicted_alike()
+    assert len(alike) < len(times)
+    assert sum(int(re.findall(r"\((\d+) chips\)|$", name)[0] or 1) for name in alike.index) == len(times)
+    assert times.to_numpy().tolist()[0] == alike.to_numpy().tolist()[0]
+    assert times.to_numpy().tolist()[-1] == alike.to_numpy().tolist()[-1]
 
 
 def test_macs_gain_most_by_prefixes() -> None:

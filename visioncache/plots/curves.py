@@ -20,8 +20,8 @@ SIZE = (7.5, 4.0)
 """Inches of a new plot."""
 _REFERENCES: dict[str, dict[str, Any]] = {
     "belady": {"color": TEXT, "linestyle": "--", "label": "Belady's MIN"},
-    "bound": {"color": TEXT, "linestyle": ":", "label": "no policy does better"},
-    "floor": {"color": TEXT, "linestyle": "-.", "label": "compulsory floor"},
+    "offline-bound": {"color": TEXT, "linestyle": ":", "label": "offline bound: no policy\ndoes better"},
+    "infinite": {"color": TEXT, "linestyle": "-.", "label": "infinite cache"},
     "none": {"color": TEXT, "linestyle": "--", "label": "no cache"},
 }
 _NAMES = {
@@ -50,7 +50,7 @@ def plot_replay(
             style = _style(drawn, str(name))
             drawn += 1
             if name == "visioncache":  # cachetools' LRU lies on it
-                style |= {"linewidth": 4, "alpha": 0.6, "marker": None}
+                style |= {"linewidth": 4, "marker": None, "zorder": 1.5}
         ax.plot(rows["capacity"], rows[value], **style)
     return _finish(ax, value, by)
 

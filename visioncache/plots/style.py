@@ -41,14 +41,18 @@ class Plot(Axes):
 class Picture(Figure):
     """A figure of several panels that shows itself in a notebook, as `Plot` does."""
 
+    about = ""
+    """What it is made of: written into the picture."""
+
     def _repr_png_(self) -> bytes:
-        return png(self)
+        return png(self, self.about)
 
 
-def png(figure: Any) -> bytes:
+def png(figure: Any, about: str = "") -> bytes:
     """A figure as a notebook shows it."""
     image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=144, bbox_inches="tight")
+    told = {"metadata": {"Description": about}} if about else {}
+    figure.savefig(image, format="png", dpi=144, bbox_inches="tight", **told)
     return image.getvalue()
 
 

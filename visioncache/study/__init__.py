@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from visioncache.plots.curves import plot_granularity, plot_miss_ratio, plot_replay
     from visioncache.plots.fit import plot_fit
+    from visioncache.plots.panels import plot_gains, plot_replays
     from visioncache.study.benchmark.demo import load_model
     from visioncache.study.benchmark.result import BenchResult, load_result
     from visioncache.study.benchmark.run import bench
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from visioncache.study.sim.prefixes import Prefixes
     from visioncache.study.sim.profile import measured
     from visioncache.study.sim.simulate import replay
-    from visioncache.study.sim.sizing import recommend
+    from visioncache.study.sim.sizing import enough, recommend
     from visioncache.study.sim.tier import Tier, measured_tier
     from visioncache.study.sim.tiers import simulate_tiers
     from visioncache.study.trace.anonymous import anonymise
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "visioncache.plots.curves": ("plot_granularity", "plot_miss_ratio", "plot_replay"),
     "visioncache.plots.fit": ("plot_fit",),
+    "visioncache.plots.panels": ("plot_gains", "plot_replays"),
     "visioncache.study.benchmark.demo": ("load_model",),
     "visioncache.study.benchmark.result": ("BenchResult", "load_result"),
     "visioncache.study.benchmark.run": ("bench",),
@@ -50,7 +52,7 @@ _HOMES = {
     "visioncache.study.sim.policies": ("policy",),
     "visioncache.study.sim.mrc": ("miss_ratio_curve",),
     "visioncache.study.sim.simulate": ("replay",),
-    "visioncache.study.sim.sizing": ("recommend",),
+    "visioncache.study.sim.sizing": ("enough", "recommend"),
     "visioncache.study.sim.tier": ("Tier", "measured_tier"),
     "visioncache.study.sim.tiers": ("simulate_tiers",),
     "visioncache.study.trace.fitted": ("fit",),
@@ -75,6 +77,7 @@ __all__ = [
     "by_tile",
     "compare_granularity",
     "convert",
+    "enough",
     "fit",
     "fit_error",
     "load_model",
@@ -85,9 +88,11 @@ __all__ = [
     "measured_tier",
     "miss_ratio_curve",
     "plot_fit",
+    "plot_gains",
     "plot_granularity",
     "plot_miss_ratio",
     "plot_replay",
+    "plot_replays",
     "policy",
     "published_trace",
     "published_traces",

@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 from published import (
     plot_results,
+    prefixes_shown,
     published_bits,
     published_first_looks,
     published_results,
+    sessions_shown,
 )
 
 from visioncache.study.benchmark.result import BenchResult, load_result
@@ -50,6 +52,23 @@ def test_sums_are_set_against_the_arms_of_the_same_run(tmp_path: Path) -> None:
     assert ours["hits_of_bound"] == pytest.approx(1.2)  # the second turn alone found every image
     assert table.loc["bound", "of_bound"] == 1
     assert ours["chip"] == "some chip"
+
+
+def test_tables_to_be_read_have_one_row_of_headers_with_units_and_the_published_numbers() -> None:
+    results = published_results()
+    shown = sessions_shown(results)
+    assert shown.columns.nlevels == shown.index.nlevels == 1
+    assert all(name.endswith(", s") for name in shown.columns[3:-1])
+    album = shown[shown["session"] == "album"].set_index(["model", "photographs"])
+    assert album.loc["qwen2.5-vl-3b"].index.tolist() == ["640x480", "1280x960", "2048x1536"]
+    run = results[~results["prompt_cache"] & (results["session"] == "album") & (results["arm"] == "none")]
+    expected = run.set_index(["model", "size"])["ttft_s"].to_dict()
+    assert album["no cache, s"].to_dict() == pytest.approx(expected)
+    kept = prefixes_shown()["album, qwen2.5-vl-7b, 1280x960"]
+    page = data_path("results", "prefixes", "README.md").read_text(encoding="utf-8")
+    for name in ("visioncache", "visioncache with prefixes", "new tokens alone (floor)"):
+        assert f"| {kept[name]} |" in page
+    assert kept["no cache"] == "not measured"
 
 
 def test_a_session_without_results_is_named() -> None:

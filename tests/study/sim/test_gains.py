@@ -16,7 +16,17 @@ from visioncache.cli import main
 from visioncache.study import load_result, load_trace, replay, ttft, workload
 from visioncache.study.data import data_path
 from visioncache.study.sim import gains
+from visioncache.study.sim.capacities import working_set_shares
 from visioncache.study.sim.gains import interval
+from visioncache.study.sim.studied import (
+    LARGE,
+    SMALL,
+    by_seed,
+    comparable,
+    computed_again,
+    intervals,
+    studied,
+)
 from visioncache.study.trace.errors import TraceError
 from visioncache.study.trace.lookups import requests
 from visioncache.study.trace.provenance import files_told, trace_digest
@@ -107,8 +117,9 @@ def test_what_the_docs_say_of_lru_and_min_in_the_recorded_sessions() -> None:
     trace = load_trace(sorted(data_path("sessions", "traces").glob("*.jsonl")))
     with Image.open(ROOT / "docs" / "hit-rates-light.png") as image:
         told = json.loads(image.info["Description"])
-    table = replay(trace, told["policies"], by="entries")
-    assert (table.attrs["trace"], table.attrs["capacities"]) == (told["trace"], told["capacities"])
+    table = replay(trace, told["policies"], told["capacities"], "entries")
+    assert table.attrs["trace"] == told["trace"]
+    assert told["capacities"] == working_set_shares(trace, "entries", gains.SHARES)
     hits = 100 * table.pivot_table(index="capacity", columns="policy", values="hit_ratio")
     behind = hits["belady"] - hits["visioncache"]
     third = told["images"] / 3
@@ -116,6 +127,32 @@ def test_what_the_docs_say_of_lru_and_min_in_the_recorded_sessions() -> None:
     small = behind[behind.index < third]
     assert (round(small.min()), round(small.max())) == (13, 26)
     assert (hits[["fifo", "gdsf"]].max(axis=1) - hits["visioncache"]).max() < 6
+
+
+def test_a_published_interval_is_that_of_the_table() -> None:
+    gains_told = studied("gains")
+    assert gains_told.attrs["seeds"] == 20
+    able = comparable(gains_told)
+    assert able["gain"].notna().all()
+    assert not able.duplicated(["workload", "seed", "share", "policy"]).any()
+    assert (able["capacity"] == LARGE).equals(able["share"] > 0.2)
+    table = intervals(able, "gain", ["policy", "capacity"], "{:+.1f}")
+    assert list(table.columns) == [SMALL, LARGE]
+    mean, low, high = interval(able[(able["policy"] == "gdsf") & (able["capacity"] == LARGE)], "gain")
+    assert table.loc["gdsf", LARGE] == f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+    saved = studied("granularity")
+    half = saved[(saved["workload"] == "album") & (saved["share"] == 0.5)]["saved"]
+    written = by_seed(saved, "saved", "workload", "share").loc["album", 0.5]
+    assert written.startswith(f"{half.median():.0f} [")
+    assert list(intervals(saved, "saved", ["share"]).index) == [0.25, 0.5, 1.0]
+
+
+def test_a_published_table_that_comes_out_otherwise_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert computed_again(["loop"])["same"].tolist() == [True, True]
+    wrong = {name: studied(name) for name in ("gains", "granularity")}
+    wrong["gains"]["saved"] += 0.1
+    monkeypatch.setattr("visioncache.study.sim.studied.studied", wrong.__getitem__)
+    assert computed_again(["loop"])["same"].tolist() == [False, True]
 
 
 def test_seconds_that_nobody_told_are_not_said_to_be_saved() -> None:

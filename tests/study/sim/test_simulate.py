@@ -30,13 +30,14 @@ from traces_for_tests import (
 import visioncache
 from visioncache.study import compare_granularity, recommend, replay, save_trace, workload
 from visioncache.study.sim.borrowed import by_cachetools, by_libcachesim
+from visioncache.study.sim.capacities import working_set_shares
 from visioncache.study.sim.command import add_arguments, run_simulate
+from visioncache.study.sim.gains import SHARES
 from visioncache.study.sim.granularity import by_request
 from visioncache.study.sim.greedy import lrfu
 from visioncache.study.sim.optimum import belady, most_saved, reusable
 from visioncache.study.sim.outcome import Asked, Outcome
 from visioncache.study.sim.policies import POLICIES, available, lru, policy, run_policy
-from visioncache.study.sim.simulate import working_set_shares
 from visioncache.study.trace.asked import gaps
 from visioncache.study.trace.errors import TraceError
 from visioncache.study.trace.images import ImageModel, draw, published
@@ -81,19 +82,19 @@ def test_the_bound_is_above_the_best_that_can_be_done(
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
-def test_no_policy_beats_belady_the_bound_or_the_floor(name: str) -> None:
+def test_no_policy_beats_belady_the_offline_bound_or_an_infinite_cache(name: str) -> None:
     trace = workload(name, seed=1, **({"requests": 800} if name == "catalogue" else {}))
     for by in ("entries", "bytes"):
         table = replay(trace, by=by)
         for column in ("hit_ratio", "byte_hit_ratio", "seconds_saved"):
             values = table.pivot_table(index="capacity", columns="policy", values=column, dropna=False)
             policies = values[available()]
-            assert (policies.max(axis=1) <= values["bound"] + 1e-9).all()
-            assert (values["bound"] <= values["floor"] + 1e-9).all()
+            assert (policies.max(axis=1) <= values["offline-bound"] + 1e-9).all()
+            assert (values["offline-bound"] <= values["infinite"] + 1e-9).all()
         if by == "entries":
             hits = table.pivot_table(index="capacity", columns="policy", values="hit_ratio", dropna=False)
             assert (hits[available()].max(axis=1) <= hits["belady"] + 1e-9).all()
-            assert (hits["belady"] <= hits["bound"] + 1e-9).all()
+            assert (hits["belady"] <= hits["offline-bound"] + 1e-9).all()
 
 
 @needs_libcachesim
@@ -107,7 +108,9 @@ def test_policies_that_learn_run_on_every_workload_and_stay_below_the_best(name:
         assert notes[learner].tolist() == ["hits where LRU does: on so short a trace it has learnt nothing"]
     hits = table.pivot_table(index="capacity", columns="policy", values="hit_ratio")
     assert (hits[["lhd", "lrb", "3l-cache"]].max(axis=1) <= hits["belady"] + 1e-9).all()
-    assert hits[["lhd", "lrb", "3l-cache"]].iloc[-1].tolist() == pytest.approx([hits["floor"].iloc[-1]] * 3)
+    assert hits[["lhd", "lrb", "3l-cache"]].iloc[-1].tolist() == pytest.approx(
+        [hits["infinite"].iloc[-1]] * 3
+    )
 
 
 @needs_libcachesim
@@ -141,8 +144,8 @@ def test_the_bound_holds_where_what_fits_fills_the_capacity_exactly() -> None:
     table = replay(trace, [], range(1, 8), by="entries").pivot_table(
         index="capacity", columns="policy", values="hit_ratio"
     )
-    assert (table["bound"].diff().dropna() > 0).all()
-    assert (table["bound"] - table["belady"]).max() < 0.03
+    assert (table["offline-bound"].diff().dropna() > 0).all()
+    assert (table["offline-bound"] - table["belady"]).max() < 0.03
 
 
 def test_the_dual_brings_the_bound_near_what_is_possible() -> None:
@@ -377,7 +380,8 @@ def test_a_million_look_ups_under_five_policies_at_nine_capacities_take_less_tha
         alone, together = (
             resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
         )
-        table = replay(trace, policies, references=False, ratios=ratios, workers=2)
+        capacities = working_set_shares(trace, "bytes", SHARES)
+        table = replay(trace, policies, capacities, references=False, ratios=ratios, workers=2)
         spent = _cpu(resource.RUSAGE_SELF, alone) + _cpu(resource.RUSAGE_CHILDREN, together) / 2
         assert spent < 60  # seconds of two cores that nobody else uses
         assert len(table) == 45
@@ -415,7 +419,7 @@ def test_bad_requests_for_a_replay_are_told() -> None:
     with pytest.raises(ValueError, match="at least one"):
         replay(trace, ["lru"], [])
     with pytest.raises(ValueError, match="-20% of the working set: a share is above 0"):
-        working_set_shares(trace, shares=[-0.2])
+        working_set_shares(trace, "bytes", [-0.2])
     with pytest.raises(ValueError, match="target='most': a hit ratio is above 0"):
         recommend(trace, target="most")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no workload 'albums'; there are: album"):
@@ -510,7 +514,8 @@ def test_the_command_prints_a_table_and_writes_csv_and_plot(
     said = capsys.readouterr()
     assert "713 look-ups of 69 images" in said.out
     assert "1 GiB" in said.out
-    assert "you would have hit" in said.out
+    assert "is enough for" in said.out.splitlines()[-1]
+    assert "infinite: a cache that never evicts" in said.out
     assert "100%" in said.err
     head, _, rest = csv.read_text().partition("\n")
     told = json.loads(head.removeprefix("# "))
@@ -518,7 +523,7 @@ def test_the_command_prints_a_table_and_writes_csv_and_plot(
     assert (told["trace"], told["lookups"], told["by"]) == (trace_digest(requests(path)), 713, "bytes")
     assert told["policies"] == ["visioncache", "gdsf"]
     table = pd.read_csv(io.StringIO(rest))
-    assert table["policy"].unique().tolist() == ["visioncache", "gdsf", "bound", "floor"]
+    assert table["policy"].unique().tolist() == ["visioncache", "gdsf", "offline-bound", "infinite"]
     with Image.open(png) as image:
         assert image.size[0] > 800
         assert json.loads(image.info["Description"]) == told

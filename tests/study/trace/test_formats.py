@@ -98,7 +98,7 @@ def test_images_that_nobody_identified_still_have_times_and_sizes_to_simulate(tm
     trace = load_trace(path)
     assert trace["time"].tolist() == pytest.approx([0.0, 0.0, 3.0])
     assert trace["key"].nunique() == 3
-    assert set(ttft(path, "lru", "1 GiB")["policy"]) == {"lru", "none", "floor"}
+    assert set(ttft(path, "lru", "1 GiB")["policy"]) == {"lru", "none", "infinite"}
     path.write_bytes(SERVEGEN)
     assert load_trace(path)["tokens"].tolist() == [256, 1024, 729]
 

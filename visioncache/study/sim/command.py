@@ -13,12 +13,13 @@ import pandas as pd
 from visioncache.plots.curves import picture_format, plot_replay, save_plot
 from visioncache.sizes import count, format_size
 from visioncache.study.sim.borrowed import MissingExtraError
+from visioncache.study.sim.capacities import working_set_shares
 from visioncache.study.sim.latency import ttft
 from visioncache.study.sim.mrc import arrays_of
 from visioncache.study.sim.policies import POLICIES
 from visioncache.study.sim.profile import Profile, profile_of
-from visioncache.study.sim.simulate import policy_names, replay, working_set_shares
-from visioncache.study.sim.sizing import recommend
+from visioncache.study.sim.simulate import REFERENCES, policy_names, replay
+from visioncache.study.sim.sizing import enough
 from visioncache.study.trace.errors import TraceError
 from visioncache.study.trace.files import MissingFormatError
 from visioncache.study.trace.formats import FORMATS
@@ -55,7 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"of: {', '.join(POLICIES)}; options as in lrfu:decay=0.9; default: the usual ones",
     )
     parser.add_argument(
-        "--capacities", metavar="A,B", help='"1.5GiB", or "20%%" of the working set; default: 2%% to 110%%'
+        "--capacities",
+        metavar="A,B",
+        help='"1.5GiB", or "20%%" of the working set; default: from the largest image to the working set',
     )
     parser.add_argument("--by", choices=["bytes", "entries"], default="bytes", help="what capacities count")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table")
@@ -114,6 +117,9 @@ def run_simulate(args: argparse.Namespace) -> int:
     noted = table.loc[table["note"].ne(""), ["policy", "note"]].drop_duplicates("policy")
     for name, note in noted.to_numpy():
         sys.stdout.write(f"* {name}: {note}\n")
+    for name in dict.fromkeys(table["policy"]):
+        if name in REFERENCES:
+            sys.stdout.write(f"{name}: {REFERENCES[name]}\n")
     sys.stdout.flush()
     try:
         if args.csv is not None:
@@ -122,7 +128,8 @@ def run_simulate(args: argparse.Namespace) -> int:
             save_plot(plot_replay(table, value, by=args.by), args.png, comment(table.attrs))
     except OSError as error:
         return _failed(f"{error.filename}: {error.strerror}")
-    sys.stdout.write(f"\n{recommend(asked)}\n")
+    replayed = asked if args.objective == "hits" else asked.sort_values("time", kind="stable")
+    sys.stdout.write(f"\n{enough(replayed, args.by)}\n")
     return 0
 
 

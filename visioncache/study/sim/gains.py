@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 import visioncache
+from visioncache.study.sim.capacities import working_set_shares
 from visioncache.study.sim.granularity import compare_granularity
-from visioncache.study.sim.simulate import SHARES, replay, working_set_shares
+from visioncache.study.sim.simulate import replay
 from visioncache.study.trace.lookups import requests
 from visioncache.study.trace.provenance import trace_digest
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 RESAMPLES = 4000
+SHARES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9, 1.1)
+"""Capacities of the published study, as shares of the working set."""
 
 
 def policy_gains(

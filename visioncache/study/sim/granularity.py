@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from visioncache.study.sim.capacities import capacities_in, usual_capacities
 from visioncache.study.sim.outcome import Asked
 from visioncache.study.sim.policies import run_policy
-from visioncache.study.sim.simulate import capacities_in, working_set_shares
 from visioncache.study.trace.errors import TraceError
 from visioncache.study.trace.lookups import requests
 from visioncache.study.trace.provenance import about
@@ -118,13 +118,13 @@ def compare_granularity(
 
     Args:
         trace: a trace whose look-ups carry session and turn.
-        capacities: in bytes, or in entries of either kind; by default shares of the images' working set.
+        capacities: in bytes, or in entries of either kind; by default as in `replay`, of single images.
         by: whether capacity is in bytes or in entries.
         policy: who is evicted.
     """
     images = requests(trace).assign(images=1)
     whole = by_request(images)
-    bounds = working_set_shares(images, by) if capacities is None else capacities_in(capacities, by)
+    bounds = usual_capacities(images, by) if capacities is None else capacities_in(capacities, by)
     rows = []
     for granularity, asked in (("image", images), ("request", whole)):
         sizes = asked["nbytes"].to_numpy(np.int64) if by == "bytes" else np.ones(len(asked), np.int64)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from visioncache.study.sim.capacities import capacities_in, usual_capacities
 from visioncache.study.sim.granularity import request_of
 from visioncache.study.sim.mrc import By, arrays_of
 from visioncache.study.sim.outcome import Asked, CapacityError
 from visioncache.study.sim.policies import run_policy
 from visioncache.study.sim.profile import Profile
-from visioncache.study.sim.simulate import capacities_in, policy_names, working_set_shares
+from visioncache.study.sim.simulate import policy_names
 from visioncache.study.trace.errors import TraceError
 from visioncache.study.trace.lookups import requests
 from visioncache.study.trace.provenance import about
@@ -43,7 +44,8 @@ def ttft(
     identified, has its missed images decoded, preprocessed and encoded (each look-up's own seconds), and
     is prefilled over all its tokens: the language model's own cache is not simulated. Columns: `policy`,
     `capacity`, `hit_ratio`, `ttft_p50`, `ttft_p90`, `ttft_p99`, `ttft_mean`, `waited` (mean seconds in
-    the queue), `busy` (share of the devices' time). "none" is no cache, "floor" one without bounds.
+    the queue), `busy` (share of the devices' time). "none" is no cache, "infinite" one that never
+    evicts.
 
     Args:
         trace: a trace with times, and requests, or sessions and turns.
@@ -69,7 +71,7 @@ def ttft(
     asked = asked.sort_values("time", kind="stable", ignore_index=True)
     if isinstance(capacities, (int, str)):
         capacities = [capacities]
-    bounds = working_set_shares(asked, by) if capacities is None else capacities_in(capacities, by)
+    bounds = usual_capacities(asked, by) if capacities is None else capacities_in(capacities, by)
     which = request_of(asked)
     keys, sizes = arrays_of(asked, by)
     run = Asked(keys, sizes, asked["seconds"].to_numpy(np.float64))
@@ -77,7 +79,7 @@ def ttft(
     cells: list[tuple[str, int, NDArray[np.bool_] | None]] = [
         (name, capacity, _hits(name, run, capacity)) for name in names for capacity in bounds
     ]
-    limits = {"none": np.zeros_like(first), "floor": first}
+    limits = {"none": np.zeros_like(first), "infinite": first}
     cells += [(name, capacity, hits) for name, hits in limits.items() for capacity in bounds]
     rows = []
     for name, capacity, hits in cells:

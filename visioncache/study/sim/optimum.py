@@ -1,4 +1,4 @@
-"""Optimum: what no cache can beat: Belady's MIN, a bound for values of many sizes, the compulsory floor."""
+"""Offline optima: Belady's MIN, a bound on it for values of many sizes, and the compulsory misses."""
 
 from __future__ import annotations
 
@@ -125,5 +125,5 @@ def most_saved(
 
 
 def reusable(keys: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """The requests that hit in a cache without bounds: all but the first of each key."""
+    """The requests that hit in an infinite cache: all but the first of each key, a compulsory miss."""
     return previous_use(keys) >= 0

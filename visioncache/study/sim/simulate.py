@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -15,14 +14,13 @@ import numpy as np
 import pandas as pd
 
 from visioncache.progress import progress as progress_bar
-from visioncache.sizes import parse_size
 from visioncache.study.sim.borrowed import ratios_by_libcachesim, write_look_ups
-from visioncache.study.sim.mrc import By, arrays_of, as_arrays
+from visioncache.study.sim.capacities import capacities_in, usual_capacities
+from visioncache.study.sim.mrc import By, arrays_of
 from visioncache.study.sim.optimum import belady, most_saved, reusable
 from visioncache.study.sim.outcome import Asked, CapacityError
 from visioncache.study.sim.policies import TINY, available, named, run_policy
-from visioncache.study.trace.errors import TraceError
-from visioncache.study.trace.lookups import MOST_IN_ALL, requests
+from visioncache.study.trace.lookups import requests
 from visioncache.study.trace.provenance import about
 
 if TYPE_CHECKING:
@@ -32,11 +30,12 @@ if TYPE_CHECKING:
 
     from visioncache.study.trace.traces import TraceLike
 
-SHARES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9, 1.1)
-"""Capacities of a replay for which none are named, as shares of the working set."""
-
-REFERENCES = ("belady", "bound", "floor")
-"""Belady's MIN (by entries), the bound on what any policy can save, and a cache without bounds."""
+REFERENCES = {
+    "belady": "Belady's MIN, which knows the future: by entries, no policy hits more",
+    "offline-bound": "no policy gets above it, not even one that knows the future",
+    "infinite": "a cache that never evicts; only first looks miss in it",
+}
+"""Rows beside the policies, and what each is. `belady` is by entries alone."""
 
 
 class Task(NamedTuple):
@@ -73,16 +72,16 @@ def replay(
     Columns: `policy`, `capacity`, `hit_ratio` (of look-ups), `byte_hit_ratio` (of bytes asked for),
     `seconds_saved` (each hit's own, see `requests`), `evictions`, `note` (how the run differs from the
     policy as published), `encodes` (misses). The references are rows too: "belady" only by entries, where
-    it is the best that can be done; "bound" is above what any policy reaches in that column, each column
-    on its own; "floor" is a cache that never evicts, so 1 - its hit ratio is the compulsory misses. A
-    policy that a capacity is too small for has NaN there. `.attrs` say where the table comes from.
+    it is the best that can be done; "offline-bound" is at or above the offline optimum in that column,
+    each column on its own; "infinite" is a cache that never evicts, so 1 - its hit ratio is the compulsory
+    misses. A policy that a capacity is too small for has NaN there. `.attrs` say where the table comes from.
 
     Args:
         trace: a trace; at least `key` and `nbytes`.
         policies: one or more names from `POLICIES`, with options or without ("lrfu:decay=0.9"), as a list
             or separated by commas; by default all usual ones that can run here.
-        capacities: in entries, or in bytes (numbers or "1.5 GiB"); by default from 2 % to 110 % of the
-            working set.
+        capacities: in entries, or in bytes (numbers or "1.5 GiB"); by default up to seven, from the largest
+            entry to the whole working set.
         by: whether capacity is in entries or in bytes.
         references: whether to add their rows.
         ratios: run libCacheSim's policies in C over a file, all but W-TinyLFU. That doesn't tell which
@@ -100,7 +99,7 @@ def replay(
     keys, sizes = arrays_of(asked, by)
     if isinstance(capacities, (int, str)):
         capacities = [capacities]
-    bounds = working_set_shares(asked, by) if capacities is None else capacities_in(capacities, by)
+    bounds = usual_capacities(asked, by) if capacities is None else capacities_in(capacities, by)
     extra = [name for name in REFERENCES if name != "belady" or by == "entries"] if references else []
     seconds = asked["seconds"].to_numpy(np.float64)
     worth = {
@@ -141,41 +140,6 @@ def policy_names(policies: str | Sequence[str] | None) -> list[str]:
         with suppress(CapacityError):
             run_policy(name, TINY, 16)  # what it lacks is told before the others have run
     return names
-
-
-def working_set_shares(trace: TraceLike, by: By = "bytes", shares: Sequence[float] = SHARES) -> list[int]:
-    """Give capacities that are shares of all that a trace asks for, at least 1; ValueError for no share."""
-    if wrong := [share for share in shares if not 0 < share < np.inf]:
-        raise ValueError(f"{wrong[0]:.0%} of the working set: a share is above 0")
-    keys, sizes = as_arrays(trace, by)
-    _, first = np.unique(keys, return_index=True)
-    whole = int(sizes[first].sum())
-    if not whole:
-        raise TraceError(
-            "every value has 0 bytes, and a share of nothing is no capacity; count entries instead"
-        )
-    return sorted({max(round(whole * share), 1) for share in shares})
-
-
-def capacities_in(capacities: Sequence[int | str], by: By) -> list[int]:
-    """Give capacities as sorted integers; ValueError for one that is none."""
-    sizes = [parse_size(c) if by == "bytes" else _entries(c) for c in capacities]
-    if not sizes or min(sizes) < 1 or max(sizes) > MOST_IN_ALL:
-        raise ValueError(
-            f"capacities={list(capacities)!r}: each is from 1 to 2**62, and there is at least one"
-        )
-    return sorted(set(sizes))
-
-
-def _entries(capacity: int | str) -> int:
-    """Give a capacity in entries; ValueError for one that is no whole number."""
-    try:
-        number = float(capacity)
-    except ValueError:
-        number = math.nan
-    if not number.is_integer():
-        raise ValueError(f"capacity {capacity!r}: a whole number of entries, or a share like 20%")
-    return int(number)
 
 
 @contextmanager
@@ -227,13 +191,13 @@ def _row(work: Work, task: Task) -> dict[str, Any]:
     """Replay one policy at one capacity."""
     name, capacity = task
     asked, worth, by, path = work
-    if name == "bound":
+    if name == "offline-bound":
         bounds: dict[str, Any] = {
             column: most_saved(asked.keys, asked.sizes, value, capacity) for column, value in worth.items()
         }
         return bounds | {"evictions": np.nan, "note": ""}
     note = ""
-    if name == "floor":
+    if name == "infinite":
         hits, evictions = reusable(asked.keys), 0
     elif name == "belady":
         hits, evictions, note = belady(asked.keys, capacity)

@@ -1,4 +1,4 @@
-"""How large a cache should be: the smallest that would have reached a hit ratio on a trace."""
+"""How large a cache should be: the smallest that hits often enough on a trace, and that hits all it can."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from visioncache.sizes import format_size
+from visioncache.sizes import count, format_size, parse_size
 from visioncache.study.sim.distances import NEVER_BEFORE, lru_distances
-from visioncache.study.sim.mrc import arrays_of
+from visioncache.study.sim.mrc import By, arrays_of
 from visioncache.study.sim.optimum import reusable
 from visioncache.study.trace.lookups import requests
 
@@ -40,7 +40,7 @@ class Recommendation:
     def __str__(self) -> str:
         if not self.ceiling:
             return "no cache would have hit: every look-up was a first one"
-        text = f"with {format_size(self.max_bytes)} you would have hit {self.hit_ratio:.0%}"
+        text = f"with {_rounded_up(self.max_bytes)} you would have hit {self.hit_ratio:.0%}"
         if self.seconds_saved:
             text += f" and saved {self.seconds_saved:.3g} s of encoding"
         if not self.reached:
@@ -68,13 +68,97 @@ def recommend(trace: TraceLike, target: float = 0.9) -> Recommendation:
     again = reusable(keys)
     ceiling = int(again.sum())
     wanted = min(math.ceil(target * len(keys)), ceiling)
-    best, chosen = 1, np.zeros(len(keys), np.bool_)
-    if wanted:
-        best = _smallest(keys, sizes, wanted)
-        stored = np.flatnonzero(sizes <= best)
-        chosen[stored] = lru_distances(keys[stored], sizes[stored]) <= best
+    best = _smallest(keys, sizes, wanted) if wanted else 1
+    chosen = _hits(keys, sizes, best)
     seconds = float(asked["seconds"].to_numpy()[chosen].sum())
     return Recommendation(best, float(chosen.mean()), target, ceiling / len(keys), seconds)
+
+
+@dataclass(frozen=True)
+class Enough:
+    """Two capacities of an LRU cache: the smallest that hits nearly all it can, and that hits all it can."""
+
+    by: By
+    capacity: int
+    """Hits a share of what any size can hit. Bytes are rounded up to three digits."""
+    hit_ratio: float
+    whole: int
+    """Hits all that any size can hit."""
+    ceiling: float
+    """The hit ratio of an infinite cache: first looks always miss."""
+    share: float
+
+    def __str__(self) -> str:
+        if not self.ceiling:
+            return "no cache would have hit: every look-up was a first one"
+        rest = "the rest are first looks"
+        nearly, whole = self._told(self.capacity), self._told(self.whole)
+        if self.capacity == self.whole:
+            return (
+                f"a cache of {whole} is enough for all hits that any size gives "
+                f"({self.ceiling:.0%} of look-ups; {rest})"
+            )
+        return (
+            f"a cache of {nearly} is enough for {self.share:.0%} of the hits that any size "
+            f"gives ({self.hit_ratio:.0%} of look-ups); beyond {whole} nothing more is hit "
+            f"({self.ceiling:.0%}; {rest})"
+        )
+
+    def _told(self, capacity: int) -> str:
+        if self.by == "entries":
+            return count(capacity, "entry", "entries")
+        text = _rounded_up(capacity)
+        return text if parse_size(text) == capacity else f"{capacity} B"
+
+
+def enough(trace: TraceLike, by: By = "bytes", share: float = 0.95) -> Enough:
+    """Find how large an LRU cache must be to hit nearly all that any size hits, and all of it.
+
+    `print(enough(trace))` is one line, with which `visioncache simulate` ends.
+
+    Args:
+        trace: a trace, or `cache.events`.
+        by: whether capacity is in bytes or in entries.
+        share: how much is nearly all, above 0 and at most 1.
+
+    Raises:
+        TraceError: the trace can't be read or has no look-ups.
+        ValueError: `by` or `share` is out of range.
+    """
+    if not isinstance(share, (int, float)) or not 0 < share <= 1:
+        raise ValueError(f"share={share!r}: a share is above 0 and at most 1")
+    keys, sizes = arrays_of(requests(trace), by)
+    ceiling = int(reusable(keys).sum())
+    wanted = math.ceil(share * ceiling)
+    capacity, whole = (_in_three_digits(keys, sizes, hits, by) if hits else 1 for hits in (wanted, ceiling))
+    ratio = float(_hits(keys, sizes, capacity).mean())
+    return Enough(by, capacity, ratio, whole, ceiling / len(keys), share)
+
+
+def _rounded_up(size: int) -> str:
+    """Write bytes in three digits, and no fewer than they are: who types them has room."""
+    for text in (format_size(size), format_size(1.01 * size)):
+        if "," not in text and parse_size(text) >= size:  # thousands of TiB have commas, which no size has
+            return text
+    return f"{size} B"
+
+
+def _in_three_digits(keys: NDArray[np.int64], sizes: NDArray[np.int64], wanted: int, by: By) -> int:
+    """Find the smallest capacity in which `wanted` look-ups hit; bytes as few digits, if as many hit then."""
+    least = _smallest(keys, sizes, wanted)
+    if by == "bytes":
+        told = parse_size(_rounded_up(least))
+        if _hits(keys, sizes, told).sum() >= wanted:  # a larger value may be stored now, and push others out
+            return told
+    return least
+
+
+def _hits(keys: NDArray[np.int64], sizes: NDArray[np.int64], capacity: int) -> NDArray[np.bool_]:
+    """Tell which look-ups hit in an LRU cache."""
+    hits = np.zeros(len(keys), np.bool_)
+    stored = np.flatnonzero(sizes <= capacity)
+    hits[stored] = lru_distances(keys[stored], sizes[stored]) <= capacity
+    return hits
 
 
 def _smallest(keys: NDArray[np.int64], sizes: NDArray[np.int64], wanted: int) -> int:
