@@ -287,6 +287,24 @@ def drawn(path: Path) -> Any:
     return image
 
 
+def tagged(path: Path) -> Any:
+    image: Any = Image.open(path)
+    image.tag_v2[0x0112] = 6
+    return image
+
+
+def of_other_colours(path: Path) -> Any:
+    image = Image.open(path)
+    image.putpalette(bytes(range(255, -1, -1)) * 3)
+    return image
+
+
+def of_other_colours_in_place(path: Path) -> Any:
+    image: Any = Image.open(path)
+    image.palette.palette = bytes(255 - value for value in image.palette.palette)
+    return image
+
+
 def smaller(path: Path) -> Any:
     image: Any = Image.open(path)
     image.size = (32, 32)
@@ -303,6 +321,10 @@ CHANGES = [
     ("png", cleared),
     ("ico", smaller),
     ("tiff", turned),
+    ("tiff", tagged),
+    ("gif", of_other_colours),
+    ("gif", of_other_colours_in_place),
+    ("bmp", of_other_colours),
 ]
 
 
@@ -314,7 +336,8 @@ def test_an_opened_file_that_was_changed_is_another_image(
     path, tiny = tmp_path / f"photo.{suffix}", zoo.build(family)
     frames = {"save_all": True, "append_images": [B.resize((96, 96))]} if change is sought else {}
     sizes = {"sizes": [(96, 96), (32, 32)]} if suffix == "ico" else {}
-    A.resize((96, 96)).save(path, **frames, **sizes)
+    shown = A.resize((96, 96)).quantize(16) if suffix == "bmp" else A.resize((96, 96))
+    shown.save(path, **frames, **sizes)
     plain = embedded(tiny, prepared(tiny, [Image.open(path)]))
     try:
         changed = embedded(tiny, prepared(tiny, [change(path)]))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cachetools import LRUCache
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, ImagePalette
 
 from visioncache.keys import ORIENTATION, Key, orientation_of
 
@@ -133,15 +133,17 @@ def decode(
 def state_of(image: Any) -> str:
     """A digest of what decides how an opened file will be decoded: size, frame, draft, reduction, EXIF.
 
-    That is every plain attribute, but for those that say where the file lies: a plugin may keep anything
-    in one. It is the same for all files of one content until somebody does something to one of them.
+    That is every plain attribute and palette, but for those that say where the file lies: a plugin may keep
+    anything in one. It is the same for all files of one content until somebody does something to one of them.
     """
     held = vars(image)
     plain = sorted((n, repr(v)) for n, v in held.items() if isinstance(v, _PLAIN) and n not in _PLACE)
     tiles = [tuple(tile[:3]) for tile in getattr(image, "tile", ())]
     exif = image._exif  # noqa: SLF001  # to ask for it would be to read it
     turned = orientation_of(image) if exif is not None and exif._loaded else None  # noqa: SLF001
-    state = type(image), image.tell(), plain, image.info, tiles, turned
+    palettes = ((n, p) for n, p in held.items() if isinstance(p, ImagePalette.ImagePalette))
+    colours = sorted((n, p.mode, str(p.rawmode), bytes(p.palette)) for n, p in palettes)
+    state = type(image), image.tell(), plain, image.info, tiles, turned, colours
     return Key.from_bytes(repr(state).encode("utf-8", "surrogatepass")).text
 
 
