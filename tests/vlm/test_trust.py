@@ -246,9 +246,10 @@ def test_a_prompt_of_other_words_has_no_word_of_its_own_where_that_is_possible(
 
 
 def test_a_prompt_is_made_longer_up_to_the_longest_of_its_kind() -> None:
-    inputs = {"input_ids": mx.array([[4] * 20]), "attention_mask": mx.ones((1, 20))}
-    lengths = [other["input_ids"].shape[1] for other in other_prompts(inputs, set(), SimpleNamespace())]
-    assert lengths == [31, 31, 21, 21]
+    for now, expected in ((20, [31, 31, 21, 21]), (21, [30, 30, 22, 22]), (31, [32, 32])):
+        inputs = {"input_ids": mx.array([[4] * now]), "attention_mask": mx.ones((1, now))}
+        lengths = [other["input_ids"].shape[1] for other in other_prompts(inputs, set(), SimpleNamespace())]
+        assert lengths == expected
 
 
 @pytest.mark.usefixtures("unproven")

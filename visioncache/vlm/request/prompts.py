@@ -12,7 +12,7 @@ from visioncache.vlm.fingerprint import is_of_tokens
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MOST = 512
+_MOST = 511
 """Tokens that a prompt is made longer by: the mask of some models grows with their square."""
 
 
@@ -56,8 +56,12 @@ def length_of(inputs: dict[str, Any]) -> int:
 
 
 def _more(length: int) -> list[int]:
-    """Count the tokens to add: up to the longest prompt of as many bits, within bounds; or a single one."""
-    return [*dict.fromkeys((min(max(1, (1 << length.bit_length()) - 1 - length), _MOST), 1))]
+    """Count the tokens to add: up to the longest prompt of as many bits, within bounds; or a single one.
+
+    Odd numbers: a model may treat prompts of even length otherwise.
+    """
+    room = min((1 << length.bit_length()) - 1 - length, _MOST)
+    return [*dict.fromkeys((room - 1 + room % 2 if room else 1, 1))]
 
 
 def beside_prompt(inputs: dict[str, Any]) -> dict[str, Any]:
