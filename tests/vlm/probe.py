@@ -147,6 +147,7 @@ def _requests(tiny: zoo.Tiny, *, keyword: bool) -> list[_Ask]:
         *opened,
         _Ask("one in a longer prompt", [first], prompt=f"{tiny.prompt(1)} And why is it so?"),
         _Ask("one in a prompt that ends otherwise", [first], prompt=f"{tiny.prompt(1)[:-1]}!"),
+        _Ask("one in a very long prompt", [first], prompt=f"{tiny.prompt(1)}{' And why is it so?' * 20}"),
     ]
     several = [
         _Ask("two", [first, second]),
@@ -158,6 +159,7 @@ def _requests(tiny: zoo.Tiny, *, keyword: bool) -> list[_Ask]:
         _Ask("one", [first]),
         *(ask for ask in several if len(ask.images) <= tiny.max_images),
         _Ask("a large one", [large]),
+        _Ask("a dark one", [first.point(lambda value: value // 8)]),
         *(ask for ask in elsewhere if _is_taken(tiny, ask)),
         _Ask("one with another setting", [first], gain=0.5, keyword=keyword),
     ]

@@ -38,7 +38,7 @@ class Change:
     ends: tuple[str, ...] = ("refused",)
     """How it may end: `exact`, `refused` in one clear line, or `slow` (exact, without a hit)."""
     later: bool = False
-    """It shows only once somebody sets something or asks about large images, which the verification here does not."""
+    """It shows only once somebody sets something, or asks about large images or at length: `verify` here does not."""
     keyword: bool = False
     """It shows only where a new keyword is passed, which `visioncache verify` does not."""
     seen: list[str] = field(default_factory=list, compare=False)
@@ -971,10 +971,13 @@ _PROJECTORS = {
 }
 
 
-def _features(name: str, then: str, *families: str, ends: tuple[str, ...] = (REFUSED,)) -> Change:
+def _features(
+    name: str, then: str, *families: str, ends: tuple[str, ...] = (REFUSED,), later: bool = False
+) -> Change:
     """A version that does something more to the features."""
     chosen = families or tuple(_PROJECTORS)
-    return Change(name, chosen, tuple((_model(one), *_after(_PROJECTORS[one], then)) for one in chosen), ends)
+    edits = tuple((_model(one), *_after(_PROJECTORS[one], then)) for one in chosen)
+    return Change(name, chosen, edits, ends, later)
 
 
 def _buffered(where: str) -> str:
@@ -1070,6 +1073,228 @@ CHANGES += (
             ),
         ),
         (EXACT, REFUSED, SLOW),
+    ),
+)
+
+
+_ONES = ("llava", "gemma3")
+_SEVERAL_AT_ONCE = r"(class Qwen3VLImageProcessor[\s\S]*?def __call__\(self, images[^)]*\)[^:]*:\n)"
+_PREPARED = r"    return model_inputs\n\n\ndef group_images_by_shape"
+
+
+CHANGES += (
+    # A step that only some images, or some prompts, show: none of those that were compared.
+    _features(
+        "features-halved-in-long-prompts",
+        r"\2 * (0.5 if input_ids.shape[1] > 300 else 1)",
+        *_ONES,
+        later=True,
+    ),
+    _features("features-clipped-where-they-are-large", r"mx.clip(\2, -2, 2)"),
+    _features(
+        "features-by-the-number-of-their-tokens",
+        r"\2 * ((input_ids == self.config.image_token_index).sum() ** 0.5)",
+    ),
+    _features("features-by-their-images-place", r"\2 + 0.05 * mx.arange(len(\2))[:, None, None]", *_ONES),
+    _features("images-in-the-opposite-order", r"\2[::-1]", *_ONES),
+    _features(
+        "features-of-several-in-half-precision",
+        r"(\2.astype(mx.float16).astype(\2.dtype) if len(\2) > 1 else \2)",
+        *_ONES,
+    ),
+    _features(
+        "dropout-outside-training",
+        r"\2 * mx.random.bernoulli(0.9, \2.shape, key=mx.random.key(input_ids.shape[1]))",
+    ),
+    Change(
+        "qwen3-deepstack-by-the-number-of-images",
+        ("qwen3_vl",),
+        (
+            (
+                _model("qwen3_vl"),
+                r"                image_deepstack,\n",
+                "                [layer * len(image_grid_thw) for layer in image_deepstack],\n",
+            ),
+        ),
+        (EXACT, REFUSED),
+    ),
+    Change(
+        "qwen3-deepstack-layers-in-another-order",
+        ("qwen3_vl",),
+        (
+            (
+                _model("qwen3_vl"),
+                r"                image_deepstack,\n",
+                "                image_deepstack[::-1],\n",
+            ),
+        ),
+        (EXACT, REFUSED),
+    ),
+    Change(
+        "processor-sorts-images-by-size",
+        ("qwen2_5_vl", "qwen3_vl"),
+        (
+            (
+                QWEN,
+                _SEVERAL_AT_ONCE,
+                r"\1        if isinstance(images, (list, tuple)):\n            images = sorted(images, key=lambda image: image.size[0] * image.size[1])\n",
+            ),
+        ),
+    ),
+    Change(
+        "processor-shrinks-all-to-the-smallest",
+        ("qwen2_5_vl", "qwen3_vl"),
+        (
+            (
+                QWEN,
+                _SEVERAL_AT_ONCE,
+                r"\1        if isinstance(images, (list, tuple)):\n            kwargs = {**kwargs, 'max_pixels': min(image.size[0] * image.size[1] for image in images)}\n",
+            ),
+        ),
+        (EXACT, REFUSED),
+    ),
+    Change(
+        "a-token-more-for-wide-images",
+        ("qwen2_5_vl", "qwen3_vl"),
+        (
+            (
+                QWEN,
+                r"(                        \"<\|placeholder\|>\" \* num_image_tokens),\n",
+                r"\1 + ('!' if image_grid_thw[index][2] > image_grid_thw[index][1] else ''),\n",
+            ),
+        ),
+        (EXACT,),
+    ),
+    Change(
+        "windows-in-another-order",
+        ("qwen2_5_vl",),
+        (
+            (
+                "mlx_vlm.models.qwen2_5_vl.vision",
+                r"        window_index = mx\.concatenate\(window_index, axis=0\)\n",
+                "        window_index = mx.concatenate(window_index, axis=0)[::-1]\n",
+            ),
+        ),
+        (EXACT, REFUSED),  # which mixes the rows of several
+    ),
+    Change(
+        "windows-of-half-the-size",
+        ("qwen2_5_vl",),
+        (
+            (
+                "mlx_vlm.models.qwen2_5_vl.vision",
+                r"self\.window_size = config\.window_size\n",
+                "self.window_size = config.window_size // 2\n",
+            ),
+        ),
+        (EXACT,),
+    ),
+    Change(
+        "tower-tile-by-tile",
+        ("idefics3",),
+        (
+            (
+                _model("idefics3"),
+                r"            pooler_output, \*_ = self\.vision_model\(\n                pixel_values\.transpose\(0, 2, 3, 1\),\n                patch_attention_mask=patch_attention_mask,\n                output_hidden_states=True,\n            \)\n",
+                "            pooler_output = mx.concatenate([\n                self.vision_model(one[None], patch_attention_mask=mask[None], output_hidden_states=True)[0]\n                for one, mask in zip(pixel_values.transpose(0, 2, 3, 1), patch_attention_mask)\n            ])\n",
+            ),
+        ),
+        (EXACT,),
+    ),
+    Change(
+        "tower-keeps-the-first-of-a-shape",
+        _ONES,
+        tuple(
+            (
+                _model(one),
+                r"(pixel_values)(\.transpose\(0, 2, 3, 1\))",
+                r"(\1 + 0.1 * self.__dict__.setdefault('seen', {}).setdefault(\1.shape[1:], \1.mean()))\2",
+            )
+            for one in _ONES
+        ),
+        (EXACT, REFUSED),
+    ),
+    Change(
+        "llava-an-input-that-is-needed",
+        ("llava",),
+        (
+            (
+                LLAVAS,
+                _MADE,
+                "        if image_inputs:\n            image_inputs['image_sizes'] = [[image.height, image.width] for image in images]\n\\g<0>",
+            ),
+            (
+                _model("llava"),
+                r"pixel_values: Optional\[mx\.array\] = None,\n        \*\*kwargs,\n    \):\n",
+                "pixel_values: Optional[mx.array] = None,\n        *,\n        image_sizes=None,\n        **kwargs,\n    ):\n        if pixel_values is not None and image_sizes is None:\n            raise TypeError('image_sizes')\n",
+            ),
+            (_model("llava"), *_after("multi_modal_projector", r"\2 * (image_sizes[:, :1, None] / 50)")),
+        ),
+    ),
+    # Something is made of pixels beside them, in a form that knows no NaN.
+    Change(
+        "llava-a-mask-by-the-pixels",
+        ("llava",),
+        (
+            (
+                LLAVAS,
+                _MADE,
+                "        if image_inputs:\n            dark = [bool(p.mean() > 100) for p in image_inputs['pixel_values']]\n            text_inputs['attention_mask'] = [[int(not any(dark))] * 4 + one[4:] for one in text_inputs['attention_mask']]\n            text_inputs['input_ids'] = [[int(p.mean() > -100) for p in image_inputs['pixel_values']][:1] + one for one in text_inputs['input_ids']]\n            text_inputs['attention_mask'] = [[1] + one for one in text_inputs['attention_mask']]\n\\g<0>",
+            ),
+        ),
+    ),
+    Change(
+        "llava-a-flag-by-the-pixels",
+        ("llava",),
+        (
+            (
+                LLAVAS,
+                _MADE,
+                "        if image_inputs:\n            image_inputs['bright'] = [[int(p.mean() > -100)] for p in image_inputs['pixel_values']]\n\\g<0>",
+            ),
+            (
+                _model("llava"),
+                r"        # Insert special image tokens in the input_ids\n",
+                "        image_features = image_features * (1 + kwargs['bright'][..., None])\n",
+            ),
+        ),
+    ),
+    Change(
+        "prepare_inputs-flags-bright-images",
+        _ONES,
+        (
+            (
+                UTILS,
+                _PREPARED,
+                "    if isinstance(model_inputs.get('pixel_values'), mx.array):\n        model_inputs['bright'] = (model_inputs['pixel_values'] > -100).astype(mx.int32).max()\n\\g<0>",
+            ),
+            (
+                _model("llava"),
+                r"        # Insert special image tokens in the input_ids\n",
+                "        image_features = image_features * (1 + kwargs['bright'])\n",
+            ),
+            (
+                _model("gemma3"),
+                r"        final_inputs_embeds, final_attention_mask_4d = \(\n",
+                "        image_features = image_features * (1 + kwargs['bright'])\n\\g<0>",
+            ),
+        ),
+    ),
+    Change(
+        "features-by-how-many-pixels-are-bright",
+        _ONES,
+        (
+            (
+                _model("llava"),
+                r"        # Insert special image tokens in the input_ids\n",
+                "        image_features = image_features * (1 + (pixel_values > 0).mean())\n",
+            ),
+            (
+                _model("gemma3"),
+                r"        final_inputs_embeds, final_attention_mask_4d = \(\n",
+                "        image_features = image_features * (1 + (pixel_values > 0).mean())\n\\g<0>",
+            ),
+        ),
     ),
 )
 

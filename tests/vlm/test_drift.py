@@ -33,6 +33,11 @@ SAMPLE = {
     "pixels-by-the-prompts-last-word",
     "features-by-a-new-keyword",
     "language-model-reads-pixels",
+    "features-halved-in-long-prompts",
+    "features-by-how-many-pixels-are-bright",
+    "llava-a-flag-by-the-pixels",
+    "prepare_inputs-flags-bright-images",
+    "processor-sorts-images-by-size",
 }
 """Changes that `make test` runs; `make drift` runs all of them."""
 BELIEVED = {

@@ -7,6 +7,7 @@ import json
 import sys
 import warnings
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -104,10 +105,12 @@ def test_an_unproven_family_says_so_and_costs_one_answer_of_its_own_a_kind(
         assert len(calls) == 4  # alone, in a longer prompt, and its own of two prompts
         embedded(tiny, prepared(tiny, [A, B]))
         assert len(calls) == 4 + 2 + 2  # B alone, twice, and both at once, twice
-        embedded(tiny, prepared(tiny, [B, C]))
-        assert len(calls) == 9  # C
-        embedded(tiny, prepared(tiny, [C]))
-        assert len(calls) == 9
+        embedded(tiny, prepared(tiny, [A, B.rotate(180)]))
+        assert len(calls) == 9  # the new one
+        embedded(tiny, prepared(tiny, [B, A]))
+        assert len(calls) == 9 + 2  # both at once, twice: processors may sort images by size
+        embedded(tiny, prepared(tiny, [A]))
+        assert len(calls) == 11
 
 
 def test_another_source_is_no_proven_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +142,7 @@ def test_what_was_compared_is_remembered_in_the_stores_folder(
     assert asked() == 0  # neither encoded nor compared
     assert asked(weights=1.5) == 4  # another model
     (tmp_path / compared.FILE).write_text("{ torn")
-    assert asked() == 1  # its features are known, and compared again
+    assert asked() == 2  # its features are known, and compared again in two prompts
     assert json.loads((tmp_path / compared.FILE).read_text())
 
 
@@ -242,6 +245,30 @@ def test_a_prompt_of_other_words_has_no_word_of_its_own_where_that_is_possible(
     assert longer["input_ids"].tolist() == [[*ids, ids[-1]]]
 
 
+def test_a_prompt_is_made_longer_up_to_the_longest_of_its_kind() -> None:
+    for now, expected in ((20, [31, 31, 21, 21]), (21, [30, 30, 22, 22]), (31, [32, 32])):
+        inputs = {"input_ids": mx.array([[4] * now]), "attention_mask": mx.ones((1, now))}
+        lengths = [other["input_ids"].shape[1] for other in other_prompts(inputs, set(), SimpleNamespace())]
+        assert lengths == expected
+
+
+@pytest.mark.usefixtures("unproven")
+def test_a_kind_that_differed_once_is_not_believed_for_images_that_show_nothing() -> None:
+    tiny = zoo.build("llava")
+    described = SimpleNamespace(last="as it is", has_users_code=False)
+    alone, several = (trust.Kind.of(n, 0, [mx.ones((n, 3, 8, 8))]) for n in (1, 2))
+    one, other = mx.ones((3,)), mx.zeros((3,))
+    for kind, why in ((several, "one of its kind differed"), (alone, "an image alone differs")):
+        judge = trust.Trust(tiny.model, FAMILIES["llava"], VisionFeatureCache(), lambda: [described])
+        with pytest.raises(ValueError, match="is given other output"):
+            judge.compare(kind, (one, other))
+        with pytest.raises(ValueError, match=why):
+            judge.compare(kind, (one, one))
+        assert not judge.knows(kind)
+    with pytest.raises(ValueError, match="an image alone differs"):
+        judge.compare(several, (one, one))
+
+
 @pytest.mark.usefixtures("unproven")
 def test_an_error_of_the_model_itself_stays_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = zoo.build("llava")
@@ -267,8 +294,9 @@ def test_two_caches_of_one_family_compare_alone_and_prepared() -> None:
             assert same(embedded(tiny, dict(inputs)), plain)
         assert attached.stages.totals().counts["tower"] == 3  # one of them in a longer prompt too
         pixels = inputs["pixel_values"]
-        assert attached.trust.knows(trust.Kind.of(2, 0, pixels))
-        assert not attached.trust.knows(trust.Kind.of(1, 0, pixels[:1]))
+        tokens = inputs["input_ids"].size.bit_length()
+        assert attached.trust.knows(replace(trust.Kind.of(2, 0, pixels), tokens=tokens))
+        assert not attached.trust.knows(replace(trust.Kind.of(1, 0, pixels[:1]), tokens=tokens))
 
 
 def test_a_missing_part_is_one_line() -> None:

@@ -11,6 +11,7 @@ from mlx import nn
 from PIL import Image, ImageFile
 
 from visioncache.vlm.patching.instances import class_of
+from visioncache.vlm.request.file import DECODING
 from visioncache.vlm.scope.anatomy import Anatomy
 from visioncache.vlm.scope.classes import foreign
 from visioncache.vlm.scope.code import Habits, lasts, version
@@ -55,9 +56,6 @@ _MAKE_PIXELS = (
 
 _MAKE_FEATURES = ("mlx.core", "mlx.core.fast", "mlx.core.linalg", "mlx.nn", "mlx.nn.layers.activations")
 """Modules that models compute with, by way of MLX's own layers too."""
-
-_DECODING = {"LOAD_TRUNCATED_IMAGES": ImageFile, "MAX_IMAGE_PIXELS": Image}
-"""Settings that PIL decodes by, and where they lie."""
 
 _MODES = ("_training", "_no_grad", "no_chunked_prefill")
 """Attributes of modules that say how they are run, and decide no feature."""
@@ -195,7 +193,7 @@ class Settings(Described):
         anatomy.add("PIL.Image.Image", Image.Image)
         decoders = (one for one, _ in anatomy.watch.mapping(Image.OPEN).values())
         anatomy.add("decoders", foreign(anatomy.watch, [ImageFile.ImageFile, *decoders]))
-        for name, where in _DECODING.items():
+        for name, where in DECODING.items():
             anatomy.add(name, anatomy.watch.name(vars(where), name))
         for name in _MAKE_PIXELS:
             anatomy.strangers(name)

@@ -16,8 +16,8 @@ import pytest
 import zoo
 from harness import asked, embedded, prepared, same
 from mlx_vlm.utils import load_image
-from PIL import Image, ImageFile, ImageOps
-from twins import Scene, played
+from PIL import GifImagePlugin, Image, ImageFile, ImageOps
+from twins import Scene, assert_alike, played
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import attach
@@ -287,6 +287,30 @@ def drawn(path: Path) -> Any:
     return image
 
 
+def tagged(path: Path) -> Any:
+    image: Any = Image.open(path)
+    image.tag_v2[0x0112] = 6
+    return image
+
+
+def of_other_colours(path: Path) -> Any:
+    image = Image.open(path)
+    image.putpalette(bytes(range(255, -1, -1)) * 3)
+    return image
+
+
+def of_other_colours_in_place(path: Path) -> Any:
+    image: Any = Image.open(path)
+    image.palette.palette = bytes(255 - value for value in image.palette.palette)
+    return image
+
+
+def reordered(path: Path) -> Any:
+    image: Any = Image.open(path)
+    image.tile = [tile._replace(args=("BGR", *tile.args[1:])) for tile in image.tile]
+    return image
+
+
 def smaller(path: Path) -> Any:
     image: Any = Image.open(path)
     image.size = (32, 32)
@@ -303,6 +327,11 @@ CHANGES = [
     ("png", cleared),
     ("ico", smaller),
     ("tiff", turned),
+    ("tiff", tagged),
+    ("gif", of_other_colours),
+    ("gif", of_other_colours_in_place),
+    ("bmp", of_other_colours),
+    ("tiff", reordered),
 ]
 
 
@@ -314,7 +343,8 @@ def test_an_opened_file_that_was_changed_is_another_image(
     path, tiny = tmp_path / f"photo.{suffix}", zoo.build(family)
     frames = {"save_all": True, "append_images": [B.resize((96, 96))]} if change is sought else {}
     sizes = {"sizes": [(96, 96), (32, 32)]} if suffix == "ico" else {}
-    A.resize((96, 96)).save(path, **frames, **sizes)
+    shown = A.resize((96, 96)).quantize(16) if suffix == "bmp" else A.resize((96, 96))
+    shown.save(path, **frames, **sizes)
     plain = embedded(tiny, prepared(tiny, [Image.open(path)]))
     try:
         changed = embedded(tiny, prepared(tiny, [change(path)]))
@@ -561,3 +591,22 @@ def test_whether_truncated_files_are_images_is_part_of_the_scope(
     assert all(map(same, plain[:2] + plain[3:], ours[:2] + ours[3:]))
     assert "Error" in plain[2]
     assert "Error" in ours[2]
+
+
+@pytest.mark.parametrize("family", ["gemma3", "idefics3", "llava", "mistral3", "qwen2_5_vl"])
+def test_how_gifs_are_decoded_is_part_of_the_scope(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "transparent.gif"
+    A.quantize(8).save(path, transparency=2)
+
+    def play(scene: Scene) -> list[Any]:
+        answers = []
+        for way in ("RGB_AFTER_FIRST", "RGB_ALWAYS", "RGB_AFTER_FIRST", "RGB_ALWAYS"):
+            monkeypatch.setattr(GifImagePlugin, "LOADING_STRATEGY", GifImagePlugin.LoadingStrategy[way])
+            shown = Image.open(path)
+            shown.load()
+            answers += [scene.ask(str(path)), scene.ask(Image.open(path)), scene.ask(shown)]
+        return answers
+
+    assert_alike(family, play)

@@ -26,7 +26,7 @@ from visioncache.vlm.request.tickets import stand_in
 from visioncache.vlm.scope.code import version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from visioncache.cache import VisionFeatureCache
     from visioncache.vlm.families.family import Family
@@ -69,6 +69,8 @@ class Trust:
         self._differing: set[str] = set()
         self._refused = ""
         """The state of model and processor in which a single image was seen to differ, which is exact."""
+        self._unlike: set[str] = set()
+        """Kinds that were seen to differ: what another image of such a kind shows excuses none."""
         self._prompted = ""
         """The state in which an image's features were seen to depend on its prompt."""
         self.leaves_nothing = False
@@ -131,7 +133,7 @@ class Trust:
 
     def _is_refused(self, kind: Kind) -> bool:
         """Tell whether a kind may differ where it isn't seen, as it was seen elsewhere."""
-        return self._state in (self._prompted, self._refused if kind.images != _ONE else "")
+        return self._state in (self._prompted, self._refused) or self._entry(kind) in self._unlike
 
     def compare(self, kind: Kind, *pairs: tuple[Any, Any]) -> None:
         """Compare what a model itself gives its language model with what it gives with a cache.
@@ -147,11 +149,12 @@ class Trust:
         exact = kind.images == _ONE
         found = (_differing(plain, given, exact=exact) for plain, given in pairs)
         differing = next(filter(None, found), "")
-        if differing and kind.images == _ONE:
-            self._refused = self._state
-        if self._is_refused(kind):
-            raise self.refusal(f"{kind}: not cached, because an image alone differs with a cache")
+        if self._is_refused(kind) and not (differing and exact):
+            one = "an image alone differs" if self._state == self._refused else "one of its kind differed"
+            raise self.refusal(f"{kind}: not cached, because {one} with a cache")
         if differing:
+            self._unlike.add(self._entry(kind))
+            self._refused = self._state if exact else self._refused
             raise self.refusal(f"{kind}: its language model is given other {differing} with a cache")
         self._compared.add(self._entry(kind), str(kind))
 
@@ -166,14 +169,28 @@ class Trust:
         if self._state == self._prompted:
             raise self.refusal(f"{kind}: an image's features depend on its prompt")
 
-    def compare_ids(self, kind: Kind, own: Any, handed: Any) -> None:
-        """Compare the tokens that a processor makes of a prompt with those that it made with a cache.
+    def compare_outputs(self, kind: Kind, own: dict[str, Any], handed: dict[str, Any]) -> None:
+        """Compare what a processor makes beside pixels with what it made with a cache.
 
         Raises:
-            ValueError: they differ: images take more places together than one by one, or fewer.
+            ValueError: they differ: images take more places together than one by one, or fewer, or an output
+                is made of pixels, of which a cache gives it none.
         """
-        if own is not None and not np.array_equal(np.asarray(own), np.asarray(handed)):
-            raise self.refusal(f"{kind}: its processor returns other input_ids with a cache")
+        names = (n for n in {**handed, **own} if not _equal(own.get(n), handed.get(n)))
+        other = next(names, "")
+        if other:
+            self._unlike.add(self._entry(kind))
+            raise self.refusal(f"{kind}: its processor returns other {other} with a cache")
+
+    def compare_names(self, kind: Kind, passed: Iterable[str], made: Iterable[str]) -> None:
+        """See that each array that a model is passed was made by its processor.
+
+        Raises:
+            ValueError: one came to it later, perhaps from pixels, of which a cache hands on none.
+        """
+        other = next((name for name in passed if name not in {*made}), "")
+        if other:
+            raise self.refusal(f"{kind}: its processor did not return {other!r}, which may be made of pixels")
 
     @contextmanager
     def refusing(self, kind: Kind) -> Iterator[None]:
@@ -204,10 +221,13 @@ class Kind:
     """Shapes of their pixels: models treat sizes in different ways, and processors share a budget."""
     beside: str = ""
     """The content of inputs that belong neither to the prompt's tokens nor to an image."""
+    tokens: int = 0
+    """How many bits the number of the prompt's tokens has: models may treat long prompts otherwise."""
     padded: bool = False
     """Set where a mask leaves out some of the prompt."""
-    sizes: tuple[int, ...] = ()
-    """How many bits the number of pixels of each image has: processors may treat large ones otherwise."""
+    sizes: tuple[Any, ...] = ()
+    """Of one image, how many bits its number of pixels has: processors may treat large ones otherwise. Of
+    several, their widths and heights: processors may sort them."""
 
     @classmethod
     def of(cls, images: int, videos: int, pixels: Any, beside: str = "") -> Kind:

@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
+import numpy as np
 
 from visioncache.keys import Key
 from visioncache.vlm.families.recognise import confirm
@@ -15,7 +16,7 @@ from visioncache.vlm.families.trust import Kind, unreadable
 from visioncache.vlm.prefixes.spelling import Shown
 from visioncache.vlm.request.arrays import content, holds_nan, is_data, leaves_of
 from visioncache.vlm.request.hits import encoded, find
-from visioncache.vlm.request.prompts import beside_prompt, in_other_words, other_prompts
+from visioncache.vlm.request.prompts import beside_prompt, in_other_words, length_of, other_prompts
 from visioncache.vlm.request.tickets import Item, is_stand_in
 from visioncache.vlm.scope.values import PLAIN
 from visioncache.vlm.trees import owned, token_count
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from visioncache.vlm.request.tickets import Request
 
 _TEXT = ("input_ids", "mask", "attention_mask")
+_OF_TOKENS = (*_TEXT, "inputs")
+"""Names under which an entrance takes the prompt's tokens and mask, whatever its processor calls them."""
 _MLX_VLMS_CACHE = ("vision_cache", "_image_key", "cached_image_features")
 
 VIDEO = {"pixel_values": "pixel_values_videos", "image_grid_thw": "video_grid_thw"}
@@ -203,20 +206,23 @@ class Embedding:
         kind = Kind.of(counts[0], sum(counts[1:]), [self._whole[name] for name in self._items], beside)
         masks = [mask for mask in map(self._passed.get, _TEXT[1:]) if isinstance(mask, mx.array)]
         given = [item.meta.get("sizes") or () for items in self._items.values() for item in items]
-        sizes = tuple((width * height).bit_length() for own in given for width, height in own)
-        return replace(kind, padded=not all(bool(mask.all()) for mask in masks), sizes=sizes)
+        each = [(width, height) for own in given for width, height in own]
+        sizes = tuple(each) if len(each) > 1 else tuple((w * h).bit_length() for w, h in each)
+        padded = not all(bool(mask.all()) for mask in masks)
+        return replace(kind, tokens=length_of(self._passed).bit_length(), padded=padded, sizes=sizes)
 
     @cached_property
     def _real(self) -> dict[int, dict[str, Any]]:
-        """Return the inputs that the processor makes without a cache, by the request's `id`."""
+        """Return what the processor makes without a cache, by the request's `id`."""
         return {id(one): one.owner.real(one, whole=True) for one in self._requests.values()}
 
     @property
     def _own(self) -> dict[str, Any]:
         """The inputs as they would be without a cache."""
-        real = (one.items() for one in self._real.values())
-        whole = {**self._passed, **{n: value for pairs in real for n, value in pairs if n != "input_ids"}}
-        return self._family.layout.bounded(whole)
+        layout, whole = self._family.layout, dict(self._passed)
+        for one in self._real.values():
+            whole.update({name: one[name] for name in layout.names if name in one})
+        return layout.bounded(whole)
 
     def _compared(self) -> dict[int, Any]:
         """Compare a kind of request that is not known to be exact with the model's own answer.
@@ -233,7 +239,12 @@ class Embedding:
                 f"{kind} can't be compared while keys and values are given; ask without first"
             )
         for request in self._requests.values():
-            trust.compare_ids(kind, self._real[id(request)].get("input_ids"), request.ids)
+            beside = {n: v for n, v in self._real[id(request)].items() if n not in family.layout.names}
+            trust.compare_outputs(kind, beside, request.beside)
+        if self._requests:
+            arrays = (n for n, v in self._passed.items() if isinstance(v, (mx.array, np.ndarray)))
+            made = {n for one in self._real.values() for n in one}
+            trust.compare_names(kind, arrays, {*made, *_OF_TOKENS, *self._of_images})
         plain = self._original(**self._own)
         read = [name for name in anchors(family) if self._items.get(name) and name not in family.kept]
         told = {**self._inputs, **{name: unreadable(self._inputs[name]) for name in read}}
@@ -242,19 +253,17 @@ class Embedding:
             ahead = {id(item): self._encoded(item) for item in new}
             values = self._values(lambda item: ahead.get(id(item), item.features))
             given = self._given(values, told)
-        pairs = [(plain, given)]
         for item in new[:1]:
             trust.compare_features(kind, ahead[id(item)], self._of_another_prompt(item))
-            pairs += self._in_another_prompt(values, told)
-        trust.compare(kind, *pairs)
+        trust.compare(kind, (plain, given), *self._in_another_prompt(values, told))
         return ahead
 
     def _in_another_prompt(self, values: list[Any], told: dict[str, Any]) -> list[tuple[Any, Any]]:
         """Embed another prompt as the model does and with `values`; nothing where the model can't."""
-        words = in_other_words(self._passed, self._of_images, self._attached.model.config)
-        with suppress(Exception):  # whatever it is, the prompt is one that nobody asked
-            own, ours = map(self._family.layout.bounded, ({**self._own, **words}, {**told, **words}))
-            return [(self._original(**own), self._given(values, ours))]
+        for words in in_other_words(self._passed, self._of_images, self._attached.model.config):
+            with suppress(Exception):  # whatever it is, the prompt is one that nobody asked
+                own, ours = map(self._family.layout.bounded, ({**self._own, **words}, {**told, **words}))
+                return [(self._original(**own), self._given(values, ours))]
         return []
 
     def _of_another_prompt(self, item: Item) -> Any:

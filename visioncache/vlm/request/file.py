@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cachetools import LRUCache
-from PIL import Image, ImageOps
+from PIL import (
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    ImageOps,
+    ImagePalette,
+    PngImagePlugin,
+    TiffImagePlugin,
+)
 
 from visioncache.keys import ORIENTATION, Key, orientation_of
 
@@ -26,6 +34,15 @@ _SIDEWAYS = range(5, 9)
 """Orientations that swap width and height."""
 _PNG_TEXT = {b"eXIf", b"iTXt", b"tEXt", b"zTXt"}
 """Chunks that may hold an orientation, before a PNG's pixels or after them."""
+DECODING = {
+    "LOAD_TRUNCATED_IMAGES": ImageFile,
+    "MAX_IMAGE_PIXELS": Image,
+    "LOADING_STRATEGY": GifImagePlugin,
+    "MAX_TEXT_CHUNK": PngImagePlugin,
+    "MAX_TEXT_MEMORY": PngImagePlugin,
+    "READ_LIBTIFF": TiffImagePlugin,
+}
+"""Settings that PIL decodes by, and where they lie."""
 _REMEMBERED = 4096
 _PLAIN = (int, float, str, bytes, tuple, type(None))
 _PLACE = {"filename", "_exclusive_fp", "_close_exclusive_fp_after_loading", "fp", "_fp", "map"}
@@ -54,40 +71,49 @@ class Header(NamedTuple):
 
 
 _lock = threading.Lock()
-_headers: LRUCache[str, Header] = LRUCache(_REMEMBERED)
-"""By key of the file's content."""
-_pixels: LRUCache[str, Key] = LRUCache(_REMEMBERED)
-"""`Key.from_image` of what a file decodes to, by key of the file's content."""
-_files: LRUCache[str, Key] = LRUCache(_REMEMBERED)
+_headers: LRUCache[tuple[Any, ...], Header] = LRUCache(_REMEMBERED)
+"""By key of the file's content, and what PIL decodes by."""
+_pixels: LRUCache[tuple[Any, ...], Key] = LRUCache(_REMEMBERED)
+"""`Key.from_image` of what a file decodes to, by the same."""
+_files: LRUCache[tuple[Any, ...], Key] = LRUCache(_REMEMBERED)
 """The other way round: the file that was decoded last to such pixels."""
+
+
+def decoding() -> tuple[Any, ...]:
+    """Return what PIL decodes by now."""
+    return tuple(getattr(where, name, None) for name, where in DECODING.items())
+
+
+def _by(key: Key) -> tuple[Any, ...]:
+    return key.text, *decoding()
 
 
 def header_of(key: Key, data: bytes) -> Header:
     """Read what a file's bytes tell before they are decoded, once for each content."""
     with _lock:
-        known = _headers.get(key.text)
+        known = _headers.get(_by(key))
     if known is None:
         known = _read_header(data)
         with _lock:
-            _headers[key.text] = known
+            _headers[_by(key)] = known
     return known
 
 
 def file_of(pixels: Key) -> Key | None:
     """The key of a file's bytes that were decoded here to these pixels, if any were."""
     with _lock:
-        return _files.get(pixels.text)
+        return _files.get(_by(pixels))
 
 
 def pixels_of(key: Key, data: bytes) -> Key | None:
     """`Key.from_image` of what a file's bytes decode to; decoded only if they never were before."""
     with _lock:
-        known = _pixels.get(key.text)
+        known = _pixels.get(_by(key))
     if known is None:
         with suppress(Exception):
             decode(key, data, "a file", remember=True)
         with _lock:
-            known = _pixels.get(key.text)
+            known = _pixels.get(_by(key))
     return known
 
 
@@ -121,7 +147,7 @@ def decode(
             if remember:
                 pixels = Key.from_image(image)
                 with _lock:
-                    _pixels[key.text], _files[pixels.text] = pixels, key
+                    _pixels[_by(key)], _files[_by(pixels)] = pixels, key
             if transpose:
                 ImageOps.exif_transpose(image, in_place=True)
         except Exception as error:
@@ -133,16 +159,23 @@ def decode(
 def state_of(image: Any) -> str:
     """A digest of what decides how an opened file will be decoded: size, frame, draft, reduction, EXIF.
 
-    That is every plain attribute, but for those that say where the file lies: a plugin may keep anything
-    in one. It is the same for all files of one content until somebody does something to one of them.
+    That is every plain attribute and palette, but for those that say where the file lies: a plugin may keep
+    anything in one. It is the same for all files of one content until somebody does something to one of them.
     """
     held = vars(image)
     plain = sorted((n, repr(v)) for n, v in held.items() if isinstance(v, _PLAIN) and n not in _PLACE)
-    tiles = [tuple(tile[:3]) for tile in getattr(image, "tile", ())]
+    tiles = [(*tile[:3], _told(*tile[::3])) for tile in getattr(image, "tile", ())]
     exif = image._exif  # noqa: SLF001  # to ask for it would be to read it
     turned = orientation_of(image) if exif is not None and exif._loaded else None  # noqa: SLF001
-    state = type(image), image.tell(), plain, image.info, tiles, turned
+    palettes = ((n, p) for n, p in held.items() if isinstance(p, ImagePalette.ImagePalette))
+    colours = sorted((n, p.mode, str(p.rawmode), bytes(p.palette)) for n, p in palettes)
+    state = type(image), image.tell(), plain, image.info, tiles, turned, colours
     return Key.from_bytes(repr(state).encode("utf-8", "surrogatepass")).text
+
+
+def _told(codec: str, args: Any) -> Any:
+    """Return a decoder's arguments, but for a number of the file in this process."""
+    return (*args[:2], *args[3:]) if codec == "libtiff" else args
 
 
 def _decoded_by_path(data: bytes) -> Image.Image:

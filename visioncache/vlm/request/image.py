@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from visioncache.keys import Key, is_array, numbers_of, read_file
-from visioncache.vlm.request.file import decode, file_of, header_of, pixels_of
+from visioncache.vlm.request.file import decode, decoding, file_of, header_of, pixels_of
 from visioncache.vlm.request.opened import has_own_ways, unread
 from visioncache.vlm.request.opening import is_usual
 from visioncache.vlm.request.source import SourceImage, exif_of, once, rgb
@@ -174,7 +174,7 @@ def _from_bytes(
         decoded = decode(key, data, label, transpose=turned, by_path=by_path, remember=opened)
         return key, rgb(decoded) if as_rgb else decoded
 
-    how = variant, as_rgb, ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
+    how = variant, as_rgb, *decoding()
     image = SourceImage(key, label, once(key, how, read), variant, lambda: (key, size))
     return image if as_rgb else _of_mode(image, header.mode)
 

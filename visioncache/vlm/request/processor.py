@@ -130,7 +130,7 @@ class ProcessorSide:
         mx.eval([value for _, value in every if isinstance(value, mx.array)])
         whole = self._layout.completed({**outputs, anchor: outputs[name]})
         beside = {n: whole[n] for n in self._layout.names if n in whole and n != anchor}
-        request.ids = outputs.get("input_ids")
+        request.beside = {n: v for n, v in outputs.items() if n not in {name, *self._layout.names}}
         self._attached.tickets.hold(outputs[name], beside, request)
 
     def _blank(self, digest: str, array: Any) -> Any:
@@ -140,7 +140,7 @@ class ProcessorSide:
     def real(self, request: Request, *, whole: bool = False) -> dict[str, Any]:
         """Make the pixels that a ticket stands for, as the processor does without a cache.
 
-        With `whole`, what came beside them is returned too, and `input_ids`.
+        With `whole`, what came beside them is returned too.
 
         Raises:
             ValueError: an image is another one by now.
@@ -153,7 +153,7 @@ class ProcessorSide:
                 raise ValueError("an image changed since its pixels were prepared; prepare it again")
         anchor = self._layout.pixels[0]
         outputs = {anchor if name == "images" else name: value for name, value in outputs.items()}
-        wanted = ("input_ids", *self._layout.names) if whole else self._layout.pixels
+        wanted = [*outputs] if whole else self._layout.pixels
         names = (name for name in wanted if outputs.get(name) is not None)
         return {name: tree_map(_to_mlx, outputs[name]) for name in names}
 

@@ -12,9 +12,12 @@ from visioncache.vlm.fingerprint import is_of_tokens
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_MOST = 511
+"""Tokens that a prompt is made longer by: the mask of some models grows with their square."""
+
 
 def other_prompts(inputs: dict[str, Any], images: set[str], config: Any) -> Iterator[dict[str, Any]]:
-    """Give a prompt's inputs for a longer one of other words, then for one that is longer alone.
+    """Give a prompt's inputs for longer ones of other words, then for some that are longer alone.
 
     Args:
         inputs: the prompt's.
@@ -23,20 +26,42 @@ def other_prompts(inputs: dict[str, Any], images: set[str], config: Any) -> Iter
     """
     if not _is_prompt(inputs.get("input_ids")):
         return
-    longer = {n: v if n in images or not _is_beside(v, inputs) else _longer(v) for n, v in inputs.items()}
-    yield {**longer, "input_ids": _of_other_words(longer["input_ids"], config)}
-    yield longer
+    beside = {n: v for n, v in inputs.items() if n not in images and _is_beside(v, inputs)}
+    for more in _more(length_of(inputs)):
+        longer = {**inputs, **{n: _longer(v, more) for n, v in beside.items()}}
+        yield {**longer, "input_ids": _of_other_words(longer["input_ids"], config)}
+        yield longer
 
 
-def in_other_words(inputs: dict[str, Any], images: set[str], config: Any) -> dict[str, Any]:
+def in_other_words(inputs: dict[str, Any], images: set[str], config: Any) -> Iterator[dict[str, Any]]:
     """Give what is not the images' for other words; for more of them, unless it says more of each token."""
     words = {n: v for n, v in inputs.items() if n not in images}
     if not _is_prompt(words.get("input_ids")):
-        return words
-    length = words["input_ids"].shape[-1]
+        yield words
+        return
+    length = length_of(words)
     if all(_is_beside(v, inputs) or length not in getattr(v, "shape", ()) for v in words.values()):
-        words = {n: _longer(v) if _is_beside(v, inputs) else v for n, v in words.items()}
-    return {**words, "input_ids": _of_other_words(words["input_ids"], config)}
+        beside = {n: v for n, v in words.items() if _is_beside(v, inputs)}
+        longer = [{**words, **{n: _longer(v, more) for n, v in beside.items()}} for more in _more(length)]
+    else:
+        longer = [words]
+    for one in longer:
+        yield {**one, "input_ids": _of_other_words(one["input_ids"], config)}
+
+
+def length_of(inputs: dict[str, Any]) -> int:
+    """Count the tokens of a prompt; 0 where it has none."""
+    ids = inputs.get("input_ids")
+    return int(ids.shape[-1]) if _is_prompt(ids) else 0  # type: ignore[union-attr]
+
+
+def _more(length: int) -> list[int]:
+    """Count the tokens to add: up to the longest prompt of as many bits, within bounds; or a single one.
+
+    Odd numbers: a model may treat prompts of even length otherwise.
+    """
+    room = min((1 << length.bit_length()) - 1 - length, _MOST)
+    return [*dict.fromkeys((room - 1 + room % 2 if room else 1, 1))]
 
 
 def beside_prompt(inputs: dict[str, Any]) -> dict[str, Any]:
@@ -56,8 +81,8 @@ def _is_beside(value: Any, inputs: dict[str, Any]) -> bool:
     return is_flat and value.shape[-1:] == inputs["input_ids"].shape[-1:]
 
 
-def _longer(value: mx.array) -> mx.array:
-    return mx.concatenate([value, value[..., -1:]], axis=-1)
+def _longer(value: mx.array, more: int) -> mx.array:
+    return mx.concatenate([value, *[value[..., -1:]] * more], axis=-1)
 
 
 def _of_other_words(ids: mx.array, config: Any) -> mx.array:

@@ -81,8 +81,8 @@ class Request:
         """Items by key: an image that comes twice is decoded and processed once."""
         self.sources: list[tuple[Any, Key]] = []
         """Each image as it was given, and its key then."""
-        self.ids: Any = None
-        """The `input_ids` that were handed on with the ticket."""
+        self.beside: dict[str, Any] = {}
+        """What was handed on with the ticket and is not the images': `input_ids`, masks."""
         self.is_foreign = False
         """Tell whether it has images without an identity, so that nothing of it is looked up."""
 
