@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from visioncache.vlm.scope.reading import read
 STATE: dict[Any, Any] = {}
 NESTED: dict[Any, dict[Any, Any]] = {}
 GAIN = 1
+RING: deque[int] = deque([1, 2])
+PICTURE: Any = None
 
 
 def stored(x: Any) -> None:
@@ -90,6 +93,10 @@ class Counts:
         self.calls = x
         return self.calls
 
+    def rotating(self, x: Any) -> Any:
+        self.inner.rotate(1)
+        return x * self.inner[0]
+
     def halving(self, made: Any) -> Any:
         made.calls = made.calls * 0.5
         return made.calls
@@ -105,6 +112,24 @@ def in_another_entry(x: Any) -> Any:
     return x * STATE["gain"]
 
 
+def rotated(x: Any) -> Any:
+    RING.rotate(1)
+    return x * RING[0]
+
+
+def taken(x: Any) -> Any:
+    return x * RING.popleft()
+
+
+def turned(image: Any) -> Any:
+    return image.paste(PICTURE.rotate(90), PICTURE.size)
+
+
+def let_go(x: Any) -> Any:
+    RING.popleft()
+    return x
+
+
 @pytest.mark.parametrize(
     ("function", "counted"),
     [
@@ -116,6 +141,11 @@ def in_another_entry(x: Any) -> Any:
         (Counts.halving, set()),
         (in_a_table, {"STATE[calls]"}),
         (in_another_entry, set()),
+        (Counts.rotating, {"self.inner"}),
+        (rotated, {"RING"}),
+        (taken, {"RING"}),
+        (turned, set()),
+        (let_go, set()),
     ],
     ids=lambda one: getattr(one, "__name__", None),
 )

@@ -8,6 +8,7 @@ import os
 import random
 import sys
 import warnings
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -206,6 +207,7 @@ def counters(folder: Path) -> dict[str, Callable[[], float]]:
     cycle, python = itertools.cycle([1.0, 0.5]), random.Random(7)
     made = (0.5**n for n in range(1000))
     path = folder / "gain.npy"
+    ring, queue = deque([1.0, 0.5]), deque(0.5**n for n in range(1000))
 
     class Counter:
         calls = 0.0
@@ -232,6 +234,10 @@ def counters(folder: Path) -> dict[str, Callable[[], float]]:
         called()
         return float(getattr(counter, "calls"))  # noqa: B009  # as a user might
 
+    def by_a_ring() -> float:
+        ring.rotate(1)
+        return ring[0]
+
     def by_opening() -> float:
         with open(path, "rb") as file:  # noqa: PTH123  # as a user might
             return float(np.frombuffer(file.read()[-8:])[0])
@@ -241,6 +247,8 @@ def counters(folder: Path) -> dict[str, Callable[[], float]]:
         "table": by_a_table,
         "attribute": by_an_attribute,
         "another function": by_another_function,
+        "a ring": by_a_ring,
+        "a queue": lambda: queue.popleft(),  # noqa: PLW0108  # code of a user's
         "cycle": lambda: next(cycle),
         "generator": lambda: next(made),
         "numpy's numbers": lambda: float(numbers.random()),

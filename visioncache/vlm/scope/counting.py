@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 _LOADS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF")
 _ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD")
+_TURNS = ("popleft", "reverse", "rotate")
+"""Methods that change a container at each call."""
 _ENDS = ("STORE_", "POP_", "RETURN_")
 """How the instructions begin that end a statement, or a part of one."""
 
@@ -52,8 +54,18 @@ def counted(code: CodeType) -> tuple[set[str], set[str]]:  # noqa: C901  # one c
             if own in reads and not op.startswith("STORE_FAST"):
                 updates.add(own)
                 reads = [read for read in reads if read != own] + [own] * (before == "COPY")  # `:=`
-            uses.update(reads)
+            alone = op == "POP_TOP" and before.startswith("CALL")  # `ring.rotate(1)`
+            turned = _turned(reads, alone=alone)
+            updates.update(turned)
+            uses.update(read for read in reads if not (alone and read in turned))
             reads, last, entry, target, held = [], "", "", "", ""
             owner = "self" if op.endswith("LOAD_FAST") and name == "self" else ""
         before = op
     return updates, uses
+
+
+def _turned(reads: list[str], *, alone: bool) -> set[str]:
+    """Name the containers that a statement turns; PIL's `rotate`, which is pure, is no statement `alone`."""
+    methods = _TURNS if alone else ("popleft",)
+    calls = (read.rpartition(".") for read in reads)
+    return {owner for owner, _, method in calls if owner and method in methods}
