@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import configparser
 import functools
+import glob
+import io
 import itertools
+import linecache
 import os
 import random
 import sys
@@ -18,6 +22,7 @@ import pytest
 import zoo
 from harness import asked, embedded, prepared
 from mlx import nn
+from numpy import load as numbers_in
 from PIL import Image
 from transformers import image_transforms
 from twins import Scene, assert_alike
@@ -66,6 +71,24 @@ class Lazy(nn.Module):
         if self._gain is None:
             self._gain = 1.0
         return self.inner(*args, **kwargs) * self._gain
+
+
+class FromFile(nn.Module):
+    """A module whose way to read its gain is asked for by a function alone."""
+
+    def __init__(self, inner: Any, path: Path) -> None:
+        super().__init__()
+        self.inner, self.path = inner, path
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.inner(*args, **kwargs) * gain_of(self)
+
+    def gain_in_file(self) -> float:
+        return float(np.load(self.path).flat[0])
+
+
+def gain_of(module: FromFile) -> float:
+    return module.gain_in_file()
 
 
 def put(model: Any, path: str, made: Callable[[Any], Any]) -> Any:
@@ -201,6 +224,14 @@ def test_what_code_keeps_in_a_closure_counts_when_somebody_sets_it(family: str) 
     assert_alike(family, play)
 
 
+def write_gain(folder: Path, gain: Any) -> None:
+    """Write a number in every form that `counters` read."""
+    number = float(np.ravel(gain)[0])
+    np.save(folder / "gain.npy", gain)
+    (folder / "gain.txt").write_text(f"{number}\n")
+    (folder / "gain.ini").write_text(f"[all]\ngain = {number}{' ' * np.size(gain)}\n")
+
+
 def counters(folder: Path) -> dict[str, Callable[[], float]]:
     """Functions that return another number each time, or one that may be another at any time."""
     count, table, numbers = 0.0, {"calls": 0.0}, np.random.default_rng(7)
@@ -208,6 +239,7 @@ def counters(folder: Path) -> dict[str, Callable[[], float]]:
     made = (0.5**n for n in range(1000))
     path = folder / "gain.npy"
     ring, queue = deque([1.0, 0.5]), deque(0.5**n for n in range(1000))
+    partly = functools.partial(np.load, path)
 
     class Counter:
         calls = 0.0
@@ -242,6 +274,15 @@ def counters(folder: Path) -> dict[str, Callable[[], float]]:
         with open(path, "rb") as file:  # noqa: PTH123  # as a user might
             return float(np.frombuffer(file.read()[-8:])[0])
 
+    def by_lines() -> float:
+        linecache.checkcache()
+        return float(linecache.getline(str(folder / "gain.txt"), 1))
+
+    def by_a_table_of_settings() -> float:
+        settings = configparser.ConfigParser()
+        settings.read(folder / "gain.ini")
+        return float(settings["all"]["gain"])
+
     return {
         "variable": by_a_variable,
         "table": by_a_table,
@@ -259,6 +300,12 @@ def counters(folder: Path) -> dict[str, Callable[[], float]]:
         "a file of numpy's": lambda: float(np.load(path).flat[0]),
         "a file's bytes": lambda: float(np.frombuffer(path.read_bytes()[-8:])[0]),
         "a file's size": lambda: float(path.stat().st_size),
+        "a file by another name": lambda: float(numbers_in(path).flat[0]),
+        "a file by a partial": lambda: float(partly().flat[0]),
+        "a file unbuffered": lambda: float(np.frombuffer(io.FileIO(path).readall()[-8:])[0]),
+        "a file's lines": by_lines,
+        "a file of settings": by_a_table_of_settings,
+        "a folder": lambda: float(len(glob.glob(str(folder / "*")))),  # noqa: PTH207  # as a user might
     }
 
 
@@ -269,7 +316,8 @@ def test_what_is_another_each_time_is_answered_as_without_a_cache(
     family: str, how: str, tmp_path: Path
 ) -> None:
     def play(scene: Scene) -> list[Any]:
-        np.save(tmp_path / "gain.npy", 1.0)
+        (tmp_path / "other.npy").unlink(missing_ok=True)
+        write_gain(tmp_path, 1.0)
         np.random.seed(7)  # noqa: NPY002
         mx.random.seed(7)
         way = counters(tmp_path)[how]
@@ -277,12 +325,26 @@ def test_what_is_another_each_time_is_answered_as_without_a_cache(
         put(scene.model, WHERE[family], lambda inner: Gained(inner, way))
         scene.attach()
         answers = [scene.ask(A), scene.ask(A)]
-        np.save(tmp_path / "gain.npy", np.ones(2) / 2)
+        np.save(tmp_path / "other.npy", 1.0)
+        write_gain(tmp_path, np.ones(2) / 2)
         return [*answers, scene.ask(A), scene.ask(A)]
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert_alike(family, play)
+
+
+@pytest.mark.filterwarnings("ignore:nothing is cached")
+@pytest.mark.parametrize("family", WHERE)
+def test_a_method_that_a_function_asks_for_is_read_too(family: str, tmp_path: Path) -> None:
+    def play(scene: Scene) -> list[Any]:
+        write_gain(tmp_path, 1.0)
+        put(scene.model, WHERE[family], lambda inner: FromFile(inner, tmp_path / "gain.npy"))
+        answers = [scene.ask(A), scene.ask(A)]
+        write_gain(tmp_path, 0.5)
+        return [*answers, scene.ask(A)]
+
+    assert_alike(family, play)
 
 
 @pytest.mark.filterwarnings("ignore:nothing is cached")

@@ -124,8 +124,7 @@ class Trust:
     def _entry(self, kind: Kind) -> str:
         """Return the name of a comparison: 128 bits over the kind, model, processor and sources."""
         sources = f"{self.package}/{source_digest(self.package)}/{self.version}/{visioncache.__version__}"
-        state = self._state
-        return blake3(f"{kind!r}/{sources}/{state}".encode()).hexdigest(length=16)
+        return blake3(f"{kind!r}/{sources}/{self._state}".encode()).hexdigest(length=16)
 
     @property
     def _state(self) -> str:
@@ -147,8 +146,7 @@ class Trust:
             ValueError: they differ; the kind stays unknown, and nothing is to be stored.
         """
         exact = kind.images == _ONE
-        found = (_differing(plain, given, exact=exact) for plain, given in pairs)
-        differing = next(filter(None, found), "")
+        differing = next(filter(None, (_differing(*pair, exact=exact) for pair in pairs)), "")
         if self._is_refused(kind) and not (differing and exact):
             one = "an image alone differs" if self._state == self._refused else "one of its kind differed"
             raise self.refusal(f"{kind}: not cached, because {one} with a cache")
@@ -173,11 +171,9 @@ class Trust:
         """Compare what a processor makes beside pixels with what it made with a cache.
 
         Raises:
-            ValueError: they differ: images take more places together than one by one, or fewer, or an output
-                is made of pixels, of which a cache gives it none.
+            ValueError: they differ: images take other places together, or an output is made of pixels.
         """
-        names = (n for n in {**handed, **own} if not _equal(own.get(n), handed.get(n)))
-        other = next(names, "")
+        other = next((n for n in {**handed, **own} if not _equal(own.get(n), handed.get(n))), "")
         if other:
             self._unlike.add(self._entry(kind))
             raise self.refusal(f"{kind}: its processor returns other {other} with a cache")
@@ -226,8 +222,7 @@ class Kind:
     padded: bool = False
     """Set where a mask leaves out some of the prompt."""
     sizes: tuple[Any, ...] = ()
-    """Of one image, how many bits its number of pixels has: processors may treat large ones otherwise. Of
-    several, their widths and heights: processors may sort them."""
+    """How many bits the number of pixels of one image has; of several, which may be sorted, their sizes."""
 
     @classmethod
     def of(cls, images: int, videos: int, pixels: Any, beside: str = "") -> Kind:

@@ -56,7 +56,11 @@ class Anatomy:
         self.uses: set[str] = set()
         """Names that a user's code counts with, and that it reads: what is in both changes with each call."""
         self.unused: frozenset[str] = frozenset()
-        """Names of methods that nothing asks for, which may read what they like."""
+        """Names of methods that no method in use asks for, which may read what they like."""
+        self.unasked: list[tuple[str, Any]] = []
+        """Such methods of a user's: the name, and what its code reads."""
+        self.asked: set[str] = set()
+        """Names that a user's code asks for otherwise."""
         self.defined: set[Any] = set()
         """Classes and modules, once it was said what they define."""
         self.lasts = True
@@ -128,6 +132,7 @@ class Anatomy:
         for path, value in roots:
             apart.say("root")
             apart._add(classes.strangers(apart, path) if value is None else [(path, value)])  # noqa: SLF001
+        programs.decide_on_asked(apart)
         for name in sorted(apart.updates & apart.uses)[:1]:
             apart.refuse(name.lstrip("."), "counted by code that reads it, which is another each time")
         return apart

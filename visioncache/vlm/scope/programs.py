@@ -15,9 +15,12 @@ from uuid import uuid4
 from visioncache.recent import Recent
 from visioncache.vlm.scope import code
 from visioncache.vlm.scope.itself import MISSING
+from visioncache.vlm.scope.outside import outside
 from visioncache.vlm.scope.reading import Reading, read
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from visioncache.vlm.scope.anatomy import Anatomy, Child
 
 _TAKEN = ("process_image", "process_inputs_with_fallback", "generate_step")
@@ -25,17 +28,6 @@ _TAKEN = ("process_image", "process_inputs_with_fallback", "generate_step")
 
 _BY_NAME = ("globals", "eval", "exec")
 """Builtins by which a function reaches globals that it does not name."""
-
-_OUTSIDE = frozenset(
-    [
-        *("open", "fdopen", "read_text", "read_bytes", "fromfile", "loadtxt", "genfromtxt", "memmap", "mmap"),
-        *("imread", "load_file", "safe_open", "read_csv", "getsize", "getmtime", "stat", "exists", "is_file"),
-        *("listdir", "iterdir", "check_output", "Popen", "popen", "system", "urlopen", "urlretrieve"),
-    ]
-)
-"""Names by which code reads what lies outside of it, files above all, and may change at any time."""
-
-_OPENS_IMAGES = ("Image", "open")
 
 WRAPPED = ("func", "args", "keywords", "fget", "fset", "__func__", "__wrapped__")
 
@@ -65,26 +57,34 @@ def function(anatomy: Anatomy, path: str, value: FunctionType) -> list[Child]:
     _, of_class, place = path.rpartition(".__class__.")
     method = place.partition(".")[0] if of_class else ""
     if method not in code.RUN_BEFORE:
-        children += _globals(anatomy, value, reading)
-        if is_own and method not in anatomy.unused:
-            _decides(anatomy, path, reading)
+        found = _globals(anatomy, value, reading)
+        children += anatomy.named("reads", "", found)
+        imported = (sys.modules.get(module) for module, _ in reading.imports)
+        own_code = path, reading, [*closure.values(), *found.values(), *imported]
+        if is_own and method in anatomy.unused:
+            anatomy.unasked.append((method, own_code))
+        elif is_own:
+            _decides(anatomy, *own_code)
     return children
 
 
-def _decides(anatomy: Anatomy, path: str, reading: Reading) -> None:
-    """Note what a user's function counts, and refuse one that reads what may be another at each call."""
+def decide_on_asked(anatomy: Anatomy) -> None:
+    """Note what the methods read that a function asks for, though no other method does."""
+    while asked := [one for one in anatomy.unasked if one[0] in anatomy.asked]:
+        anatomy.unasked = [one for one in anatomy.unasked if one[0] not in anatomy.asked]
+        for _, own_code in asked:
+            _decides(anatomy, *own_code)
+
+
+def _decides(anatomy: Anatomy, path: str, reading: Reading, found: Iterable[Any]) -> None:
+    """Note what a user's function counts, and refuse one that reads what may be another at each call.
+
+    `found` is what its names stand for.
+    """
     anatomy.updates |= reading.updates
     anatomy.uses |= reading.uses
-    chains = [chain for chain in reading.chains if len(chain) > 1]
-    opening = [chain for chain in reading.chains if "open" in chain]
-    # An image that is opened there is known by its pixels.
-    of_images = {"open"} if opening and all(chain[-2:] == _OPENS_IMAGES for chain in opening) else set[str]()
-    named = reading.reads.union(*reading.chains)
-    outside = sorted((named & _OUTSIDE) - of_images)
-    outside += [".".join(chain) for chain in chains if chain[-1] == "load" or "random" in chain]
-    if reading.imports:
-        outside += reading.reads & {"load", "random"}
-    for name in outside[:1]:
+    anatomy.asked |= reading.reads
+    for name in outside(reading, found)[:1]:
         anatomy.refuse(path, f"code that reads what may be another each time ({name})")
 
 
@@ -93,7 +93,7 @@ def is_users(value: FunctionType) -> bool:
     return not (code.is_expected(value) or code.is_genuine(value.__code__, "mlx_vlm"))
 
 
-def _globals(anatomy: Anatomy, value: FunctionType, reading: Reading) -> list[Child]:
+def _globals(anatomy: Anatomy, value: FunctionType, reading: Reading) -> dict[str, Any]:
     """Give what a function reads of its module, and of those that it imports itself."""
     found: dict[str, Any] = {}
     for chain in reading.chains:
@@ -115,7 +115,7 @@ def _globals(anatomy: Anatomy, value: FunctionType, reading: Reading) -> list[Ch
             found[path] = _state(anatomy, namespace, name, one)
     for module, name in reading.imports:
         found.update(_imported(anatomy, value, module, name, reading))
-    return anatomy.named("reads", "", found)
+    return found
 
 
 def _state(anatomy: Anatomy, owner: Any, name: str, value: Any) -> Any:
