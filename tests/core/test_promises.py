@@ -368,11 +368,11 @@ def test_importing_loads_nothing_heavy() -> None:
 
 
 def test_importing_takes_under_sixty_milliseconds() -> None:
-    # Of processor time, and the best of several: a busy machine must not look like a slow import. A slow one
-    # is known by what the standard library's asyncio takes there, some 46 ms where ours may take 60.
+    # Of processor time, beside what the standard library's asyncio takes just then, some 46 ms where ours may
+    # take 60; and the best of several: a busy machine must not look like a slow import.
     code = "import time; start = time.process_time(); import {}; print(time.process_time() - start)"
-    ours, theirs = (
-        min(float(in_a_new_python(code.format(module))) for _ in range(7))
-        for module in ("visioncache", "asyncio")
-    )
-    assert ours < max(0.06, 1.3 * theirs)
+    pairs = [
+        [float(in_a_new_python(code.format(module))) for module in ("visioncache", "asyncio")]
+        for _ in range(7)
+    ]
+    assert any(ours < max(0.06, 1.3 * theirs) for ours, theirs in pairs), pairs
