@@ -162,8 +162,11 @@ class Tickets:
             return any(name[0][2:] == alike for name in [*self._held])
 
     def is_blank(self, array: Any) -> bool:
-        """Tell whether an array has the shape of a ticket and is one number, to which much turns NaN."""
-        return tuple(array.shape) in self._shapes and bool((array == array.reshape(-1)[:1]).all())
+        """Tell whether an array has the shape of a ticket and is all zeros, to which much turns NaN.
+
+        Another number everywhere may be a white page, which a processor made that is not attached.
+        """
+        return tuple(array.shape) in self._shapes and not bool(array.any())
 
     def _forget(self, name: tuple[Mark, ...], held: weakref.ref[_Held]) -> None:
         with self._lock:
