@@ -62,7 +62,7 @@ ARMS_SHOWN = {
     "visioncache+warm": "the same, images shown before the question",
     "floor": "new tokens alone (floor)",
 }
-"""What a table calls an arm."""
+"""Names of arms in tables."""
 
 
 def sessions_shown(results: pd.DataFrame) -> pd.DataFrame:

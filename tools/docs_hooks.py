@@ -195,7 +195,7 @@ USUAL = {
     "exact": ["embeddings", "tokens"],
     "no_prefix": "",
 }
-"""What most families have in common."""
+"""Facts that most families share."""
 
 
 def differing(record: dict[str, Any]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import statistics
 import subprocess
 import sys
 import threading
@@ -369,10 +370,11 @@ def test_importing_loads_nothing_heavy() -> None:
 
 def test_importing_takes_under_sixty_milliseconds() -> None:
     # Of processor time, beside what the standard library's asyncio takes just then, some 46 ms where ours may
-    # take 60; and the best of several: a busy machine must not look like a slow import.
+    # take 60; and the median of several: a busy machine must not look like a slow import.
     code = "import time; start = time.process_time(); import {}; print(time.process_time() - start)"
     pairs = [
         [float(in_a_new_python(code.format(module))) for module in ("visioncache", "asyncio")]
         for _ in range(7)
     ]
-    assert any(ours < max(0.06, 1.3 * theirs) for ours, theirs in pairs), pairs
+    best = min(ours for ours, _ in pairs)
+    assert best < 0.06 or statistics.median(ours / theirs for ours, theirs in pairs) < 1.3, pairs

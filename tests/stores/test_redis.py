@@ -9,7 +9,6 @@ import pickle
 import shutil
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import threading
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 A, B = Key.from_source("a.jpg"), Key.from_source("b.jpg")
 TIMEOUT = 0.2
-GRACE = 1.5
+GRACE = 0.3
 """Seconds that a busy machine may take to wake a thread; the bound is `TIMEOUT`."""
 
 
@@ -350,14 +349,11 @@ def assert_keeps_answering(cache: VisionFeatureCache, tally: Counter[str], what:
     """Every get is a miss within the time-out, and soon none waits at all; puts stay in memory."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", StoreWarning)
-        waited = []
         for number in range(10):
             found, seconds = timed(lambda n=number: cache.get(f"absent {n}"))
             assert found is None
-            waited.append(seconds)
+            assert seconds < (TIMEOUT + GRACE if number < 3 else 0.1), f"{what}: {seconds:.3f} s"
             tally[f"faults of a server: {what}"] += 1
-        assert max(waited) < TIMEOUT + GRACE, f"{what}: {waited}"
-        assert statistics.median(waited[3:]) < TIMEOUT / 2, f"{what}: {waited}"
         value = features()
         assert cache.put("c.jpg", value)
         assert cache.get("c.jpg") is value

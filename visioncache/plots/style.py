@@ -42,7 +42,7 @@ class Picture(Figure):
     """A figure of several panels that shows itself in a notebook, as `Plot` does."""
 
     about = ""
-    """What it is made of: written into the picture."""
+    """Traces and parameters, which are written into the picture."""
 
     def _repr_png_(self) -> bytes:
         return png(self, self.about)

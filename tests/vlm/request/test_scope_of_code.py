@@ -74,7 +74,7 @@ class Lazy(nn.Module):
 
 
 class FromFile(nn.Module):
-    """A module whose way to read its gain is asked for by a function alone."""
+    """Multiply by a number in a file, which a method reads that only a function asks for."""
 
     def __init__(self, inner: Any, path: Path) -> None:
         super().__init__()

@@ -68,7 +68,7 @@ def multiplied(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
 
 
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("count", [2, 3, 64, 396])
+@pytest.mark.parametrize("count", [2, 3, 17, 64, 396, 1023])
 def test_bits_are_those_of_the_convolution(count: int, bias: bool, multiplied: Callable[[], int]) -> None:
     convolution = layer(bias=bias)
     for seed in range(3):

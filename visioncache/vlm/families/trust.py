@@ -182,7 +182,7 @@ class Trust:
         """See that each array that a model is passed was made by its processor.
 
         Raises:
-            ValueError: one came to it later, perhaps from pixels, of which a cache hands on none.
+            ValueError: one came to it later, and may be made of pixels, which a cache does not hand on.
         """
         other = next((name for name in passed if name not in {*made}), "")
         if other:

@@ -82,7 +82,7 @@ class Request:
         self.sources: list[tuple[Any, Key]] = []
         """Each image as it was given, and its key then."""
         self.beside: dict[str, Any] = {}
-        """What was handed on with the ticket and is not the images': `input_ids`, masks."""
+        """Outputs that were handed on with the ticket, but for the images': `input_ids`, masks."""
         self.is_foreign = False
         """Tell whether it has images without an identity, so that nothing of it is looked up."""
 

@@ -38,7 +38,7 @@ def convolved(model: Any) -> type | None:
 def project(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Convolve patches as `original` would.
 
-    The first patches of a size are convolved both ways; should bits differ, all of them are left to MLX.
+    The first patches of each size of kernel are convolved both ways; should bits differ, all are left to MLX.
 
     Args:
         original: the bound `__call__` of a `Conv3d`.
