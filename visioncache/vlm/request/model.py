@@ -215,8 +215,8 @@ class ModelSide:
         # Some processors give tiles of zeros beside a small image's pixels.
         if arrays and all(map(self._attached.tickets.is_blank, arrays)):
             raise ValueError(
-                f"{anchor} are all zeros, as the attached processor's stand-ins become without their NaN; "
-                "pass on what the processor returned, or embed zeros inside of attached.bypass()"
+                f"{anchor} are all one number, as stand-ins of the attached processor are without their NaN; "
+                "pass on what the processor returned, or embed blank images inside of attached.bypass()"
             )
         return None
 

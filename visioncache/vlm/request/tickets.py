@@ -128,18 +128,17 @@ class Tickets:
 
     def __init__(self) -> None:
         self._held: OrderedDict[tuple[Mark, ...], _Held] = OrderedDict()
-        self._shapes: Recent[tuple[int, ...], None] = Recent(self.shapes)
-        """Of the arrays that were handed out."""
+        self._waiting: Recent[tuple[int, ...], int] = Recent(self.shapes)
+        """By the shapes of arrays that were handed out: how many have not come back to be embedded."""
         self._lock = threading.RLock()  # the collector may forget one while another is looked for
 
     def hold(self, pixels: Any, beside: dict[str, Any], request: Request) -> None:
         """Keep a request under its ticket, with the other inputs that belong to it."""
         arrays = list(leaves(pixels))
         name = tuple(map(mark, arrays))
-        for array in arrays:
-            self._shapes[tuple(array.shape)] = None
         held = _Held(tree_map(_kept, arrays), tree_map(_kept, beside), request)
         with self._lock:
+            self._count(arrays, 1)
             self._held[name] = held
             while len(self._held) > self.capacity:
                 self._held.popitem(last=False)
@@ -153,7 +152,12 @@ class Tickets:
             return None
         if not arrays or not self.may_hold(arrays[0]):
             return None  # without a look at the buffer, which a GPU might have to move
-        return self._held.get(tuple(map(mark, arrays)))
+        held = self._held.get(tuple(map(mark, arrays)))
+        if held is not None and not held.came_back:
+            with self._lock:
+                held.came_back = True
+                self._count(arrays, -1)
+        return held
 
     def may_hold(self, array: Any) -> bool:
         """Tell whether a ticket of this shape and dtype is out."""
@@ -162,11 +166,19 @@ class Tickets:
             return any(name[0][2:] == alike for name in [*self._held])
 
     def is_blank(self, array: Any) -> bool:
-        """Tell whether an array has the shape of a ticket and is all zeros, to which much turns NaN.
+        """Tell whether an array has the shape of a ticket and is one number, to which much turns NaN.
 
-        Another number everywhere may be a white page, which a processor made that is not attached.
+        If every ticket of this shape was embedded, a number that is not zero is taken for a white page, which
+        a processor made that is not attached.
         """
-        return tuple(array.shape) in self._shapes and not bool(array.any())
+        waiting = self._waiting.get(tuple(array.shape))
+        if waiting is None or not bool((array == array.reshape(-1)[:1]).all()):
+            return False
+        return waiting > 0 or not bool(array.any())
+
+    def _count(self, arrays: Sequence[Any], more: int) -> None:
+        for shape in (tuple(array.shape) for array in arrays):
+            self._waiting[shape] = max(self._waiting.get(shape, 0) + more, 0)
 
     def _forget(self, name: tuple[Mark, ...], held: weakref.ref[_Held]) -> None:
         with self._lock:
@@ -180,6 +192,7 @@ class _Held:
     """On the ticket's own buffers, which nobody else is given meanwhile."""
     beside: dict[str, Any]
     request: Request
+    came_back: bool = False
 
     def changed(self, inputs: dict[str, Any]) -> str:
         """Name an input beside the pixels that is another one than was handed out, if there is one."""
