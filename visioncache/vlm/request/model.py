@@ -208,12 +208,14 @@ class ModelSide:
         if held is not None and not edited:
             return held.request
         if held is not None or any(map(is_stand_in, arrays)):
+            self._attached.tickets.refused(arrays)
             raise ValueError(
                 f"{edited} was changed on its way from the attached processor to the model; "
                 "pass on what the processor returned, or attach(model, None, cache)"
             )
         # Some processors give tiles of zeros beside a small image's pixels.
         if arrays and all(map(self._attached.tickets.is_blank, arrays)):
+            self._attached.tickets.refused(arrays)
             raise ValueError(
                 f"{anchor} are all one number, as stand-ins of the attached processor are without their NaN; "
                 "pass on what the processor returned, or embed blank images inside of attached.bypass()"

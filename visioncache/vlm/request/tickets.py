@@ -176,6 +176,14 @@ class Tickets:
             return False
         return waiting > 0 or not bool(array.any())
 
+    def refused(self, arrays: Sequence[Any]) -> None:
+        """Take it that what was made from a ticket came back; of another shape, that every ticket did."""
+        with self._lock:
+            if all(tuple(array.shape) in self._waiting for array in arrays):
+                self._count(arrays, -1)
+            else:
+                self._waiting.clear()
+
     def _count(self, arrays: Sequence[Any], more: int) -> None:
         for shape in (tuple(array.shape) for array in arrays):
             self._waiting[shape] = max(self._waiting.get(shape, 0) + more, 0)
