@@ -29,6 +29,7 @@ NAMES = {
     "qwen3-vl-4b": "Qwen3-VL-4B",
     "smolvlm2-2.2b": "SmolVLM2 2.2B",
     "gemma-3-4b": "Gemma 3 4B",
+    "gemma-4-e2b": "Gemma 4 E2B",
     "llava-1.5-7b": "LLaVA-1.5-7B",
     "demo-vlm": "the demo model",
 }
@@ -71,6 +72,26 @@ def sessions() -> str:
         )
     head = ["model, photographs", "no cache", "mlx-vlm's cache", "visioncache", "speed-up over mlx-vlm's"]
     return table([*head, "turns of hits, over the language model's own"], rows)
+
+
+def memory() -> str:
+    """Write the memory that each arm of the album reaches, and what our cache holds of it."""
+    runs = album()
+    rows = []
+    for model, size in dict.fromkeys((name, size) for name, size, _ in runs.index):
+        peaks = [runs.loc[(model, size, arm), "peak_bytes"] for arm in ("none", "mlx-vlm", "visioncache")]
+        held = runs.loc[(model, size, "visioncache"), "held_bytes"]
+        rows.append(
+            [f"{model}, {size}", *(f"{peak / 2**30:.2f} GiB" for peak in peaks), f"{held / 2**20:.1f} MiB"]
+        )
+    head = [
+        "model, photographs",
+        "peak without a cache",
+        "with mlx-vlm's",
+        "with visioncache",
+        "held by visioncache",
+    ]
+    return table(head, rows)
 
 
 def misses() -> str:
@@ -258,6 +279,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 TABLES = {
     "few-sessions": few_sessions,
     "sessions": sessions,
+    "memory": memory,
     "misses": misses,
     "bits": bits,
     "roofline": roofline,
