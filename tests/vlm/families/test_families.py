@@ -51,6 +51,14 @@ def test_every_family_of_the_table_has_a_tiny_model() -> None:
     assert set(NAMES) <= set(zoo.families())
 
 
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_a_family_without_a_processor_says_so(name: str) -> None:
+    if zoo.build(name).processor is None:
+        assert FAMILIES[name].preprocessor == "", (
+            'mlx-vlm has no processor for it: preprocessor="" in the row'
+        )
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_said_to_be_proven_is_what_can_be_run_everywhere(name: str) -> None:
     tiny = zoo.build(name)

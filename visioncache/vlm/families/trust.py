@@ -199,8 +199,9 @@ class Trust:
 
     def refusal(self, what: str) -> ValueError:
         """Make the error of something that is not as it was proven."""
-        known = [one for one in versions_with(self.package) if one != self.version]
-        way = f", or pip install 'mlx-vlm=={known[-1]}', which is proven" if known else ""
+        known = versions_with(self.package)
+        best = self.version if self.version in known else "".join(known[-1:])
+        way = best and f", or pip install --force-reinstall 'mlx-vlm=={best}', which is proven"
         return ValueError(
             f"{self.package} of mlx-vlm {self.version}: {what}; nothing is stored; "
             f"detach() to go on without a cache{way}"
