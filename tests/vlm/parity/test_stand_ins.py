@@ -10,6 +10,7 @@ import pytest
 import zoo
 from harness import embedded, greedy, prepared, same
 from mlx_vlm.generate import dispatch
+from PIL import Image
 from twins import VARIED, Scene, assert_alike, has_nan, outcome, played, refused, right, shown
 
 from visioncache import VisionFeatureCache
@@ -181,6 +182,26 @@ def test_edited_pixels_are_answered_right_or_refused(family: str, edit: Callable
     for n, (want, got) in enumerate(zip(plain, ours, strict=True)):
         fine = right(got, want) or (n not in originals and refused(got)) or isinstance(want, Exception)
         assert fine, f"answer {n}: {shown(got)} where the twin's is {shown(want)}"
+
+
+@pytest.mark.parametrize("left", ["detached", "refused"])
+@pytest.mark.parametrize("family", FIVE)
+def test_a_white_page_of_another_processor_is_one_after_a_ticket_that_nobody_embeds(
+    family: str, left: str
+) -> None:
+    tiny = zoo.build(family)
+    white = Image.new("RGB", A.size, "white")
+    pixels = prepared(tiny, [white])
+    want = embedded(tiny, pixels)
+    with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attached:
+        ticket = prepared(tiny, [white])
+        if left == "detached":
+            with attached.suspended():
+                pass
+        else:
+            with pytest.raises(ValueError, match="was changed on its way"):
+                embedded(tiny, edited(ticket, scaled))
+        assert right(outcome(lambda: embedded(tiny, pixels)), want)
 
 
 @pytest.mark.parametrize("family", sorted({*FAMILIES, *KIN}))

@@ -89,6 +89,7 @@ class ModelSide:
 
     def install(self, undo: ExitStack) -> None:
         """Take the model's calls, until `undo`; RuntimeError where another attached model shares them."""
+        undo.callback(self._attached.tickets.expect_none)
         cls = class_of(self._embedder)
         for name, kind in product(self._family.entrances, dict.fromkeys([cls, origin(self._embedder)])):
             wrapper = partial(_untaken_tickets, self._signature(name))

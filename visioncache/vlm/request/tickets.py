@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -128,8 +128,10 @@ class Tickets:
 
     def __init__(self) -> None:
         self._held: OrderedDict[tuple[Mark, ...], _Held] = OrderedDict()
-        self._waiting: Recent[tuple[int, ...], int] = Recent(self.shapes)
-        """By the shapes of arrays that were handed out: how many have not come back to be embedded."""
+        self._shapes: Recent[tuple[int, ...], None] = Recent(self.shapes)
+        """Of the arrays that were handed out."""
+        self._waiting: Counter[tuple[int, ...]] = Counter()
+        """By shape, how many of them have not come back to be embedded."""
         self._lock = threading.RLock()  # the collector may forget one while another is looked for
 
     def hold(self, pixels: Any, beside: dict[str, Any], request: Request) -> None:
@@ -137,8 +139,8 @@ class Tickets:
         arrays = list(leaves(pixels))
         name = tuple(map(mark, arrays))
         held = _Held(tree_map(_kept, arrays), tree_map(_kept, beside), request)
+        self._count(arrays, 1)
         with self._lock:
-            self._count(arrays, 1)
             self._held[name] = held
             while len(self._held) > self.capacity:
                 self._held.popitem(last=False)
@@ -154,9 +156,8 @@ class Tickets:
             return None  # without a look at the buffer, which a GPU might have to move
         held = self._held.get(tuple(map(mark, arrays)))
         if held is not None and not held.came_back:
-            with self._lock:
-                held.came_back = True
-                self._count(arrays, -1)
+            held.came_back = True
+            self._count(arrays, -1)
         return held
 
     def may_hold(self, array: Any) -> bool:
@@ -171,22 +172,30 @@ class Tickets:
         If every ticket of this shape was embedded, a number that is not zero is taken for a white page, which
         a processor made that is not attached.
         """
-        waiting = self._waiting.get(tuple(array.shape))
-        if waiting is None or not bool((array == array.reshape(-1)[:1]).all()):
+        shape = tuple(array.shape)
+        if shape not in self._shapes or not bool((array == array.reshape(-1)[:1]).all()):
             return False
-        return waiting > 0 or not bool(array.any())
+        return self._waiting[shape] > 0 or not bool(array.any())
 
     def refused(self, arrays: Sequence[Any]) -> None:
         """Take it that what was made from a ticket came back; of another shape, that every ticket did."""
+        if all(tuple(array.shape) in self._shapes for array in arrays):
+            self._count(arrays, -1)
+        else:
+            self.expect_none()
+
+    def expect_none(self) -> None:
+        """Wait for no ticket that was handed out until now."""
         with self._lock:
-            if all(tuple(array.shape) in self._waiting for array in arrays):
-                self._count(arrays, -1)
-            else:
-                self._waiting.clear()
+            self._waiting.clear()
 
     def _count(self, arrays: Sequence[Any], more: int) -> None:
-        for shape in (tuple(array.shape) for array in arrays):
-            self._waiting[shape] = max(self._waiting.get(shape, 0) + more, 0)
+        with self._lock:
+            for shape in (tuple(array.shape) for array in arrays):
+                self._shapes[shape] = None
+                self._waiting[shape] = max(self._waiting[shape] + more, 0)
+            if len(self._waiting) > self.shapes:
+                self._waiting.clear()
 
     def _forget(self, name: tuple[Mark, ...], held: weakref.ref[_Held]) -> None:
         with self._lock:
