@@ -69,13 +69,13 @@ def test_the_bound_that_binds_is_the_one_to_raise() -> None:
     told = str(advise(worked(2, 1024, asked).events, 2, 2**20, 0.8))
     assert (
         told
-        == "with 4 entries, 80% of these look-ups hit, not 0% as it is bounded now, which saves 8 s more: "
+        == "if these look-ups came again, 80% would hit with 4 entries, not 0% as with the present limits, which saves 8 s more: "
         "%vcache resize --max-size 4"
     )
     enough = str(advise(worked(20, 1024, asked).events, 20, 2**20))
     assert (
         enough
-        == "it is large enough: 80% of these look-ups hit in it; the rest were first looks, which always miss"
+        == "large enough: if these look-ups came again, 80% would hit; the rest were first looks, which always miss"
     )
 
 

@@ -40,6 +40,18 @@ def test_the_same_model_hits_when_it_is_attached_again(tiny: zoo.Tiny, cache: Vi
     assert asked(zoo.build("qwen2_5_vl"), cache, A) == (1, 0)
 
 
+def test_a_thumbnail_stays_when_a_model_is_loaded_and_attached_again(cache: VisionFeatureCache) -> None:
+    for _ in range(2):
+        tiny = zoo.build("qwen2_5_vl")
+        with attach(tiny.model, tiny.processor, cache) as attached:
+            embedded(tiny, prepared(tiny, [A]))
+            (entry,) = cache.entries()
+            assert attached.thumbnail(entry.key) is not None
+    assert (cache.info().hits, cache.info().misses) == (1, 1)
+    with attach(tiny.model, tiny.processor, VisionFeatureCache()) as other:
+        assert other.thumbnail(entry.key) is None
+
+
 # What must never hit ------------------------------------------------------------------------------
 
 

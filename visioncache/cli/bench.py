@@ -76,14 +76,18 @@ def measure(
 
 
 def show(result: BenchResult) -> None:
-    """Print a result: machine, table, whether every arm gave the same tokens."""
+    """Print a result: machine, table, what its arms are, whether every arm gave the same tokens."""
+    from visioncache.study.benchmark.arms import MEANINGS
+
     told = ("chip", "backend", "system", "mlx", "mlx_vlm", "visioncache")
     machine = {**dict.fromkeys(told, "unknown"), **result.machine}
     print(
         f"\n{result.model} on {machine['chip']} ({machine['backend']}{_blas(machine)}), {machine['system']}"
     )
     print(f"mlx {machine['mlx']}, mlx-vlm {machine['mlx_vlm']}, visioncache {machine['visioncache']}\n")
-    print(result.table())
+    print(f"{result.table()}\n")
+    for arm in result.turns["arm"].unique():
+        print(f"{arm}: {MEANINGS[arm]}")
     agree = "the same tokens in every arm" if result.tokens_equal else "TOKENS DIFFER BETWEEN ARMS"
     print(f"\n{agree}")
 

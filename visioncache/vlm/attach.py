@@ -133,7 +133,7 @@ class Attached:
         self.stages = Stages()
         """Counts and seconds of key, decode, preprocess and tower since it was attached."""
         self.tickets = Tickets()
-        self.thumbnails = Thumbnails()
+        self.thumbnails = Thumbnails.of(cache)
         self.model = model
         self.processor = processor
         self._fingerprint = Fingerprint(model, family.projector, family.vision)

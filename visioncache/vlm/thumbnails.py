@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakKeyDictionary
 
 from PIL import Image
 
@@ -10,6 +11,7 @@ from visioncache.recent import Recent
 from visioncache.vlm.request.source import thumbnail
 
 if TYPE_CHECKING:
+    from visioncache.cache import VisionFeatureCache
     from visioncache.keys import Key
 
 
@@ -19,8 +21,15 @@ class Thumbnails:
     side = 96
     capacity = 512
 
+    _of: ClassVar[WeakKeyDictionary[Any, Thumbnails]] = WeakKeyDictionary()
+
     def __init__(self) -> None:
         self._pictures: Recent[str, Image.Image] = Recent(self.capacity)
+
+    @classmethod
+    def of(cls, cache: VisionFeatureCache) -> Thumbnails:
+        """Return those of a cache's entries, whichever attachment decoded the images."""
+        return cls._of.get(cache) or cls._of.setdefault(cache, cls())
 
     def make(self, key: Key, image: Any) -> None:
         """Keep a small picture of a decoded image."""

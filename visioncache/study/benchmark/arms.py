@@ -32,6 +32,17 @@ ARMS = ("none", "mlx-vlm", "visioncache", "bound")
 PREFIX_ARMS = ("visioncache+prefixes", "visioncache+warm", "floor")
 """Keys and values of prompts kept too; and images shown before the question comes; the new tokens alone."""
 
+MEANINGS = {
+    "none": "no cache",
+    "mlx-vlm": "mlx-vlm's own cache, which finds an image only in a request of the same images",
+    "visioncache": "this cache",
+    "bound": "the language model alone, handed all features: no cache of features is faster",
+    "visioncache+prefixes": "this cache, keys and values of prompts too",
+    "visioncache+warm": "the same, and images are shown before the question comes",
+    "floor": "new tokens and new images alone",
+}
+"""What each arm is, for people."""
+
 PREFIX_BYTES = "8 GiB"
 """Bytes for the arms that keep prefixes."""
 

@@ -55,15 +55,15 @@ class Advice:
     def __str__(self) -> str:
         rest = "" if self.reached else "; the rest were first looks, which always miss"
         if not self.command:
-            return f"it is large enough: {self.hit_ratio:.0%} of these look-ups hit in it{rest}"
+            return f"large enough: if these look-ups came again, {self.hit_ratio:.0%} would hit{rest}"
         raised = [
             *([] if self.max_size is None else [count(self.max_size, "entry", "entries")]),
             *([] if self.max_bytes is None else [format_size(self.max_bytes)]),
         ]
         saved = f", which saves {self.seconds_saved:.2g} s more" if self.seconds_saved else ""
         return (
-            f"with {' and '.join(raised)}, {self.hit_ratio:.0%} of these look-ups hit, "
-            f"not {self.hit_ratio_now:.0%} as it is bounded now{saved}: {self.command}{rest}"
+            f"if these look-ups came again, {self.hit_ratio:.0%} would hit with {' and '.join(raised)}, "
+            f"not {self.hit_ratio_now:.0%} as with the present limits{saved}: {self.command}{rest}"
         )
 
 
