@@ -103,6 +103,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         **{page: moved((ROOT / name).read_text(encoding="utf-8")) for name, page in FROM_ROOT.items()},
     }
     for name, text in pages.items():
+        if (placeholder := files.get_file_from_path(name)) is not None:  # for readers of a checkout
+            files.remove(placeholder)
         files.append(File.generated(config, name, content=text))
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         name = str(path.relative_to(ROOT))
