@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from scenes import serious_violations, traced
+from scenes import longest_frame, serious_violations, traced
 
 if TYPE_CHECKING:
     from lab import Lab
@@ -292,11 +292,12 @@ def test_ten_thousand_entries_are_walked_from_end_to_end(lab: Lab, notebook: Pag
     page.wait_for_function("[...document.querySelectorAll('.vcache-tile')].at(-1).title === 'page-00299.png'")
     page.locator(".vcache-tile").last.click()
     worst: list[float] = []
-    while len(worst) < 3 and min(worst, default=math.inf) >= 50:
+    limit = longest_frame(page)
+    while len(worst) < 3 and min(worst, default=math.inf) >= limit:
         with traced(page) as tasks:
             scroll_through(page)
         worst.append(max(tasks))
-    assert min(worst) < 50, worst
+    assert min(worst) < limit, worst
     # What was chosen is scrolled away: it stays chosen, focus stays here, and nothing scrolls back.
     assert page.locator(".vcache-shelf").evaluate("e => e.scrollTop") == 0
     assert page.locator(".vcache-detail .vcache-name").inner_text() == "page-00299.png"
