@@ -374,15 +374,15 @@ def scroll_and_filter(page: Page, cache: VisionFeatureCache, view: CacheView) ->
 
 def test_ten_thousand_entries_scroll_and_filter_within_a_frame_of_fifty_milliseconds(page: Page) -> None:
     cache = filled(*(f"scans/page-{i:05}.png" for i in range(10_000)), max_size=None)
-    worst: list[float] = []
-    limit = longest_frame(page)
-    while len(worst) < 3 and min(worst, default=math.inf) >= limit:  # a run may meet a collection of garbage
+    worst: list[float] = []  # over what a frame may take
+    while len(worst) < 5 and min(worst, default=math.inf) >= 1:  # a run may meet a collection of garbage
         view = CacheView(cache)
         put(page, view)
         page.wait_for_selector(".vcache-tile")
-        worst.append(max(scroll_and_filter(page, cache, view)))
+        limit = longest_frame(page)
+        worst.append(max(scroll_and_filter(page, cache, view)) / limit)
         view.close()
-    assert min(worst) < limit, worst
+    assert min(worst) < 1, worst
 
 
 def test_a_picture_from_elsewhere_is_not_fetched(page: Page) -> None:
