@@ -68,35 +68,6 @@ def serious_violations(page: Page, selector: str) -> list[str]:
     ]
 
 
-FRAME = 50.0
-"""Milliseconds of processor time of the longest frame, on a processor that lays `YARDSTICK` out in 5 ms."""
-YARDSTICK = """() => {
-    const times = Array.from({length: 20}, () => {
-        const start = performance.now();
-        const box = document.createElement("div");
-        box.style.cssText = "display: flex; flex-wrap: wrap; width: 600px";
-        for (let i = 0; i < 400; i++) {
-            const card = document.createElement("div");
-            card.textContent = `card ${i}`;
-            card.style.width = `${60 + i % 7}px`;
-            box.append(card);
-        }
-        document.body.append(box);
-        box.offsetHeight;
-        box.remove();
-        return performance.now() - start;
-    });
-    return times.sort((one, other) => one - other)[10];
-}"""
-"""Lays out 400 plain cards; gives the median milliseconds of 20 times."""
-
-
-def longest_frame(page: Page) -> float:
-    """Return the milliseconds that a frame may take on this processor: `FRAME`, or more on a slower one."""
-    measured: float = page.evaluate(YARDSTICK)
-    return FRAME * max(1.0, measured / 5)
-
-
 TASK = "ThreadControllerImpl::RunTask"
 
 

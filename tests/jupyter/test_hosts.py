@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scenes import features, filled, longest_frame, serious_violations, traced
+from scenes import features, filled, serious_violations, traced
 
 from visioncache import VisionFeatureCache
 from visioncache.jupyter import CacheView
@@ -374,15 +374,14 @@ def scroll_and_filter(page: Page, cache: VisionFeatureCache, view: CacheView) ->
 
 def test_ten_thousand_entries_scroll_and_filter_within_a_frame_of_fifty_milliseconds(page: Page) -> None:
     cache = filled(*(f"scans/page-{i:05}.png" for i in range(10_000)), max_size=None)
-    worst: list[float] = []  # over what a frame may take
-    while len(worst) < 5 and min(worst, default=math.inf) >= 1:  # a run may meet a collection of garbage
+    worst: list[float] = []
+    while len(worst) < 10 and min(worst, default=math.inf) >= 50:  # a run may meet a collection of garbage
         view = CacheView(cache)
         put(page, view)
         page.wait_for_selector(".vcache-tile")
-        limit = longest_frame(page)
-        worst.append(max(scroll_and_filter(page, cache, view)) / limit)
+        worst.append(max(scroll_and_filter(page, cache, view)))
         view.close()
-    assert min(worst) < 1, worst
+    assert min(worst) < 50, worst
 
 
 def test_a_picture_from_elsewhere_is_not_fetched(page: Page) -> None:

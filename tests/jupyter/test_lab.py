@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from scenes import longest_frame, serious_violations, traced
+from scenes import serious_violations, traced
 
 if TYPE_CHECKING:
     from lab import Lab
@@ -271,7 +271,6 @@ def scroll_through(page: Page) -> None:
 
 def test_ten_thousand_entries_are_walked_from_end_to_end(lab: Lab, notebook: Page) -> None:
     page = notebook
-    page.set_default_timeout(120_000)  # a busy kernel takes its time over them
     run_in_third(
         lab,
         page,
@@ -292,13 +291,12 @@ def test_ten_thousand_entries_are_walked_from_end_to_end(lab: Lab, notebook: Pag
     run_in_third(lab, page, "for i in range(300): cache.get(f'page-{i:05}.png'); time.sleep(0.005)")
     page.wait_for_function("[...document.querySelectorAll('.vcache-tile')].at(-1).title === 'page-00299.png'")
     page.locator(".vcache-tile").last.click()
-    worst: list[float] = []  # over what a frame may take
-    while len(worst) < 5 and min(worst, default=math.inf) >= 1:
-        limit = longest_frame(page)
+    worst: list[float] = []  # programs that share a core's caches make the same frame take longer
+    while len(worst) < 10 and min(worst, default=math.inf) >= 50:
         with traced(page) as tasks:
             scroll_through(page)
-        worst.append(max(tasks) / limit)
-    assert min(worst) < 1, worst
+        worst.append(max(tasks))
+    assert min(worst) < 50, worst
     # What was chosen is scrolled away: it stays chosen, focus stays here, and nothing scrolls back.
     assert page.locator(".vcache-shelf").evaluate("e => e.scrollTop") == 0
     assert page.locator(".vcache-detail .vcache-name").inner_text() == "page-00299.png"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from subprocess import run
+from subprocess import PIPE, Popen, run
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +17,14 @@ from visioncache.vlm.families.left_out import LEFT_OUT
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    command = [sys.executable, "-m", "visioncache", "families"]
+    with Popen(command, stdout=PIPE, stderr=PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,10 @@ COMMANDS = {
 """Summaries of the commands; each is a module here with `add_arguments(parser)` and `run(options) -> int`."""
 
 
+_BROKEN_PIPE = 141
+"""A shell's status of a program that SIGPIPE ended."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; bad input is one line on stderr and status 2."""
     parser = argparse.ArgumentParser(
@@ -44,10 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(words)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
-        return run(options)
+        status = run(options)
+        sys.stdout.flush()
     except BrokenPipeError:  # whoever read the output has read enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the rest is flushed to nowhere
-        return 0
+        return _BROKEN_PIPE
     except (ValueError, OSError) as error:
         where = getattr(error, "filename", None)
         told = f"{where}: {error.strerror}" if isinstance(error, OSError) and where else str(error)
@@ -56,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"visioncache {options.command}: interrupted", file=sys.stderr)
         return 130
+    return status
 
 
 if __name__ == "__main__":

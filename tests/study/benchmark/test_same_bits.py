@@ -101,8 +101,8 @@ def test_a_published_model_answers_the_same_where_attention_repeats(result: dict
     assert turns["logits_as_none"][same].all()
     assert (turns["apart"][same] == 0).all()
     others = turns["tokens"] > 1
-    # A tie, which last bits decide. mlx-vlm picks from log-probabilities near -9 in bfloat16, 1/16 apart.
-    assert (turns["gap"][others] < turns["apart"][others] + 2**-4).all()
+    # A tie, which last bits decide: of logits, or of the log-probabilities (near -9, in bfloat16) that mlx-vlm picks from.
+    assert (turns["gap"][others] < turns["apart"][others].clip(lower=2**-4)).all()
 
 
 def test_every_published_session_has_its_bits() -> None:

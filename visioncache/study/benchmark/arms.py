@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from visioncache.vlm.turn import Turn
 
 ARMS = ("none", "mlx-vlm", "visioncache", "bound")
-"""No cache; mlx-vlm's own; ours; the language model alone, with everything else already in hand."""
+"""Those of a usual run."""
 
 PREFIX_ARMS = ("visioncache+prefixes", "visioncache+warm", "floor")
-"""Keys and values of prompts kept too; and images shown before the question comes; the new tokens alone."""
+"""Those that keep keys and values of prompts, and their floor."""
 
 MEANINGS = {
     "none": "no cache",
@@ -41,7 +41,7 @@ MEANINGS = {
     "visioncache+warm": "the same, and images are shown before the question comes",
     "floor": "new tokens and new images alone",
 }
-"""What each arm is, for people."""
+"""Explain each arm to people."""
 
 PREFIX_BYTES = "8 GiB"
 """Bytes for the arms that keep prefixes."""

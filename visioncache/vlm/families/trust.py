@@ -202,10 +202,8 @@ class Trust:
         known = versions_with(self.package)
         best = self.version if self.version in known else "".join(known[-1:])
         way = best and f", or pip install --force-reinstall 'mlx-vlm=={best}', which is proven"
-        return ValueError(
-            f"{self.package} of mlx-vlm {self.version}: {what}; nothing is stored; "
-            f"detach() to go on without a cache{way}"
-        )
+        where = f"{self.package} of mlx-vlm {self.version}: {what}"
+        return ValueError(f"{where}; nothing is stored; detach() to go on without a cache{way}")
 
 
 @dataclass(frozen=True)
