@@ -3,9 +3,9 @@
 A stage takes as long as its arithmetic or its traffic, whichever is longer, at the rates that a chip is said
 to have (Williams et al., "Roofline", CACM 2009). Rates that are reached are lower: seconds are a lower bound.
 They are not lower by one share in each stage: beside an H100's measured sessions the tower reaches 4 to 8 %
-of them and prefill 16 to 35 %, so a cache saves more of a device's time than is predicted here. With decoding
-and preprocessing as measured, the ratio of the arm with a cache is at most 0.12 away from the measured one
-(benchmarks/roofline_error.py; docs/results.md has the figures).
+of them and prefill 4 to 35 %. With decoding and preprocessing as measured, the ratio of the arm with a cache
+is at most 0.10 away from the measured one for photographs of 1280x960 or more, and up to 0.27 too low for
+640x480 (benchmarks/roofline_error.py; docs/results.md has the figures).
 """
 
 from __future__ import annotations
