@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from visioncache import VisionFeatureCache
 from visioncache.study.benchmark.demo import load_model
 from visioncache.study.data import data_path
 from visioncache.vlm import Chat, attach
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PHOTOS = sorted(data_path("images").glob("*.*g"))[:4]
 
@@ -111,3 +110,16 @@ def test_without_a_processor_there_is_nothing_to_warm(demo: tuple[Any, Any]) -> 
         pytest.raises(ValueError, match=r"warm\(\) needs the processor"),
     ):
         attached.warm(PHOTOS)
+
+
+@pytest.mark.parametrize("kind", [str, Path, Image.open], ids=["text", "path", "PIL"])
+def test_an_image_that_is_given_alone_is_one_image(demo: tuple[Any, Any], kind: Any) -> None:
+    image = kind(data_path("images", "cat.png"))
+    with attach(*demo, VisionFeatureCache()) as attached:
+        assert len(attached.warm(image, progress=False).encoded) == 1
+        with closing(Chat(*demo, attached.cache, max_tokens=2)) as chat:
+            assert len(chat.show(image).held) == 1
+            assert (chat.ask("What is this?").images, chat.ask("And this?", image).images) == (1, 2)
+    chat = Chat(*demo, None, max_tokens=2)
+    assert chat.show(image) is None
+    assert chat.ask("What is this?").images == 1

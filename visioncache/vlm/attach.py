@@ -244,14 +244,14 @@ class Attached:
         """A picture of an image, at most 96 pixels wide and high, if it was decoded here."""
         return self.thumbnails.get(key)
 
-    def warm(self, images: Sequence[Any], prompt: str | None = None, *, progress: bool = True) -> Warmed:
+    def warm(self, images: Any, prompt: str | None = None, *, progress: bool = True) -> Warmed:
         """Encode images that are not held yet, newest first, so that the first look at each is a hit.
 
         What the budget has no room for is refused rather than evicting newer ones, unless there is a store,
         which keeps them too. An unreadable file is reported and skipped; ^C keeps what was done.
 
         Args:
-            images: paths, URLs, PIL images or arrays.
+            images: paths, URLs, PIL images or arrays, or one of them.
             prompt: a question about all of them, in this order, that is prefilled too; only where
                 prefixes are kept.
             progress: show a bar, on stderr or in a notebook.

@@ -15,6 +15,7 @@ from visioncache.events import new_request
 from visioncache.vlm.attach import attach
 from visioncache.vlm.patching import mlx_vlm as hooks
 from visioncache.vlm.request.image import hold, key_of
+from visioncache.vlm.request.lists import in_list
 from visioncache.vlm.turn import Turn, breakdown
 
 if TYPE_CHECKING:
@@ -76,15 +77,18 @@ class Chat:
                 self._attached = self._owned = attach(model, processor, cache)
         self._given_stages = stages
 
-    def show(self, images: Sequence[Any]) -> Warmed | None:
+    def show(self, images: Any) -> Warmed | None:
         """Show images with the next question, and encode and prefill them now, while it is being typed.
+
+        Args:
+            images: paths, URLs or PIL images, or one of them.
 
         Returns:
             What became of each; None in a chat without a cache, where nothing is done ahead.
         """
         from visioncache.vlm.warming import prefill, warm
 
-        attached = self._attached
+        attached, images = self._attached, in_list(images)
         if attached is None or not attached.is_attached:
             self._next += images
             return None
@@ -97,13 +101,17 @@ class Chat:
         self._ahead += time.perf_counter() - start
         return done
 
-    def ask(self, text: str, images: Sequence[Any] = ()) -> Turn:
+    def ask(self, text: str, images: Any = ()) -> Turn:
         """Ask something, showing further images with it; an exception leaves the chat as it was.
+
+        Args:
+            text: the question.
+            images: paths, URLs or PIL images, or one of them.
 
         Raises:
             ValueError: an image can't be read or decoded.
         """
-        messages, shown = self._with(text, [*self._next, *images])
+        messages, shown = self._with(text, [*self._next, *in_list(images)])
         held = self.cache.info() if self.cache is not None else None
         pieces, last, tokens, ttft = [], None, [], 0.0
         stream = self._generate(messages, shown)  # lazy: the clock starts before any of its work

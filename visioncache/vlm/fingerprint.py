@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 from mlx import nn
-from PIL import Image, ImageFile
+from PIL import Image
 
 from visioncache.vlm.patching.instances import class_of
-from visioncache.vlm.request.file import DECODING
+from visioncache.vlm.request.file import DECODING, READERS
 from visioncache.vlm.scope.anatomy import Anatomy
 from visioncache.vlm.scope.classes import foreign
 from visioncache.vlm.scope.code import Habits, lasts, version
@@ -192,7 +192,8 @@ class Settings(Described):
         anatomy.add("image processor", maker)
         anatomy.add("PIL.Image.Image", Image.Image)
         decoders = (one for one, _ in anatomy.watch.mapping(Image.OPEN).values())
-        anatomy.add("decoders", foreign(anatomy.watch, [ImageFile.ImageFile, *decoders]))
+        anatomy.add("decoders", foreign(anatomy.watch, [*READERS, *decoders]))
+        anatomy.add("PIL.Image.Exif", Image.Exif)
         for name, where in DECODING.items():
             anatomy.add(name, anatomy.watch.name(vars(where), name))
         for name in _MAKE_PIXELS:

@@ -12,6 +12,7 @@ from mlx_vlm.utils import prepare_inputs, should_add_special_tokens
 
 from visioncache.progress import tracked
 from visioncache.sizes import count
+from visioncache.vlm.request.lists import in_list
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,9 +50,9 @@ class Warmed:
         printer.text(str(self))
 
 
-def warm(attached: Attached, images: Sequence[Any], prompt: str | None, *, progress: bool) -> Warmed:
+def warm(attached: Attached, images: Any, prompt: str | None, *, progress: bool) -> Warmed:
     """Do what `Attached.warm` says."""
-    done = Warmed()
+    images, done = in_list(images), Warmed()
     keys: list[Key] = []
     used = largest = 0
     cache = attached.cache

@@ -9,7 +9,7 @@ import pytest
 import zoo
 from harness import embedded
 from mlx_vlm.utils import prepare_inputs
-from PIL import Image, ImageFile, ImageOps, PngImagePlugin
+from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, MpoImagePlugin, PngImagePlugin
 from twins import Scene, assert_alike, outcome, played, right
 
 if TYPE_CHECKING:
@@ -85,7 +85,16 @@ def a_reader_s_method(patch: Patch) -> None:
 
 
 def a_way_to_load(patch: Patch) -> None:
-    own = ImageFile.ImageFile.load
+    a_load_of(ImageFile.ImageFile, patch)
+
+
+def a_jpeg_s_way_to_load(patch: Patch) -> None:
+    for kind in (JpegImagePlugin.JpegImageFile, MpoImagePlugin.MpoImageFile):
+        a_load_of(kind, patch)
+
+
+def a_load_of(kind: Any, patch: Patch) -> None:
+    own = kind.load
 
     def load(image: Any) -> Any:
         is_new = image._im is None
@@ -94,7 +103,27 @@ def a_way_to_load(patch: Patch) -> None:
             image.im = mirrored(image)
         return made
 
-    patch.setattr(ImageFile.ImageFile, "load", load)
+    patch.setattr(kind, "load", load)
+
+
+def an_orientation(patch: Patch) -> None:
+    own = Image.Image.getexif
+
+    def getexif(image: Any) -> Any:
+        exif = own(image)
+        exif[0x112] = 3
+        return exif
+
+    patch.setattr(Image.Image, "getexif", getexif)
+
+
+def no_orientation(patch: Patch) -> None:
+    patch.setattr(Image.Exif, "get", lambda _, __, default=None: default, raising=False)
+
+
+def a_transposition(patch: Patch) -> None:
+    own = Image.Image.transpose
+    patch.setattr(Image.Image, "transpose", lambda image, _: own(image, MIRRORED))
 
 
 def a_limit(patch: Patch) -> None:
@@ -105,15 +134,19 @@ OWN: list[Callable[[Patch], None]] = [
     a_loader, a_loader_of_the_same_name, a_processing_of_images, a_way_to_turn, a_conversion, an_open,
     a_reader_of_files, a_reader_s_method, a_way_to_load, a_limit,
 ]  # fmt: skip
+OF_TURNED = [a_jpeg_s_way_to_load, an_orientation, no_orientation, a_transposition]
+"""Code that runs where a JPEG is decoded and turned upright."""
 
 
 @pytest.mark.filterwarnings("ignore:an image is not cached")
-@pytest.mark.parametrize("own", OWN, ids=lambda own: own.__name__)
+@pytest.mark.parametrize("own", [*OWN, *OF_TURNED], ids=lambda own: own.__name__)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_own_code_that_opens_images_is_what_opens_them(
     family: str, own: Callable[[Patch], None], tmp_path: Path
 ) -> None:
-    A.save(path := str(tmp_path / "a.png"))
+    turned = Image.Exif()
+    turned[0x112] = 6
+    A.save(path := str(tmp_path / ("a.jpg" if own in OF_TURNED else "a.png")), exif=turned)
 
     def play(scene: Scene) -> list[Any]:
         answers = [scene.ask(path)]

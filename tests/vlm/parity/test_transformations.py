@@ -10,10 +10,12 @@ import zoo
 from harness import prepared, same
 from mlx import nn
 from mlx.utils import tree_flatten
-from twins import Scene, assert_alike, outcome
+from twins import Scene, assert_alike, outcome, right
+
+from visioncache import VisionFeatureCache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 A, B, C = zoo.photos()
 FAMILIES = ["gemma3", "idefics3", "internvl_chat", "llava", "mistral3", "paligemma", "qwen2_5_vl", "qwen3_vl"]
@@ -324,3 +326,32 @@ def test_what_code_closes_over_is_transformed_as_without_a_cache(
 
     answers = assert_alike(family, play, with_processor=with_processor)
     assert abs(answers[1]).item() > 0
+
+
+@pytest.fixture
+def no_compilation() -> Iterator[None]:
+    mx.disable_compile()
+    yield
+    mx.enable_compile()
+
+
+@pytest.mark.usefixtures("no_compilation")
+@WAYS
+@pytest.mark.parametrize("family", ["gemma3", "mistral3", "qwen2_5_vl"])
+def test_where_compilation_is_off_images_are_cached_and_gradients_are_those_of_an_encode(
+    family: str, *, with_processor: bool
+) -> None:
+    scene = Scene(zoo.build(family), VisionFeatureCache(), with_processor=with_processor)
+    plain = Scene(zoo.build(family), None, with_processor=with_processor)
+    assert all(right(scene.ask(A), plain.ask(A)) for _ in range(2))
+    assert scene.attached.cache.info().hits == 1
+    with scene.attached.bypass():
+        inputs = prepared(scene.tiny, [A])
+    pixels, embeddings = split(inputs)
+    found, wanted = (
+        mx.grad(lambda p, scene=scene: (embeddings(scene.model, p) ** 2).sum())(pixels)
+        for scene in (scene, plain)
+    )
+    assert same(found, wanted)
+    assert float(mx.abs(wanted).max()) > 0
+    scene.detach()

@@ -424,14 +424,32 @@ def doors_of(path: Path) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "avif", "gif", "bmp", "tiff", "jp2", "ico", "heic"])
+OF_ONE_MODE = {"xbm": "1", "msp": "1", "blp": "P"}
+SUFFIXES = [
+    "jpg",
+    "png",
+    "webp",
+    "avif",
+    "gif",
+    "bmp",
+    "tiff",
+    "jp2",
+    "ico",
+    "heic",
+    "im",
+    "qoi",
+    *OF_ONE_MODE,
+]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_the_same_bytes_are_one_entry_one_encode_and_one_decode_by_every_door(
     tmp_path: Path, suffix: str
 ) -> None:
     if suffix == "heic":
         pillow_heif.register_heif_opener()
     path, tiny, cache = tmp_path / f"photo.{suffix}", zoo.build("qwen2_5_vl"), VisionFeatureCache()
-    A.save(path)
+    A.convert(OF_ONE_MODE.get(suffix, "RGB")).save(path)
     with attach(tiny.model, tiny.processor, cache) as attached:
         for door in doors_of(path).values():
             embedded(tiny, prepared(tiny, [door()]))

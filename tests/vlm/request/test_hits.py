@@ -11,7 +11,7 @@ from harness import same
 
 from visioncache.vlm.families.layouts import Layout
 from visioncache.vlm.request.hits import describe, recall
-from visioncache.vlm.request.tickets import is_stand_in
+from visioncache.vlm.request.stand_in import is_stand_in
 
 DIGEST = bytes(range(16)).hex()
 

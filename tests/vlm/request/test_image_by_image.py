@@ -12,7 +12,7 @@ from visioncache import VisionFeatureCache
 from visioncache.sizes import leaves
 from visioncache.vlm import FAMILIES, attach
 from visioncache.vlm.request.image import open_source
-from visioncache.vlm.request.tickets import is_stand_in
+from visioncache.vlm.request.stand_in import is_stand_in
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from visioncache import Key
-from visioncache.vlm.request.tickets import Item, Request, Tickets, is_stand_in, stand_in
+from visioncache.vlm.request.stand_in import is_stand_in, stand_in
+from visioncache.vlm.request.tickets import Item, Request, Tickets
 
 if TYPE_CHECKING:
     from collections.abc import Callable

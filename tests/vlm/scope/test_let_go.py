@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import pytest
 import zoo
-from harness import prepared
+from harness import embedded, prepared
 from mlx_vlm.generate import dispatch
 
 from visioncache import VisionFeatureCache
@@ -37,6 +37,20 @@ def test_a_model_that_is_dropped_is_freed_and_so_are_its_caches(prefixes: str | 
     del tiny, attached
     gc.collect()
     assert [ref() for ref in alive] == [None] * 3
+
+
+@pytest.mark.parametrize("family", ["falcon_perception", "gemma3", "minicpmo", "minicpmv4_7"])
+def test_a_request_is_let_go_with_its_pixels(family: str) -> None:
+    tiny = zoo.build(family)
+    with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attached:
+        for photo in zoo.photos() * 2:
+            embedded(tiny, prepared(tiny, [photo]))
+        gc.collect()
+        assert len(attached.tickets._held) <= 2  # which some models keep
+    model = weakref.ref(tiny.model)
+    del tiny, attached
+    gc.collect()
+    assert model() is None
 
 
 @BOTH

@@ -19,7 +19,7 @@ from visioncache.vlm.families.layouts import ROWS
 from visioncache.vlm.families.left_out import LEFT_OUT
 from visioncache.vlm.families.proven import package_of
 from visioncache.vlm.families.table import FAMILIES, KIN
-from visioncache.vlm.request.tickets import stand_in
+from visioncache.vlm.request.stand_in import stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,7 +22,7 @@ import visioncache
 from visioncache.sizes import leaves
 from visioncache.vlm.families.compared import Compared
 from visioncache.vlm.families.proven import is_proven, package_of, source_digest, versions_with
-from visioncache.vlm.request.tickets import stand_in
+from visioncache.vlm.request.stand_in import stand_in
 from visioncache.vlm.scope.code import version
 
 if TYPE_CHECKING:

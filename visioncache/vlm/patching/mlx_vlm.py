@@ -30,7 +30,7 @@ from visioncache.vlm.request.image import BASE64
 from visioncache.vlm.request.opened import has_own_ways
 from visioncache.vlm.request.opening import as_opened, compared, is_usual, raised_at_opening
 from visioncache.vlm.request.source import SourceImage
-from visioncache.vlm.request.tickets import is_stand_in
+from visioncache.vlm.request.stand_in import is_stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,9 +9,12 @@ from functools import partial
 from typing import Any, ClassVar
 
 import mlx.core as mx
+from mlx_vlm.models import cache
 
 from visioncache.vlm.fingerprint import Fingerprint, versions
 from visioncache.vlm.scope.anatomy import Anatomy
+from visioncache.vlm.scope.classes import foreign
+from visioncache.vlm.scope.described import Described
 from visioncache.vlm.scope.written import is_written
 from visioncache.vlm.training import TrainingMode
 
@@ -34,30 +37,43 @@ class Scope:
         self._model = model
         self._fingerprint = Fingerprint(model, whole=True, anatomy=Anatomy if lasting else _OfThisProcess)
         self._training = TrainingMode(self._fingerprint)
+        self._kept = _Kept()
 
     @property
     def text(self) -> str:
         """128 bits over the model as it is now, the versions, and the kind of device."""
-        _ = self._fingerprint.digest  # which looks at the model as it is now
+        _ = self._fingerprint.digest, self._kept.digest  # which look at what there is now
         return self.last
 
     @property
     def last(self) -> str:
         """The same as of the last look at the model, which `refusal` is too."""
         device = "cpu" if mx.default_device().type == mx.DeviceType.cpu else _gpu()
-        return f"{self._fingerprint.last}/{versions()}/{device}"
+        return f"{self._fingerprint.last}/{self._kept.last}/{versions()}/{device}"
 
     @property
     def refusal(self) -> str:
         """Why nothing of the model may be kept now; empty where it may."""
-        _ = self._fingerprint.digest  # which looks at the model as it is now
+        _ = self._fingerprint.digest, self._kept.digest  # which look at what there is now
         if self._model.training or self._training.is_on():
             return "the model is in training mode, which model.eval() ends"
-        return self._fingerprint.opaque
+        return self._fingerprint.opaque or self._kept.opaque
 
 
 def _gpu() -> str:
     return str(mx.device_info().get("architecture", "gpu"))
+
+
+class _Kept(Described):
+    """The code that keeps keys and values, of mlx-vlm's classes and of whoever changed them."""
+
+    def _taken(self, before: Anatomy | None) -> Anatomy:
+        anatomy = Anatomy(before)
+        kinds = (one for one in vars(cache).values() if isinstance(one, type))
+        anatomy.add(cache.__name__, foreign(anatomy.watch, kinds))
+        for module in (cache.__name__, "mlx_vlm.generate.common", "mlx_vlm.generate.ar"):
+            anatomy.strangers(module)
+        return anatomy
 
 
 class _OfThisProcess(Anatomy):

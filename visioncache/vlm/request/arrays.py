@@ -8,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 
 from visioncache.keys import Key
-from visioncache.vlm.request.tickets import is_stand_in
+from visioncache.vlm.request.stand_in import is_stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,7 +17,8 @@ from visioncache.vlm.prefixes.spelling import Shown
 from visioncache.vlm.request.arrays import content, holds_nan, is_data, leaves_of
 from visioncache.vlm.request.hits import encoded, find
 from visioncache.vlm.request.prompts import beside_prompt, in_other_words, length_of, other_prompts
-from visioncache.vlm.request.tickets import Item, is_stand_in
+from visioncache.vlm.request.stand_in import is_stand_in
+from visioncache.vlm.request.tickets import Item
 from visioncache.vlm.scope.values import PLAIN
 from visioncache.vlm.trees import owned, token_count
 

@@ -17,6 +17,8 @@ from PIL import (
     ImageFile,
     ImageOps,
     ImagePalette,
+    JpegImagePlugin,
+    MpoImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
 )
@@ -28,7 +30,25 @@ if TYPE_CHECKING:
 
 _SAME_SIZE = {"AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP"}
 """Formats of which PIL tells mode and size when it opens a file, as they are when it has decoded it."""
-_SAME_EXIF = {"DDS", "HEIF", "ICNS", "ICO", "JPEG2000", "PCX", "SGI", "TGA"}
+_SAME_EXIF = {
+    *(
+        "BLP",
+        "CUR",
+        "DCX",
+        "DDS",
+        "DIB",
+        "FLI",
+        "FTEX",
+        "GBR",
+        "HEIF",
+        "ICNS",
+        "ICO",
+        "IM",
+        "JPEG2000",
+        "MSP",
+    ),
+    *("PCX", "PIXAR", "PSD", "QOI", "SGI", "SPIDER", "SUN", "TGA", "XBM", "XPM", "XVTHUMB"),
+}
 """Further formats of which PIL then tells the orientation, if they have one."""
 _SIDEWAYS = range(5, 9)
 """Orientations that swap width and height."""
@@ -43,6 +63,8 @@ DECODING = {
     "READ_LIBTIFF": TiffImagePlugin,
 }
 """Settings that PIL decodes by, and where they lie."""
+READERS = (ImageFile.ImageFile, JpegImagePlugin.JpegImageFile, MpoImagePlugin.MpoImageFile)
+"""Classes that read files and that PIL does not list, which for JPEGs lists a function that chooses."""
 _REMEMBERED = 4096
 _PLAIN = (int, float, str, bytes, tuple, type(None))
 _PLACE = {"filename", "_exclusive_fp", "_close_exclusive_fp_after_loading", "fp", "_fp", "map"}

@@ -1,10 +1,14 @@
-"""Lists of images, as an image processor is handed them: flatten them, and name the key of each image."""
+"""Lists of images: flatten those that an image processor is handed, and name the key of each image."""
 
 from __future__ import annotations
 
+from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visioncache.keys import Key
+from PIL import Image
+
+from visioncache.keys import Key, is_array
 from visioncache.vlm.request.image import SourceImage
 
 if TYPE_CHECKING:
@@ -40,3 +44,9 @@ def flat(images: Any) -> list[Any]:
     if isinstance(images, (list, tuple)):
         return [image for group in images for image in flat(group)]
     return [images]
+
+
+def in_list(images: Any) -> list[Any]:
+    """Return images as a list; one that is given alone, such as a path, is a list of one."""
+    alone = isinstance(images, (str, bytes, Path, BytesIO, Image.Image)) or is_array(images)
+    return [images] if alone else list(images)

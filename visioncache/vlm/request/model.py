@@ -20,7 +20,7 @@ from visioncache.vlm.patching.missing import missing
 from visioncache.vlm.request.arrays import holds_nan, leaves_of
 from visioncache.vlm.request.embedding import Embedding, anchors
 from visioncache.vlm.request.seam import Seam
-from visioncache.vlm.request.tickets import is_stand_in
+from visioncache.vlm.request.stand_in import is_stand_in
 from visioncache.vlm.request.tracing import is_traced
 from visioncache.vlm.speedups.patches import convolved, project
 from visioncache.vlm.speedups.positions import NAME as POSITIONS

@@ -23,6 +23,9 @@ _OPENING: tuple[tuple[Any, Any, str], ...] = (
     (image_utils, image_utils, "load_image"),
     (Image, Image, "open"),
     (Image, Image.Image, "convert"),
+    (Image, Image.Image, "copy"),
+    (Image, Image.Image, "getexif"),
+    (Image, Image.Image, "transpose"),
     (ImageOps, ImageOps, "exif_transpose"),
 )
 """Modules, and what in them turns a source into an image by which name."""

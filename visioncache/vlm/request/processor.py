@@ -22,7 +22,8 @@ from visioncache.vlm.request.arrays import repeatable
 from visioncache.vlm.request.hits import describe, find, recall, stand_ins
 from visioncache.vlm.request.image import SourceImage, open_source, take
 from visioncache.vlm.request.lists import each, flat, identity, identity_of_one, sources_of
-from visioncache.vlm.request.tickets import Item, Request, alias, digest_of, dtype_of, stand_in
+from visioncache.vlm.request.stand_in import stand_in
+from visioncache.vlm.request.tickets import Item, Request, alias, digest_of, dtype_of
 from visioncache.vlm.training import is_for_training
 
 if TYPE_CHECKING:

@@ -190,6 +190,7 @@ def thumbnail(image: Image.Image, side: int) -> Image.Image | None:
         )
         if small.mode.startswith(("I", "F")):  # which PIL would cut off at 255
             values = np.asarray(small, np.float64)
+            values = np.nan_to_num(values, posinf=0.0, neginf=0.0)
             low, high = float(values.min()), float(values.max())
             small = Image.fromarray(((values - low) * (255 / (high - low or 1))).astype(np.uint8))
         small.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=None)

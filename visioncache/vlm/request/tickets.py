@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_map
-from numpy.lib.stride_tricks import as_strided
 
 from visioncache.keys import Key
 from visioncache.recent import Recent
@@ -30,14 +29,6 @@ if TYPE_CHECKING:
 
     Mark = tuple[Any, ...]
     """Where an array's numbers lie: address, strides, shape and dtype."""
-
-_QUIET_NAN = {
-    "float32": (np.uint32, 0x7FC00000),
-    "float16": (np.uint16, 0x7E00),
-    "bfloat16": (np.uint16, 0x7FC0),
-}
-_DIGITS = 32
-"""Of a digest, four bits each: every NaN of these has room for them."""
 
 
 @dataclass
@@ -144,7 +135,8 @@ class Tickets:
             self._held[name] = held
             while len(self._held) > self.capacity:
                 self._held.popitem(last=False)
-        weakref.finalize(arrays[0], self._forget, name, weakref.ref(held))
+        # The model may keep these arrays, and would never be freed if they kept this.
+        weakref.finalize(arrays[0], _if_alive, weakref.WeakMethod(self._forget), name, weakref.ref(held))
 
     def find(self, pixels: Any) -> _Held | None:
         """Return what these very pixels stand for; None for pixels that were not handed out here."""
@@ -203,6 +195,12 @@ class Tickets:
                 del self._held[name]
 
 
+def _if_alive(method: weakref.WeakMethod[Callable[..., None]], *args: Any) -> None:
+    call = method()
+    if call is not None:
+        call(*args)
+
+
 @dataclass(eq=False)
 class _Held:
     arrays: list[Any]
@@ -215,45 +213,6 @@ class _Held:
         """Name an input beside the pixels that is another one than was handed out, if there is one."""
         given = ((name, value, inputs.get(name)) for name, value in self.beside.items())
         return next((n for n, value, now in given if now is not None and not _equal(value, now)), "")
-
-
-def stand_in(shape: Sequence[int], dtype: str, digest: str, *, as_numpy: bool = False) -> Any:
-    """Make an array of a shape and dtype that holds as many numbers as its longest axes, and no more.
-
-    Floats are NaNs that spell the digest, each along every axis at another place.
-    """
-    spelled = np.array([int(digit, 16) for digit in digest], np.uint8)
-    # The fewest trailing axes that hold the digest lie as always; along the others each step is one number.
-    strides, cell = [], 1
-    for length in reversed(shape):
-        strides.append(cell if cell < _DIGITS else 1)
-        cell *= length
-    strides.reverse()
-    size = 1 + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True) if length)
-    spread = np.tile(spelled, -(-max(size, 1) // _DIGITS))
-    width, bits = _QUIET_NAN.get("float32" if dtype == "float64" else dtype, (None, 0))
-    if width is not None:
-        spread = spread.astype(width) | width(bits)
-    if as_numpy:
-        numbers = spread.view("float32" if dtype == "float64" else dtype) if width is not None else spread
-        numbers = numbers.astype(dtype, copy=False)
-        steps = [stride * numbers.itemsize for stride in strides]
-        return as_strided(numbers, tuple(shape), steps, writeable=False)
-    # Of doubles mlx makes floats, and no GPU of its knows any.
-    kind = getattr(mx, {"bool": "bool_", "float64": "float32"}.get(dtype, dtype))
-    flat = mx.array(spread).view(kind) if width is not None else mx.array(spread).astype(kind)
-    array = mx.as_strided(flat, tuple(shape), strides)
-    mx.eval(array)  # left lazy, no other thread could evaluate it
-    return array
-
-
-def is_stand_in(array: Any) -> bool:
-    """Tell whether NaN is in an array, which no processor makes of pixels: a ticket, or made from one."""
-    if isinstance(array, np.ndarray):
-        return array.dtype.kind == "f" and bool(np.isnan(array).any())
-    if not isinstance(array, mx.array) or not mx.issubdtype(array.dtype, mx.floating):
-        return False
-    return bool(mx.isnan(array).any().item())
 
 
 def digest_of(keys: Sequence[Key]) -> str:
@@ -280,7 +239,10 @@ def alias(array: Any) -> Any:
 
 
 def _kept(value: Any) -> Any:
-    return value.copy() if isinstance(value, np.ndarray) and value.flags.writeable else alias(value)
+    """Return another array of the same numbers, which does not keep this one alive."""
+    if isinstance(value, np.ndarray):
+        return value.copy() if value.flags.writeable else value[...]
+    return alias(value)
 
 
 def _equal(one: Any, other: Any) -> bool:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 _thread = threading.local()
+_switching = threading.Lock()
+"""Held while an array is noted, so that no other thread finds compilation switched on for a moment."""
 
 
 @mx.compile
@@ -24,13 +27,31 @@ def _noted(number: mx.array) -> mx.array:
 def is_traced(arrays: Iterable[Any]) -> bool:
     """Tell whether a transformation (`grad`, `value_and_grad`, `vjp`, `jvp`, `vmap`, `compile`) follows any.
 
-    With MLX's compilation switched off nothing tells, and every array counts as followed.
+    If MLX's compilation is switched off (`mx.disable_compile`), it is on while this is found out.
     """
     ours = [array for array in arrays if isinstance(array, mx.array) and array.size]
     if not ours:
         return False
     number = mx.stack([array.reshape(-1)[0].astype(mx.float32) for array in ours]).sum()
+    with _switching:
+        if not _runs_python(mx.array(0.0)):
+            return _runs_python(number)
+        with _compiling():
+            return _runs_python(number)
+
+
+def _runs_python(number: mx.array) -> bool:
+    """Tell whether MLX runs Python for a number, once it has compiled what it does with any."""
     _noted(mx.array(0.0))  # compiled once a thread
     _thread.ran = False
     _noted(number)
     return bool(_thread.ran)
+
+
+@contextmanager
+def _compiling() -> Iterator[None]:
+    mx.enable_compile()
+    try:
+        yield
+    finally:
+        mx.disable_compile()
