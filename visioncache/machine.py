@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from importlib.metadata import version
+import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,19 @@ def describe_machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "mlx": version("mlx"),
-        "mlx_vlm": version("mlx-vlm"),
+        "mlx_vlm": installed("mlx-vlm"),
         "visioncache": visioncache.__version__,
         "commit": commit(),
         "blas": blas() if device == "cpu" else None,
     }
+
+
+def installed(distribution: str) -> str:
+    """Give the version of a package; its own word where it is only imported, as from a checkout."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return str(getattr(sys.modules.get(distribution.replace("-", "_")), "__version__", ""))
 
 
 def commit() -> str | None:

@@ -14,7 +14,7 @@ from visioncache.vlm.patching.instances import class_of
 from visioncache.vlm.request.file import DECODING, READERS
 from visioncache.vlm.scope.anatomy import Anatomy
 from visioncache.vlm.scope.classes import foreign
-from visioncache.vlm.scope.code import Habits, lasts, version
+from visioncache.vlm.scope.code import Habits, checkout, lasts, version
 from visioncache.vlm.scope.described import Described, warn_once
 from visioncache.vlm.scope.itself import at_first
 from visioncache.vlm.scope.values import PLAIN
@@ -187,6 +187,9 @@ class Settings(Described):
         kinds = {class_of(self._processor), class_of(maker)}
         habits = Habits.of({base for kind in kinds for base in kind.__mro__}, _MAKERS)
         anatomy = Anatomy(before, None, filter(_is_of_pixels, habits.reads), at_first)
+        if unnamed := checkout(_MAKE_PIXELS):
+            anatomy.refuse(*unnamed)
+            return anatomy
         anatomy.unused = habits.unused
         anatomy.watch.told(lambda: self._find() is maker)
         anatomy.add("image processor", maker)

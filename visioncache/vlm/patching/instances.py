@@ -13,7 +13,7 @@ from visioncache.vlm.patching.functions import standing_in
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_ORIGINAL = "__visioncache_original__"
+ORIGINAL = "__visioncache_original__"
 """On a patched object's class: the class that it had."""
 _OWNER = "__visioncache_owner__"
 """On a patched object's class: the one object that the patch is for."""
@@ -22,7 +22,7 @@ _OWNER = "__visioncache_owner__"
 def class_of(target: Any) -> type:
     """Return the class that an object has when nothing is attached to it."""
     kind = type(target)
-    own: type = vars(kind).get(_ORIGINAL, kind)
+    own: type = vars(kind).get(ORIGINAL, kind)
     return own
 
 
@@ -94,7 +94,7 @@ class Patch:
             )
         self._target, self.blocked, original = target, "", class_of(target)
         self._body = self._overrides(target)
-        body = {**_copying(original), **self._body, _ORIGINAL: original, _OWNER: target}
+        body = {**_copying(original), **self._body, ORIGINAL: original, _OWNER: target}
         names = {"__module__": original.__module__, "__qualname__": original.__qualname__}
         try:
             target.__class__ = original  # of an instance that a patched class made: its own class again

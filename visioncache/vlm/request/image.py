@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from visioncache.keys import Key, is_array, numbers_of, read_file
+from visioncache.vlm.patching.touched import fields
 from visioncache.vlm.request.file import decode, decoding, file_of, header_of, pixels_of
 from visioncache.vlm.request.opened import has_own_ways, unread
 from visioncache.vlm.request.opening import is_usual
@@ -183,9 +184,9 @@ def _from_pil(image: Any, *, as_rgb: bool = True) -> SourceImage:
     """A PIL image: by its file's bytes while it is what they say, by its pixels otherwise."""
     if isinstance(image, SourceImage):
         return image
-    name = getattr(image, "filename", "")
-    label = os.fspath(name) if name else f"{image.mode} {image.width}x{image.height}"
     data = unread(image)
+    name = getattr(image, "filename", "")
+    label = os.fspath(name) if name else "{_mode} {_size[0]}x{_size[1]}".format_map(fields(image))
     if data is not None:
         return _from_bytes(data, label, transpose=False, by_path=bool(name), as_rgb=as_rgb, opened=True)
     pixels = Key.from_image(image)

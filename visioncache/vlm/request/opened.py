@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 from weakref import ref
 
 from PIL import Image, ImageFile
+from PIL._util import DeferredError
 
 from visioncache.keys import Key
+from visioncache.vlm.patching.instances import class_of
+from visioncache.vlm.patching.touched import deaf, fields, hear, is_heard, leave
 from visioncache.vlm.request.file import header_of, state_of
 from visioncache.vlm.scope.code import library_of
 
@@ -19,26 +25,42 @@ _read: dict[int, tuple[ref[Any], bytes]] = {}
 """By the image's `id`, what its file held when it was first asked about."""
 _UNUSED = frozenset({"__init__", "__module__", "__doc__", "__repr__", "__firstlineno__"})
 """Names of a class of images that decide no pixel."""
+_FILE = frozenset({"fp", "_fp"})
+"""Attributes that hold an image's file, which is not read again: the end of a `with` closes it."""
+_SHOWN = _FILE | {"filename", "format", "format_description", "_exclusive_fp", "_close_fp", "_im", "tile"}
+"""Attributes that are the same once an image is decoded, whatever its format, or tell that it is not."""
+_SHOWN_BY_HEADERS = _SHOWN | {"size", "width", "height", "mode", "_size", "_mode"}
+"""Such attributes where a header tells size and mode."""
+_OWN = frozenset({"filename", "_exclusive_fp", "info", "_exif"})
+"""Attributes that an image keeps when it is decoded."""
 
 
 def unread(image: Any) -> bytes | None:
     """Return the bytes of a file that PIL has opened and nobody has decoded or changed; None otherwise.
 
-    They are those of the first time: without a cache the image would have been decoded then, and stay that
-    picture whatever becomes of its file.
+    They are those of the first time: without a cache the image would have been decoded then. So it is,
+    from these bytes, before anybody does anything with it, such as to draw on it or to close its file.
     """
-    if not isinstance(image, ImageFile.ImageFile) or image._im is not None or image.fp is None:  # noqa: SLF001
+    if not isinstance(image, ImageFile.ImageFile):
         return None
     with suppress(ValueError), _reading:  # it was closed
-        owner, data = _read.get(id(image), (None, b""))
-        if owner is None or owner() is not image:
+        if is_heard(image):
+            data = _read[id(image)][1]
+            with deaf(image):
+                is_same = header_of(Key.from_bytes(data), data).state == state_of(image)
+            if is_same:
+                return data
+            _decode(image, "info")  # somebody held a part of it, and changed that
+        elif image._im is None and image.fp is not None:  # noqa: SLF001
             position = image.fp.tell()
             image.fp.seek(0)
             data = bytes(image.fp.read())
             image.fp.seek(position)
-        if header_of(Key.from_bytes(data), data).state == state_of(image):
-            _read[id(image)] = ref(image, _forget(id(image))), data
-            return data
+            header = header_of(Key.from_bytes(data), data)
+            if header.state == state_of(image):
+                _read[id(image)] = ref(image, _forget(id(image))), data
+                hear(image, _decode, _SHOWN if header.size is None else _SHOWN_BY_HEADERS, _FILE)
+                return data
     return None
 
 
@@ -50,9 +72,57 @@ def _forget(name: int) -> Any:
     return forget
 
 
+def _decode(image: Any, name: str) -> None:
+    """Decode an image before an attribute of it is touched, as if it were decoded when it was asked about."""
+    with _reading:
+        if not is_heard(image):
+            return
+        own, kind = fields(image), class_of(image)
+        data = _read.pop(id(image))[1]
+        is_mapped = bool(own["filename"] and own["tile"]) and own["tile"][0][0] == "raw"
+        now = None if name == "close" else _decoded(kind, data, is_mapped=is_mapped)
+        if now is not None:
+            with deaf(image):
+                is_same = header_of(Key.from_bytes(data), data).state == state_of(image)
+            _replace(own, vars(now), is_same=is_same)
+            kind = type(now)
+        leave(image, kind)
+
+
+def _decoded(kind: type, data: bytes, *, is_mapped: bool) -> Any:
+    """Decode bytes by a class of PIL's, as it does with a file that it may map; None for a damaged one.
+
+    That raises whenever it is asked for its pixels.
+    """
+    with suppress(Exception), tempfile.TemporaryDirectory() if is_mapped else nullcontext() as folder:
+        path = Path(folder, "image") if folder else None
+        if path is not None:
+            path.write_bytes(data)
+        image = kind(path or BytesIO(data))
+        image.load()
+        return image
+    return None
+
+
+def _replace(own: dict[str, Any], now: dict[str, Any], *, is_same: bool) -> None:
+    """Give an image the attributes of its like that was decoded, and close its file.
+
+    With `is_same` nobody changed what it says besides its pixels, which may be more now.
+    """
+    if is_same:
+        own["info"].clear()
+        own["info"].update(now["info"])
+        own["_exif"] = now["_exif"] if own["_exif"] is None else own["_exif"]
+    was_closed = isinstance(own.get("_fp"), DeferredError) and now.get("_fp")
+    if own["_exclusive_fp"] and own["fp"] is not None:
+        own["fp"].close()
+    kept = _OWN | {"_fp"} if was_closed else _OWN
+    own.update((name, value) for name, value in now.items() if name not in kept)
+
+
 def has_own_ways(image: Image.Image) -> bool:
     """Tell whether an image or its class has methods in the place of PIL's: pixels may be others then."""
-    bases = (vars(base) for base in type(image).__mro__ if base is not object and not library_of(base))
+    bases = (vars(base) for base in class_of(image).__mro__ if base is not object and not library_of(base))
     own = {name for names in bases for name in names} - _UNUSED
-    own |= {name for name, value in vars(image).items() if callable(value)}
+    own |= {name for name, value in fields(image).items() if callable(value)}
     return not own.isdisjoint(vars(Image.Image))

@@ -7,12 +7,14 @@ import sys
 import sysconfig
 from dataclasses import dataclass
 from functools import cache, cached_property
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
+from blake3 import blake3
+
+from visioncache.machine import installed
 from visioncache.recent import Recent
 from visioncache.vlm.patching.functions import untaken
 from visioncache.vlm.scope.reading import Reading, read
@@ -132,7 +134,7 @@ def functions(value: Any) -> Iterator[tuple[Any, str]]:
     yield from ((one, via) for one, via in pairs if isinstance(one, FunctionType))
 
 
-version = cache(metadata.version)  # which reads a file anew each time
+version = cache(installed)  # which reads a file anew each time
 
 # Libraries ------------------------------------------------------------------------------------------
 
@@ -144,10 +146,7 @@ def library(root: str) -> str:
         return root
     if root in (_BY_CODE, "__main__") or not _is_installed(root):
         return ""
-    try:
-        return f"{root} {version(root)}"
-    except metadata.PackageNotFoundError:  # its distribution has another name
-        return f"{root} {getattr(sys.modules.get(root), '__version__', '')}"
+    return f"{root} {version(root)}"
 
 
 def _is_installed(root: str) -> bool:
@@ -215,7 +214,32 @@ def is_genuine(code: CodeType, root: str) -> bool:
         return "ipython" not in file and "stdin" not in file
     if root in sys.stdlib_module_names:
         return file.startswith(_STDLIB)
-    return root in file.replace("\\", "/").split("/") and _holds_packages(file)
+    if root in file.replace("\\", "/").split("/") and _holds_packages(file):
+        return True
+    return root in _EXPECTED and _lies_in_checkout(file, root)
+
+
+@cache
+def _lies_in_checkout(file: str, root: str) -> bool:
+    """Tell whether a file lies in the folder that a package was imported from, wherever that is."""
+    return any(Path(file).is_relative_to(folder) for folder in getattr(sys.modules.get(root), "__path__", ()))
+
+
+def checkout(modules: Iterable[str]) -> tuple[str, str] | None:
+    """Say which library, of those that are known by their versions, is not installed and may be any code."""
+    roots = (module.partition(".")[0] for module in modules)
+    root = next((root for root in roots if not library(root)), None)
+    what = "imported from where nothing is installed, and its version does not tell its code; pip install it"
+    return None if root is None else (root, what)
+
+
+@cache
+def source_of(place: str) -> str:
+    """Return 64 bits over the source of the module that a dotted place lies in; the place, if it has none."""
+    while place and place not in sys.modules:
+        place = place.rpartition(".")[0]
+    file = Path(getattr(sys.modules.get(place), "__file__", None) or "")
+    return blake3(file.read_bytes()).hexdigest(length=8) if file.is_file() else place
 
 
 _EXPECTED = {

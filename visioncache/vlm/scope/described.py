@@ -75,7 +75,7 @@ class Described:
 
     def _sure(self, anatomy: Anatomy) -> Anatomy:
         for place in anatomy.settled().opaque:
-            warn_once(place)
+            warn_once(*filter(None, place.partition("; ")[::2]))  # with its own way out, if it names one
         anatomy.changed()  # which makes it ready to be asked
         return anatomy
 

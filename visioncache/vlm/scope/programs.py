@@ -214,7 +214,7 @@ def compiled(anatomy: Anatomy, path: str, value: Any) -> list[Child]:
     if is_found(value):
         return builtin(anatomy, path, value)
     if path.startswith("mlx_vlm."):  # a kernel, made by the module's own code
-        anatomy.say("kernel", path, code.version("mlx-vlm"))
+        anatomy.say("kernel", path, code.source_of(path))
         return []
     return anatomy.refuse(path, f"a {type(value).__qualname__}, which can't be described")
 
