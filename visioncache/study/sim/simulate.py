@@ -70,6 +70,9 @@ def replay(
 ) -> pd.DataFrame:
     """Replay a trace under each policy at each capacity; a row a policy and capacity.
 
+    All look-ups of a request come first, then what they missed is stored, as an attached model does it; a row
+    that goes look-up by look-up has a note of that.
+
     Columns: `policy`, `capacity`, `hit_ratio` (of look-ups), `byte_hit_ratio` (of bytes asked for),
     `seconds_saved` (each hit's own, see `requests`), `evictions`, `note` (how the run differs from the
     policy as published), `encodes` (misses). The references are rows too: "belady" only by entries, where
