@@ -6,6 +6,7 @@ import os
 from collections import OrderedDict
 from functools import cache
 from importlib.util import find_spec
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,8 +14,15 @@ import pandas as pd
 import pytest
 from hypothesis import strategies as st
 
+from visioncache.study.sim.mrc import asked_in
+from visioncache.study.trace.lookups import requests
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from visioncache.study.sim.mrc import By
+    from visioncache.study.sim.outcome import Asked
+    from visioncache.study.trace.traces import TraceLike
 
 
 WHOLE = bool(os.environ.get("VISIONCACHE_WHOLE"))
@@ -39,6 +47,16 @@ def traces(draw: st.DrawFn, *, keys: int = 8, length: int = 60, size: int = 9) -
     return frame(asked, [sizes[key] for key in asked], [costs[key] for key in asked])
 
 
+@st.composite
+def by_requests(draw: st.DrawFn, *, apart: bool = False, **options: int) -> pd.DataFrame:
+    """Requests of some look-ups each, of which some are for the same; with `apart`, several at a time."""
+    trace = draw(traces(**options))
+    numbers = draw(
+        st.lists(st.integers(0, max(len(trace) // 2, 1)), min_size=len(trace), max_size=len(trace))
+    )
+    return trace.assign(request=numbers if apart else sorted(numbers))
+
+
 def frame(asked: Sequence[int], sizes: Sequence[int], costs: Sequence[float] | None = None) -> pd.DataFrame:
     """A trace of requests."""
     seconds = [1.0] * len(asked) if costs is None else costs
@@ -60,18 +78,21 @@ def slow_lru(asked: Sequence[object], sizes: Sequence[int], capacity: int) -> li
     return hits
 
 
-def best_possible(
-    asked: Sequence[object], sizes: Sequence[int], worth: Sequence[float], capacity: int
-) -> float:
-    """The most that any eviction and admission can save, by trying every one."""
+def best_possible(trace: pd.DataFrame, sizes: Sequence[int], worth: Sequence[float], capacity: int) -> float:
+    """The most that any eviction and admission after each request can save, by trying every one."""
+    asked = trace["key"].tolist()
     size = dict(zip(asked, sizes, strict=True))
+    named = trace["request"].tolist() if "request" in trace else range(len(asked))
+    places = [[*group] for _, group in groupby(range(len(asked)), key=named.__getitem__)]
 
     @cache
     def most(at: int, held: frozenset[object]) -> float:
-        if at == len(asked):
+        if at == len(places):
             return 0.0
-        saved = worth[at] if asked[at] in held else 0.0
-        may = held | {asked[at]}
+        may, saved = held, 0.0
+        for place in places[at]:
+            saved += worth[place] if asked[place] in may else 0.0  # a request encodes an image once
+            may |= {asked[place]}
         keep = [subset for subset in subsets(may) if sum(size[key] for key in subset) <= capacity]
         return saved + max(most(at + 1, subset) for subset in keep)
 
@@ -88,3 +109,8 @@ def best_possible(
 def as_ints(trace: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """A trace's keys as integers, and its sizes."""
     return pd.factorize(trace["key"])[0].astype(np.int64), trace["nbytes"].to_numpy(np.int64)
+
+
+def asked_of(trace: TraceLike, by: By = "bytes") -> Asked:
+    """A trace's look-ups, as policies are given them."""
+    return asked_in(requests(trace), by)

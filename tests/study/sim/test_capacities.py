@@ -97,6 +97,7 @@ def test_what_is_enough_is_told_in_plain_words() -> None:
 
 
 @given(st.integers(1, 2**50))
+@settings(deadline=None)
 def test_bytes_that_are_advised_are_enough_as_they_are_printed(size: int) -> None:
     trace = frame([0, 0], [size, size])
     for said in (str(recommend(trace)).removeprefix("with "), str(enough(trace)).removeprefix("a cache of ")):

@@ -8,6 +8,7 @@ import json
 import resource
 import sys
 from dataclasses import replace
+from itertools import count, groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,9 @@ from PIL import Image
 from traces_for_tests import (
     WHOLE,
     as_ints,
+    asked_of,
     best_possible,
+    by_requests,
     examples,
     frame,
     needs_libcachesim,
@@ -56,29 +59,31 @@ def test_every_policy_runs_here() -> None:
     assert set(available()) == {*POLICIES} - {"lrfu", "lhd", "lrb", "3l-cache"}
 
 
-@given(traces(keys=5, length=14), st.integers(1, 4))
+@given(st.one_of(traces(keys=5, length=14), by_requests(keys=5, length=14)), st.integers(1, 4))
 @settings(max_examples=examples(60), deadline=None)
 def test_belady_is_the_best_that_can_be_done(trace: pd.DataFrame, capacity: int) -> None:
-    keys, sizes = as_ints(trace)
-    ones = np.ones_like(sizes)
-    best = best_possible(keys.tolist(), ones.tolist(), [1] * len(keys), capacity)
-    assert belady(keys, capacity).hits.sum() == best
+    asked = asked_of(trace, "entries")
+    best = best_possible(trace, [1] * len(trace), [1] * len(trace), capacity)
+    assert belady(asked, capacity).hits.sum() == best
 
 
-@given(traces(keys=5, length=14, size=4), st.integers(1, 12), st.sampled_from(["count", "bytes", "seconds"]))
+@given(
+    st.one_of(traces(keys=5, length=14, size=4), by_requests(keys=5, length=14, size=4)),
+    st.integers(1, 12),
+    st.sampled_from(["count", "bytes", "seconds"]),
+)
 @settings(max_examples=examples(60), deadline=None)
 def test_the_bound_is_above_the_best_that_can_be_done(
     trace: pd.DataFrame, capacity: int, worth_of: str
 ) -> None:
-    keys, sizes = as_ints(trace)
     worth = {
-        "count": np.ones(len(keys)),
-        "bytes": sizes.astype(float),
+        "count": np.ones(len(trace)),
+        "bytes": trace["nbytes"].to_numpy(float),
         "seconds": trace["seconds"].to_numpy(),
     }
-    best = best_possible(keys.tolist(), sizes.tolist(), worth[worth_of].tolist(), capacity)
+    best = best_possible(trace, trace["nbytes"].tolist(), worth[worth_of].tolist(), capacity)
     for steps in (0, 5, 150):
-        assert most_saved(keys, sizes, worth[worth_of], capacity, steps=steps) >= best - 1e-9
+        assert most_saved(asked_of(trace), worth[worth_of], capacity, steps=steps) >= best - 1e-9
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
@@ -105,7 +110,9 @@ def test_policies_that_learn_run_on_every_workload_and_stay_below_the_best(name:
     notes = table.groupby("policy")["note"].unique()
     assert notes["lhd"].tolist() == ["draws at random, so that another run hits a little differently"]
     for learner in ("lrb", "3l-cache"):  # a table of LRU under another name
-        assert notes[learner].tolist() == ["hits where LRU does: on so short a trace it has learnt nothing"]
+        assert notes[learner].tolist() == [
+            "hits where LRU does: on so short a trace it has learnt nothing; look-up by look-up, not by request"
+        ]
     hits = table.pivot_table(index="capacity", columns="policy", values="hit_ratio")
     assert (hits[["lhd", "lrb", "3l-cache"]].max(axis=1) <= hits["belady"] + 1e-9).all()
     assert hits[["lhd", "lrb", "3l-cache"]].iloc[-1].tolist() == pytest.approx(
@@ -115,8 +122,7 @@ def test_policies_that_learn_run_on_every_workload_and_stay_below_the_best(name:
 
 @needs_libcachesim
 def test_a_second_run_of_lhd_hits_a_little_differently() -> None:
-    keys, _ = as_ints(workload("catalogue", requests=2000))
-    asked = Asked(keys, np.ones_like(keys), np.zeros(len(keys)))
+    asked = asked_of(workload("catalogue", requests=2000), "entries")
     counts = {int(by_libcachesim("LHD", asked, 60).hits.sum()) for _ in range(4)}
     assert len(counts) > 1
     assert max(counts) - min(counts) < 0.05 * max(counts)
@@ -140,7 +146,7 @@ def test_a_policy_that_learns_is_noted_only_where_it_is_lru() -> None:
 
 def test_the_bound_holds_where_what_fits_fills_the_capacity_exactly() -> None:
     # At one entry, as many reuses of length one as there are requests.
-    trace = workload("interleaved", seed=1)
+    trace = workload("interleaved", seed=1)[["key", "nbytes", "seconds"]]
     table = replay(trace, [], range(1, 8), by="entries").pivot_table(
         index="capacity", columns="policy", values="hit_ratio"
     )
@@ -149,11 +155,9 @@ def test_the_bound_holds_where_what_fits_fills_the_capacity_exactly() -> None:
 
 
 def test_the_dual_brings_the_bound_near_what_is_possible() -> None:
-    trace = workload("catalogue", requests=2000)
-    keys, _ = as_ints(trace)
-    ones = np.ones_like(keys)
-    best = belady(keys, 40).hits.sum()
-    loose, tight = (most_saved(keys, ones, np.ones(len(keys)), 40, steps=steps) for steps in (0, 150))
+    asked = asked_of(workload("catalogue", requests=2000), "entries")
+    best = belady(asked, 40).hits.sum()
+    loose, tight = (most_saved(asked, np.ones(len(asked.keys)), 40, steps=steps) for steps in (0, 150))
     assert best <= tight < loose
     assert tight - best < (loose - best) / 2
 
@@ -169,10 +173,14 @@ def test_our_cache_libcachesims_and_cachetools_lru_are_one(trace: pd.DataFrame, 
 
 
 @needs_libcachesim
-@given(traces(keys=12, length=120), st.integers(1, 40), st.sampled_from(["LRU", "FIFO", "LFU"]))
+@given(
+    st.one_of(traces(keys=12, length=120), by_requests(keys=12, length=120)),
+    st.integers(1, 40),
+    st.sampled_from(["LRU", "FIFO", "LFU"]),
+)
 @settings(max_examples=examples(60), deadline=None)
 def test_libcachesim_hits_where_we_do(trace: pd.DataFrame, capacity: int, name: str) -> None:
-    asked = Asked(*as_ints(trace), np.zeros(len(trace)))
+    asked = asked_of(trace)
     ours = lru(asked, capacity) if name == "LRU" else by_cachetools(f"{name}Cache", asked, capacity)
     theirs = by_libcachesim(name, asked, capacity)
     assert ours.hits.tolist() == theirs.hits.tolist()
@@ -183,8 +191,8 @@ def test_libcachesim_hits_where_we_do(trace: pd.DataFrame, capacity: int, name: 
 @pytest.mark.parametrize("by", ["entries", "bytes"])
 def test_libcachesim_hits_where_we_do_in_a_long_trace(by: str) -> None:
     trace = workload("catalogue", seed=4, requests=200_000 if WHOLE else 10_000, items=5000)
-    keys, nbytes = as_ints(trace)
-    asked = Asked(keys, nbytes if by == "bytes" else np.ones_like(nbytes), np.zeros(len(keys)))
+    trace = trace[["key", "nbytes"]]  # libCacheSim knows no requests
+    asked = asked_of(trace, by)
     for capacity in working_set_shares(trace, by, [0.02, 0.2, 0.7]):
         for ours, theirs in (
             (lru(asked, capacity), "LRU"),
@@ -285,8 +293,8 @@ def test_a_policy_of_ones_own_is_replayed_beside_the_others() -> None:
 def test_lrfu_is_lru_where_uses_fade_at_once_and_lfu_where_they_never_do(
     trace: pd.DataFrame, capacity: int
 ) -> None:
-    keys, sizes = as_ints(trace)
-    asked = Asked(keys, np.ones_like(sizes), np.zeros(len(keys)))
+    keys, _ = as_ints(trace)
+    asked = asked_of(trace, "entries")
     assert (lrfu(asked, capacity, decay=0.4).hits == lru(asked, capacity).hits).all()
     held: dict[int, tuple[int, int]] = {}  # key -> uses, when last used
     hits = []
@@ -298,7 +306,7 @@ def test_lrfu_is_lru_where_uses_fade_at_once_and_lfu_where_they_never_do(
     assert lrfu(asked, capacity, decay=1.0).hits.tolist() == hits
 
 
-sized = traces(keys=12, length=150).map(
+sized = st.one_of(traces(keys=12, length=150), by_requests(keys=12, length=150)).map(
     lambda trace: trace.assign(nbytes=trace["nbytes"] - trace["nbytes"].min())  # some have 0 bytes
 )
 
@@ -306,14 +314,14 @@ sized = traces(keys=12, length=150).map(
 @given(sized, st.integers(1, 40))
 @settings(max_examples=examples(60), deadline=None)
 def test_a_long_trace_is_served_as_the_real_cache_serves_it(trace: pd.DataFrame, capacity: int) -> None:
-    asked = Asked(*as_ints(trace), trace["seconds"].to_numpy())
+    asked = asked_of(trace)
     real = POLICIES["visioncache"].run(asked, capacity)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("visioncache.study.sim.policies.DRIVEN", 0)
         quick = POLICIES["visioncache"].run(asked, capacity)
     assert quick.hits.tolist() == real.hits.tolist()
     assert quick.evictions == real.evictions
-    assert quick.note.startswith("by distance")
+    assert quick.note.startswith("found as lru's")
     assert not real.note
 
 
@@ -322,7 +330,7 @@ def test_a_long_trace_is_served_as_the_real_cache_serves_it(trace: pd.DataFrame,
 )
 @settings(max_examples=examples(60), deadline=None)
 def test_compiled_policies_are_the_same_step_by_step(trace: pd.DataFrame, capacity: int, name: str) -> None:
-    asked = Asked(*as_ints(trace), trace["seconds"].to_numpy())
+    asked = asked_of(trace)
     plain = run_policy(name, asked, capacity)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("visioncache.study.sim.compiled.COMPILED_FROM", 0)
@@ -334,25 +342,34 @@ def test_compiled_policies_are_the_same_step_by_step(trace: pd.DataFrame, capaci
 @given(sized, st.integers(1, 40))
 @settings(max_examples=examples(60), deadline=None)
 def test_gdsf_is_what_looking_for_the_lowest_every_time_gives(trace: pd.DataFrame, capacity: int) -> None:
-    keys, sizes = as_ints(trace)
+    asked = asked_of(trace)
+    keys, sizes, turns = asked.keys.tolist(), asked.sizes.tolist(), count()
     cost = trace["seconds"].tolist() if trace["seconds"].any() else [1.0] * len(trace)
-    held: dict[int, tuple[float, int, int, int]] = {}  # key -> priority, turn, uses, size
+    held: dict[int, tuple[float, int, int]] = {}  # key -> priority, turn, uses
+    size_of = dict(zip(keys, sizes, strict=True))
     age, hits = 0.0, []
-    for turn, (key, size) in enumerate(zip(keys.tolist(), sizes.tolist(), strict=True)):
-        hits.append(key in held)
-        if key not in held and size > capacity:
-            continue
-        while key not in held and sum(entry[3] for entry in held.values()) + size > capacity:
-            age = held.pop(min(held, key=lambda k: held[k][:2]))[0]
-        uses = held[key][2] + 1 if key in held else 1
-        held[key] = age + cost[turn] * uses / max(size, 1), turn, uses, size
-    assert run_policy("gdsf", Asked(keys, sizes, trace["seconds"].to_numpy()), capacity).hits.tolist() == hits
+    for _, request in groupby(range(len(keys)), key=asked.requests.tolist().__getitem__):
+        missed: dict[int, int] = {}
+        for i in request:
+            key, size = keys[i], max(sizes[i], 1)
+            hits.append(key in held or key in missed)
+            if key in held:
+                uses = held[key][2] + 1
+                held[key] = age + cost[i] * uses / size, next(turns), uses
+            else:
+                missed.setdefault(key, i)
+        for key, i in missed.items():
+            while sizes[i] <= capacity < sum(size_of[other] for other in held) + sizes[i]:
+                age = held.pop(min(held, key=lambda k: held[k][:2]))[0]
+            if sizes[i] <= capacity:
+                held[key] = age + cost[i] / max(sizes[i], 1), next(turns), 1
+    assert run_policy("gdsf", asked_of(trace), capacity).hits.tolist() == hits
 
 
 @needs_libcachesim
 @pytest.mark.parametrize("by", ["entries", "bytes"])
 def test_ratios_alone_come_from_c_and_are_the_same(by: str) -> None:
-    trace = workload("catalogue", requests=1500)
+    trace = workload("catalogue", requests=1500)[["key", "nbytes", "seconds"]]
     names = ["sieve", "s3-fifo:small_size_ratio=0.2", "arc", "gdsf-size", "w-tinylfu", "gdsf"]
     told, fast = (replay(trace, names, None, by, ratios=ratios) for ratios in (False, True))
     for column in ("hit_ratio", "evictions", "encodes"):
@@ -364,6 +381,28 @@ def test_ratios_alone_come_from_c_and_are_the_same(by: str) -> None:
         assert fast.loc[~rows, column].isna().all()
         expected = told.loc[rows, column].to_numpy()
         assert fast.loc[rows, column].to_numpy() == pytest.approx(expected, nan_ok=True)
+
+
+@needs_libcachesim
+def test_ratios_that_come_from_c_say_that_they_are_look_up_by_look_up() -> None:
+    trace = frame([0, 1, 0, 1], [1] * 4).assign(request=[0, 0, 1, 1])
+    notes = [
+        replay(trace, "sieve", 1, references=False, ratios=ratios)["note"][0] for ratios in (False, True)
+    ]
+    assert notes == ["", "look-up by look-up, not by request"]
+
+
+@needs_libcachesim
+@pytest.mark.parametrize("name", ["sieve", "s3-fifo", "w-tinylfu", "arc", "gdsf-size"])
+def test_libcachesim_driven_by_request_is_itself_where_requests_have_one_look_up(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asked_of(workload("catalogue", requests=800)[["key", "nbytes", "seconds"]])
+    capacity = int(asked.sizes.max() * 30)
+    plain = run_policy(name, asked, capacity)
+    monkeypatch.setattr("visioncache.study.sim.borrowed.is_one_by_one", lambda _: False)
+    driven = run_policy(name, asked, capacity)
+    assert (driven.hits.tolist(), driven.evictions) == (plain.hits.tolist(), plain.evictions)
 
 
 @needs_libcachesim
@@ -404,7 +443,7 @@ def test_several_processes_give_the_same_table() -> None:
 @given(traces(), st.integers(1, 40))
 @settings(max_examples=examples(60), deadline=None)
 def test_lru_by_distance_is_cachetools_lru_evictions_and_all(trace: pd.DataFrame, capacity: int) -> None:
-    asked = Asked(*as_ints(trace), np.zeros(len(trace)))
+    asked = asked_of(trace)
     quick, slow = lru(asked, capacity), by_cachetools("LRUCache", asked, capacity)
     assert quick.hits.tolist() == slow.hits.tolist()
     assert quick.evictions == slow.evictions

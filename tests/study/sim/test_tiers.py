@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from traces_for_tests import examples, slow_lru, traces
+from traces_for_tests import by_requests, examples, slow_lru, traces
 
 from visioncache import VisionFeatureCache
 from visioncache.stores import DiskStore, RedisStore
@@ -82,29 +82,37 @@ def slow_tiers(
     for name in warm:
         store(name, asked["time"].iloc[0], counted=False)
     served = []
-    for name, now in zip(asked["key"], asked["time"], strict=True):
-        for t, tier in enumerate(tiers):
-            if tier.ttl is not None:
-                held[t] = [e for e in held[t] if now - e[2] < tier.ttl]
-        looks.append(name)
-        t = who_has(name)
-        served.append(t)
-        if t == len(tiers):
-            store(name, now, counted=True)
-        else:
-            use(t, name)
-            for above in range(t):
-                put(above, name, now, counted=True)
-        at = names.index(name)
-        for following in names[at + 1 : at + 1 + prefetch]:
-            t = who_has(following)
-            if 0 < t < len(tiers):
-                use(t, following)
-                put(0, following, now, counted=True)
+    for _, request in asked.groupby("batch", sort=False):
+        missed = []
+        for name, now in zip(request["key"], request["time"], strict=True):
+            for t, tier in enumerate(tiers):
+                if tier.ttl is not None:
+                    held[t] = [e for e in held[t] if now - e[2] < tier.ttl]
+            looks.append(name)
+            t = who_has(name)
+            served.append(0 if name in missed else t)
+            if t == len(tiers):
+                missed.append(name)
+            else:
+                use(t, name)
+                for above in range(t):
+                    put(above, name, now, counted=True)
+        for name in request["key"]:
+            if name in missed and who_has(name) == len(tiers):
+                missed.remove(name)
+                store(name, now, counted=True)
+            at = names.index(name)
+            for following in names[at + 1 : at + 1 + prefetch]:
+                t = who_has(following)
+                if 0 < t < len(tiers):
+                    use(t, following)
+                    put(0, following, now, counted=True)
     return served, evicted
 
 
-@given(traces(), made_tiers, st.integers(0, 4), st.integers(0, 2), st.integers(0, 5))
+@given(
+    st.one_of(traces(), by_requests()), made_tiers, st.integers(0, 4), st.integers(0, 2), st.integers(0, 5)
+)
 @hypothesis_settings(max_examples=examples(60), deadline=None)
 def test_tiers_are_what_counting_anew_at_every_step_gives(
     trace: pd.DataFrame, tiers: list[Tier], warmed: int, prefetch: int, apart: int
@@ -137,10 +145,15 @@ def _replayed(asked: pd.DataFrame, memory: int, folder: Path, disk: int) -> tupl
                 else None
             )
         )
-        for key, size in zip(asked["key"], asked["nbytes"].tolist(), strict=True):
-            if cache.get(key) is None:
+        for _, request in asked.groupby("batch", sort=False):
+            missed = [
+                row
+                for row in zip(request["key"], request["nbytes"], strict=True)
+                if cache.get(row[0]) is None
+            ]
+            for key, size in missed:
                 cache.put(key, mx.zeros((size,), mx.uint8))
-            assert cache.flush()
+                assert cache.flush()
         overhead = (store.volume() - sum(_sizes(asked, folder))) // max(len(store), 1)
     return served, overhead
 
@@ -236,19 +249,23 @@ def test_hits_by_tier_are_the_real_caches_with_a_folder_and_a_server_behind_it(
     )
     real = []
     with closing(VisionFeatureCache(None, memory, store=behind, log=0)) as cache:
-        for key, size in zip(asked["key"], asked["nbytes"].tolist(), strict=True):
-            before = cache.info()
-            if cache.get(key) is None:
+        for _, request in asked.groupby("batch", sort=False):
+            missed = []
+            for key, size in zip(request["key"], request["nbytes"].tolist(), strict=True):
+                before = cache.info()
+                if cache.get(key) is None:
+                    missed.append((key, size))
+                after = cache.info()
+                real.append(
+                    0
+                    if after.hits > before.hits
+                    else 3
+                    if after.misses > before.misses
+                    else 1 + behind.served[-1]
+                )
+            for key, size in missed:
                 cache.put(key, mx.zeros((size,), mx.uint8))
-            assert cache.flush()
-            after = cache.info()
-            real.append(
-                0
-                if after.hits > before.hits
-                else 3
-                if after.misses > before.misses
-                else 1 + behind.served[-1]
-            )
+                assert cache.flush()
         evictions = cache.info().evictions
         assert cache.info().store.errors == 0
         assert len(behind.stores[1]) == asked["key"].nunique()
@@ -323,6 +340,7 @@ def slow_prefixes(asked: pd.DataFrame, capacity: int, own: int | None, bytes_per
     for _, request in asked.groupby(["session", "turn"], sort=False):
         prompt: tuple[str, ...] = ()
         known = True
+        after = []
         for key, size, tokens in request[["key", "nbytes", "tokens"]].itertuples(index=False):
             prompt = (*prompt, key)
             known = known and use(other, prompt)
@@ -330,9 +348,10 @@ def slow_prefixes(asked: pd.DataFrame, capacity: int, own: int | None, bytes_per
                 served.append("prefix")
                 continue
             served.append("memory" if use(budget, key) else "encode")
-            if served[-1] == "encode":
-                put(budget, key, size)
-            put(other, prompt, int(tokens) * bytes_per_token)
+            after += [(budget, key, size)] if served[-1] == "encode" else []
+            after.append((other, prompt, int(tokens) * bytes_per_token))
+        for where, what, size in after:
+            put(where, what, size)
     return served
 
 

@@ -86,6 +86,11 @@ def test_costs_go_with_their_image() -> None:
     assert (made["nbytes"] == 4096 * made["tokens"]).all()
 
 
+def test_a_request_that_was_recorded_is_made_as_one() -> None:
+    made = fit(RECORDED).generate(1)
+    assert requests(made)["batch"].nunique() == requests(RECORDED)["batch"].nunique() < len(made)
+
+
 def test_the_plot_says_how_far_apart_the_two_are() -> None:
     trace = workload("catalogue")
     figure = plot_fit(trace, fit(trace).generate(1))

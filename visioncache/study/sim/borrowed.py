@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from visioncache.study.sim.order import drive, is_one_by_one
 from visioncache.study.sim.outcome import Asked, CapacityError, Option, Outcome
 from visioncache.study.trace.lines import is_count, is_number
 from visioncache.study.trace.oracle import RECORD
@@ -45,6 +46,12 @@ _QUEUES = {"S3FIFO": ("small_size_ratio", 0.1, 4), "WTinyLFU": ("window_size", 0
 how many of the largest value the whole must hold (W-TinyLFU's main part is four segments)."""
 
 
+_UNTOLD = ("LRB", "ThreeLCache")
+"""Classes that can't tell what they hold without noting that they were asked."""
+
+LOOK_UP_BY_LOOK_UP = "look-up by look-up, not by request"
+
+
 class MissingExtraError(ImportError):
     """A policy that an extra brings, which is not installed."""
 
@@ -61,15 +68,16 @@ def by_cachetools(name: str, asked: Asked, capacity: int) -> Outcome:
         raise MissingExtraError(f"{name} is cachetools': pip install visioncache[sim]") from None
     options = {"choice": random.Random(0).choice} if name == "RRCache" else {}  # noqa: S311  # no secret
     cache = getattr(cachetools, name)(capacity, getsizeof=index, **options)
-    hits = np.zeros(len(asked.keys), np.bool_)
     stored = 0
-    for i, (key, size) in enumerate(zip(asked.keys.tolist(), asked.sizes.tolist(), strict=True)):
-        if key in cache:
-            cache[key]  # a look-up, which the policy counts
-            hits[i] = True
-        elif size <= capacity:
+
+    def put(key: int, size: int) -> None:
+        nonlocal stored
+        if size <= capacity:
             cache[key] = size
             stored += 1
+
+    # A look-up is one that the policy counts; 0 bytes are a value too.
+    hits = drive(asked, cache.__contains__, lambda key: cache.get(key) is not None, put)
     return Outcome(hits, stored - len(cache))
 
 
@@ -78,7 +86,9 @@ def by_libcachesim(name: str, asked: Asked, capacity: int, **options: Any) -> Ou
 
     W-TinyLFU sizes its sketch, and the period after which it forgets, by capacity: it is given capacity
     and sizes in units of the mean value, sizes rounded up. A small queue that could not hold the largest
-    value is made larger than published, for such values would never be admitted. `Outcome.note` says so.
+    value is made larger than published, for such values would never be admitted. LRB and 3L-Cache can't
+    tell what they hold without learning from it, so they go look-up by look-up whatever the requests.
+    `Outcome.note` says so.
 
     Raises:
         MissingExtraError: libcachesim is not installed, or was built without that policy.
@@ -91,10 +101,13 @@ def by_libcachesim(name: str, asked: Asked, capacity: int, **options: Any) -> Ou
         sizes, capacity = -(-sizes // unit), max(capacity // unit, 1)
         notes.append("counts in units of the mean value, rounded up")
     cache, note = _made(library, name, asked.keys, sizes, capacity, options)
-    notes += [note] if note else []
+    one_by_one = is_one_by_one(asked.requests)
+    notes += [*filter(None, [note, LOOK_UP_BY_LOOK_UP if name in _UNTOLD and not one_by_one else ""])]
+    request = library.Request(obj_id=0, obj_size=1, op=library.ReqOp.OP_GET)
+    if not one_by_one and name not in _UNTOLD:
+        return _driven(cache, request, asked._replace(sizes=sizes), capacity, "; ".join(notes))
     hits = np.zeros(len(asked.keys), np.bool_)
     misses = 0
-    request = library.Request(obj_id=0, obj_size=1, op=library.ReqOp.OP_GET)
     for i, (key, size) in enumerate(zip(asked.keys.tolist(), sizes.tolist(), strict=True)):
         if size > capacity:
             continue
@@ -104,12 +117,35 @@ def by_libcachesim(name: str, asked: Asked, capacity: int, **options: Any) -> Ou
     return Outcome(hits, misses - cache.get_n_obj(), "; ".join(notes))
 
 
+def _driven(cache: Any, request: Any, asked: Asked, capacity: int, note: str) -> Outcome:
+    """Run a cache of libCacheSim by request: its `get` stores what it misses, so that of a miss waits."""
+    size_of = dict(zip(asked.keys.tolist(), asked.sizes.tolist(), strict=True))
+    stored = 0
+
+    def holds(key: int) -> bool:
+        request.obj_id, request.obj_size = key, size_of[key]
+        return size_of[key] <= capacity and cache.find(request, False) is not None  # False: nothing is noted
+
+    def get(key: int) -> bool:
+        return holds(key) and bool(cache.get(request))
+
+    def put(key: int, size: int) -> None:
+        nonlocal stored
+        if size <= capacity:
+            request.obj_id, request.obj_size = key, size
+            cache.get(request)
+            stored += 1
+
+    hits = drive(asked, holds, get, put)
+    return Outcome(hits, stored - cache.get_n_obj(), note)
+
+
 def ratios_by_libcachesim(
     name: str, asked: Asked, capacity: int, path: Path, **options: Any
 ) -> tuple[float, float, int, str]:
     """Run one of libCacheSim's caches over a file, all in C: hit ratio, byte hit ratio, evictions, note.
 
-    It is `by_libcachesim` without telling which look-ups hit, several times faster.
+    It is `by_libcachesim` without telling which look-ups hit, several times faster, and look-up by look-up.
 
     Args:
         name: of its class, any but WTinyLFU, which wants other sizes.
@@ -123,6 +159,8 @@ def ratios_by_libcachesim(
     reader = library.TraceReader(str(path), library.TraceType.ORACLE_GENERAL_TRACE)
     missed, missed_bytes = cache.process_trace(reader)
     stored = round(missed * len(asked.keys)) - int((asked.sizes > capacity).sum())
+    if not is_one_by_one(asked.requests):
+        note = "; ".join(filter(None, [note, LOOK_UP_BY_LOOK_UP]))
     return 1.0 - missed, 1.0 - missed_bytes, stored - cache.get_n_obj(), note
 
 

@@ -10,13 +10,15 @@ import numpy as np
 
 from visioncache.sizes import count, format_size
 from visioncache.study.sim.distances import NEVER_BEFORE, lru_distances
-from visioncache.study.sim.mrc import arrays_of
-from visioncache.study.sim.optimum import reusable
+from visioncache.study.sim.mrc import asked_in
+from visioncache.study.sim.order import is_one_by_one
+from visioncache.study.sim.recency import Recency
 from visioncache.study.trace.lookups import requests
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from visioncache.study.sim.outcome import Asked
     from visioncache.study.trace.traces import TraceLike
 
 _ROUND = 10
@@ -87,27 +89,26 @@ def advise(
     """
     if not isinstance(target, (int, float)) or not 0 < target <= 1:
         raise ValueError(f"target={target!r}: a hit ratio is above 0 and at most 1")
-    asked = requests(trace)
-    past = _Past(*arrays_of(asked, "bytes"))
-    again = reusable(past.keys)
-    wanted = min(math.ceil(target * len(past.keys)), int(again.sum()))
+    asked = asked_in(requests(trace), "bytes")
+    past = _Past(asked) if is_one_by_one(asked.requests) else _Requests(asked)
+    again = past.hits(np.inf, np.inf)
+    wanted = min(math.ceil(target * len(again)), int(again.sum()))
     entries = np.inf if max_size is None else max_size
     size = np.inf if max_bytes is None else max_bytes
     now = past.hits(entries, size)
     best: tuple[int | None, int | None] = None, None
     if now.sum() < wanted:
         if past.hits(np.inf, size).sum() >= wanted:
-            best = past.fewest_entries(size, wanted), None
+            best = past.fewest_entries(size, wanted, int(entries)), None
         elif past.hits(entries, np.inf).sum() >= wanted:
             best = None, past.fewest_bytes(entries, wanted, int(size))
         else:
             least = past.fewest_bytes(np.inf, wanted, int(size))
-            fewest = past.fewest_entries(least, wanted)
+            fewest = past.fewest_entries(least, wanted, 0)
             best = (fewest if fewest > entries else None), least  # fewer bytes may keep large values out
     best = best[0], past.rounded(best[1], entries if best[0] is None else best[0], wanted)
     hit = past.hits(entries if best[0] is None else best[0], size if best[1] is None else best[1])
-    seconds = asked["seconds"].to_numpy()
-    more = float(seconds[hit].sum() - seconds[now].sum())
+    more = float(asked.seconds[hit].sum() - asked.seconds[now].sum())
     return Advice(
         *best,
         hit_ratio=float(hit.mean()),
@@ -125,9 +126,9 @@ class _Past:
     1970). A value larger than the bytes allowed is never stored, so it pushes nothing out.
     """
 
-    def __init__(self, keys: NDArray[np.int64], sizes: NDArray[np.int64]) -> None:
-        self.keys, self.sizes = keys, sizes
-        self._distinct = np.unique(sizes)
+    def __init__(self, asked: Asked) -> None:
+        self.keys, self.sizes = asked.keys, asked.sizes
+        self._distinct = np.unique(asked.sizes)
 
     def distances(self, size: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Which look-ups are of values that fit, and the entries and the bytes that each needs to hit."""
@@ -143,7 +144,7 @@ class _Past:
         found[stored] = (in_entries <= min(entries, most)) & (in_bytes <= min(size, most))
         return found
 
-    def fewest_entries(self, size: float, wanted: int) -> int:
+    def fewest_entries(self, size: float, wanted: int, _too_few: int) -> int:
         """The smallest number of entries with which so many look-ups hit; enough bytes are given."""
         _, in_entries, in_bytes = self.distances(size)
         able = np.sort(in_entries[in_bytes <= size])
@@ -169,6 +170,26 @@ class _Past:
                 up = -(-size // scale) * scale
                 return up if self.hits(entries, up).sum() >= wanted else size
         return size
+
+
+class _Requests(_Past):
+    """Look-ups of requests that have several, to be replayed under any two bounds."""
+
+    def __init__(self, asked: Asked) -> None:
+        super().__init__(asked)
+        self._recency = Recency(asked)
+
+    def hits(self, entries: float, size: float) -> NDArray[np.bool_]:
+        """Which look-ups hit under two bounds."""
+        return self._recency.run(size, entries).outcome.hits
+
+    def fewest_entries(self, size: float, wanted: int, too_few: int) -> int:
+        """A number of entries with which so many look-ups hit; one less is too few."""
+        return self._recency.fewest_entries(wanted, too_few, len(self.keys), size)
+
+    def fewest_bytes(self, entries: float, wanted: int, least: int) -> int:
+        """A number of bytes with which so many look-ups hit; one less, and `least`, is too few."""
+        return self._recency.smallest_size(wanted, least, max(int(self.sizes.sum()), 1), entries)
 
 
 def _exact(size: int) -> str:

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from visioncache.study.sim.capacities import capacities_in, usual_capacities
-from visioncache.study.sim.outcome import Asked
+from visioncache.study.sim.mrc import asked_in
 from visioncache.study.sim.policies import run_policy
+from visioncache.study.trace.batches import UNTOLD, request_numbers
 from visioncache.study.trace.errors import TraceError
 from visioncache.study.trace.lookups import requests
 from visioncache.study.trace.provenance import about
@@ -27,7 +28,8 @@ def by_request(trace: TraceLike) -> pd.DataFrame:
     """The same trace as a cache sees it that keeps one entry for all images of a request.
 
     Its key is the images in their order, so a chat that adds an image asks for something new. Besides a
-    trace's columns, `images` is how many it encodes when it misses. See `request_of`.
+    trace's columns, `images` is how many it encodes when it misses, and each has a `batch` of its own. See
+    `request_of`.
 
     Raises:
         TraceError: the trace has neither requests, nor sessions and turns, to tell them apart.
@@ -46,6 +48,7 @@ def by_request(trace: TraceLike) -> pd.DataFrame:
             "seconds": grouped["seconds"].sum(),
             "outcome": None,
             "images": grouped.size(),
+            "batch": np.arange(len(grouped)),
         }
     ).reset_index(drop=True)
 
@@ -77,30 +80,16 @@ def by_tile(trace: TraceLike, tokens: int = 256) -> pd.DataFrame:
 
 
 def request_of(asked: pd.DataFrame) -> NDArray[np.int64]:
-    """Number the requests of look-ups, from 0 in order of appearance: which one each is part of.
-
-    Look-ups of one request carry its number (`cache.tag(request=...)`, which `Chat` sets). Where they
-    don't, a request is what one session asks at one turn, and in made-up traces at one time.
+    """Number the requests of look-ups, from 0 in order of appearance; see `request_numbers`.
 
     Raises:
         TraceError: the trace has neither requests, nor sessions and turns, to tell them apart.
     """
-    named = asked["request"].notna().to_numpy()
-    if asked.loc[~named, ["session", "turn"]].isna().any(axis=None):
+    numbers = request_numbers(asked)
+    if (numbers == UNTOLD).any():
         raise TraceError(
             "requests are told apart by 'request', or by 'session' and 'turn'; some look-ups have neither"
         )
-    told, session, turn = (pd.factorize(asked[name])[0] for name in ("request", "session", "turn"))
-    by_session = np.argsort(session, kind="stable")
-    marks = [session, turn]
-    if asked["outcome"].isna().all():  # made, not recorded: one moment a request
-        marks.append(pd.factorize(asked["time"])[0])
-    new = np.ones(len(asked), np.bool_)
-    new[1:] = np.any([np.diff(mark[by_session]) != 0 for mark in marks], axis=0)
-    run = np.empty(len(asked), np.int64)
-    run[by_session] = np.cumsum(new)
-    which = np.where(named, told, len(asked) + run)
-    numbers: NDArray[np.int64] = pd.factorize(which)[0].astype(np.int64)
     return numbers
 
 
@@ -127,10 +116,7 @@ def compare_granularity(
     bounds = usual_capacities(images, by) if capacities is None else capacities_in(capacities, by)
     rows = []
     for granularity, asked in (("image", images), ("request", whole)):
-        sizes = asked["nbytes"].to_numpy(np.int64) if by == "bytes" else np.ones(len(asked), np.int64)
-        run = Asked(
-            pd.factorize(asked["key"])[0].astype(np.int64), sizes, asked["seconds"].to_numpy(np.float64)
-        )
+        run = asked_in(requests(asked), by)
         for capacity in bounds:
             hits, evictions, _ = run_policy(policy, run, capacity)
             encodes = int(asked["images"][~hits].sum())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from visioncache.study.sim.compiled import compiled
+from visioncache.study.sim.order import order_of
 from visioncache.study.sim.outcome import Asked, Outcome
 
 if TYPE_CHECKING:
@@ -46,30 +47,35 @@ def _lowest_goes(asked: Asked, capacity: int, worth: NDArray[Any], *, fades: boo
     """Evict by priority: `worth` is each look-up's cost, or if uses fade the logarithm of what it counts."""
     most = int(asked.keys.max(initial=0)) + 1
     replay = compiled(_replay, len(asked.keys))
+    steps, repeats = order_of(asked)
     hits, evictions = replay(
-        asked.keys, asked.sizes, worth, min(capacity, np.iinfo(np.int64).max), fades, most
+        steps, repeats, asked.keys, asked.sizes, worth, min(capacity, np.iinfo(np.int64).max), fades, most
     )
     return Outcome(hits, int(evictions))
 
 
 def _replay(
-    keys: Any, sizes: Any, worth: Any, capacity: int, fades: bool, most: int
-) -> Any:  # one loop, compiled
-    """Replay look-ups, one by one: which hit, and how many evictions there were."""
+    steps: Any, repeats: Any, keys: Any, sizes: Any, worth: Any, capacity: int, fades: bool, most: int
+) -> Any:  # one loop, compiled, so that it does itself what `drive` does for others
+    """Replay steps, one by one: which look-ups hit, and how many evictions there were."""
     hits = np.zeros(len(keys), np.bool_)
     priority = np.zeros(most, np.float64)
     uses = np.zeros(most, np.int64)
-    turn_of = np.full(most, -1, np.int64)  # by key: its latest look-up; -1 for one that is not held
+    turn_of = np.full(most, -1, np.int64)  # by key: its latest step; -1 for one that is not held
     size_of = np.zeros(most, np.int64)
     queue = [(0.0, 0, 0) for _ in range(0)]  # priority, turn, key; stale where `turn_of` disagrees
     age, filled, evictions = 0.0, 0, 0
-    for turn in range(len(keys)):
-        key, size = int(keys[turn]), int(sizes[turn])
+    for turn in range(len(steps)):
+        step = int(steps[turn])
+        i = step if step >= 0 else -1 - step
+        key, size = int(keys[i]), int(sizes[i])
         held = turn_of[key] >= 0
-        if held:
-            hits[turn] = True
+        if step >= 0:
+            hits[i] = held or repeats[i]
+            if not held:
+                continue
             uses[key] += 1
-        elif size > capacity:
+        elif held or hits[i] or size > capacity:
             continue
         else:
             while filled + size > capacity:
@@ -82,7 +88,7 @@ def _replay(
             filled += size
             size_of[key] = size
             uses[key] = 1
-        now = float(worth[turn])
+        now = float(worth[i])
         if not fades:
             now = age + now * uses[key] / max(size, 1)
         elif held:

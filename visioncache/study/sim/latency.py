@@ -10,8 +10,9 @@ import pandas as pd
 
 from visioncache.study.sim.capacities import capacities_in, usual_capacities
 from visioncache.study.sim.granularity import request_of
-from visioncache.study.sim.mrc import By, arrays_of
-from visioncache.study.sim.outcome import Asked, CapacityError
+from visioncache.study.sim.mrc import By, asked_in
+from visioncache.study.sim.optimum import reusable
+from visioncache.study.sim.outcome import CapacityError
 from visioncache.study.sim.policies import run_policy
 from visioncache.study.sim.profile import Profile
 from visioncache.study.sim.simulate import policy_names
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from visioncache.study.sim.outcome import Asked
     from visioncache.study.trace.traces import TraceLike
 
 PERCENTILES = (50, 90, 99)
@@ -73,13 +75,12 @@ def ttft(
         capacities = [capacities]
     bounds = usual_capacities(asked, by) if capacities is None else capacities_in(capacities, by)
     which = request_of(asked)
-    keys, sizes = arrays_of(asked, by)
-    run = Asked(keys, sizes, asked["seconds"].to_numpy(np.float64))
-    first = pd.Series(keys).duplicated().to_numpy()
+    run = asked_in(asked, by)
+    again = reusable(run.keys)
     cells: list[tuple[str, int, NDArray[np.bool_] | None]] = [
         (name, capacity, _hits(name, run, capacity)) for name in names for capacity in bounds
     ]
-    limits = {"none": np.zeros_like(first), "infinite": first}
+    limits = {"none": np.zeros_like(again), "infinite": again}
     cells += [(name, capacity, hits) for name, hits in limits.items() for capacity in bounds]
     rows = []
     for name, capacity, hits in cells:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import heapq
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from visioncache.study.sim.order import last_lookups
 from visioncache.study.sim.outcome import Outcome
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from visioncache.study.sim.outcome import Asked
 
 NEVER = np.iinfo(np.int64).max
 STEPS = 150
@@ -33,70 +36,82 @@ def next_use(keys: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.where((after := previous_use(keys[::-1])[::-1]) < 0, NEVER, len(keys) - 1 - after)
 
 
-def belady(keys: NDArray[np.int64], capacity: int) -> Outcome:
-    """MIN (Belady, 1966) for values of one size: drop what is used again last, the new one included.
+def belady(asked: Asked, capacity: int) -> Outcome:
+    """Find the hits of MIN (Belady, 1966), by entries: drop what is used again last, the new one included.
 
-    That a new value may itself be dropped makes this a bound for policies that admit selectively too.
+    That a new value may itself be dropped makes this a bound for policies that admit selectively too. A
+    value waits from the end of one request for a later one. What waits within a request takes no room.
     """
-    after = next_use(keys)
-    hits = np.zeros(len(keys), np.bool_)
-    held: dict[int, int] = {}  # key -> its next use
-    queue: list[tuple[int, int]] = []  # (-next use, key); stale where `held` disagrees
-    evictions = 0
-    for i, (key, then) in enumerate(zip(keys.tolist(), after.tolist(), strict=True)):
-        if key in held:
-            hits[i] = True
-        elif then == NEVER or capacity < 1:
-            continue
-        elif len(held) >= capacity:
-            while held.get(queue[0][1]) != -queue[0][0]:
-                heapq.heappop(queue)
-            if -queue[0][0] <= then:
-                continue
-            del held[heapq.heappop(queue)[1]]
-            evictions += 1
-        if then == NEVER:
-            # Used for the last time: its place is free at no loss.
-            del held[key]
-        else:
-            held[key] = then
-            heapq.heappush(queue, (-then, key))
-    return Outcome(hits, evictions)
+    waits = _waits(asked)
+    start, before = waits.start.tolist(), waits.before.tolist()
+    begins = iter(np.flatnonzero(waits.takes_room)[np.argsort(waits.start[waits.takes_room], kind="stable")])
+    begin = next(begins, None)
+    hits = (waits.before >= 0).tolist()  # but for those that are dropped
+    queue: list[int] = []  # the next uses, negated; those that are over are never the latest
+    waiting = evictions = 0
+    for now, takes_room in enumerate(waits.takes_room.tolist()):
+        waiting -= takes_room and hits[now]
+        while begin is not None and start[begin] == now:
+            heapq.heappush(queue, -int(begin))
+            waiting += 1
+            begin = next(begins, None)
+        while waiting > capacity:
+            latest = -heapq.heappop(queue)
+            hits[latest] = False
+            waiting -= 1
+            evictions += start[latest] < now or hits[before[latest]]
+    return Outcome(np.array(hits, np.bool_), evictions)
+
+
+class _Waits(NamedTuple):
+    """For every look-up, how long its value waits in a cache that it is to hit."""
+
+    before: NDArray[np.int64]
+    """The look-up before for the same key; -1 for the first."""
+    start: NDArray[np.int64]
+    """The last look-up of that one's request, after which the value is stored at the latest."""
+    takes_room: NDArray[np.bool_]
+    """Tells if it waits at all: what its own request asked for before is there anyway."""
+
+
+def _waits(asked: Asked) -> _Waits:
+    before = previous_use(asked.keys)
+    start = last_lookups(asked.requests)[before]
+    return _Waits(before, start, (before >= 0) & (start < np.arange(len(before))))
 
 
 def most_saved(
-    keys: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    worth: NDArray[np.float64],
-    capacity: float,
-    *,
-    steps: int | None = None,
+    asked: Asked, worth: NDArray[np.float64], capacity: float, *, steps: int | None = None
 ) -> float:
-    """An upper bound on the worth of the requests that any policy, even a clairvoyant one, can hit.
+    """An upper bound on the worth of the look-ups that any policy, even a clairvoyant one, can hit.
 
-    A hit needs its value to lie in the cache since the request before: `size` bytes over that
-    interval, of at most `capacity` at any time. With fractions of values allowed this is the linear
-    programme FOO of Berger, Beckmann and Harchol-Balter ("Practical Bounds on Optimal Caching with
+    A hit needs its value to lie in the cache since the end of the request before that asked for it: `size`
+    bytes over that interval, of at most `capacity` at any time. With fractions of values allowed this is
+    the linear programme FOO of Berger, Beckmann and Harchol-Balter ("Practical Bounds on Optimal Caching with
     Variable Object Sizes", POMACS 2(2), 2018). Its Lagrangian dual, with a price on a byte at each
     moment, bounds it from above whatever the prices. One price for all time gives their PFOO-L; from
     there the prices follow demand, and the best bound seen is returned.
 
     Args:
-        keys: what is asked for, as small integers.
-        sizes: bytes of each request's value (ones: the bound for entries).
-        worth: what hitting each request is worth: 1, its bytes or its seconds.
+        asked: the look-ups, with bytes for sizes, or ones for the bound by entries.
+        worth: what hitting each look-up is worth: 1, its bytes or its seconds.
         capacity: bytes.
         steps: how often prices are adjusted; by default 150 times, less on long traces.
     """
     if steps is None:
-        steps = min(STEPS, max(PASSED // max(len(keys), 1), 10))
-    before = previous_use(keys)
-    fits = (before >= 0) & (sizes <= capacity)
-    start, end = before[fits], np.flatnonzero(fits)
-    size, value = sizes[fits].astype(np.float64), worth[fits]
+        steps = min(STEPS, max(PASSED // max(len(asked.keys), 1), 10))
+    waits = _waits(asked)
+    ends = np.zeros(len(asked.keys), np.int64)
+    ends[last_lookups(asked.requests)] = 1
+    earlier = np.cumsum(ends) - ends  # a moment is the end of a request, when the most waits
+    count = int(ends.sum())
+    free = float(worth[(waits.before >= 0) & ~waits.takes_room].sum())
+    fits = waits.takes_room & (asked.sizes <= capacity)
+    start, end = earlier[waits.start[fits]], earlier[fits]
+    size, value = asked.sizes[fits].astype(np.float64), worth[fits]
     if not len(start):
-        return 0.0
-    room = len(keys) * float(capacity)
+        return free
+    room = count * float(capacity)
     needs = size * (end - start)
     # Fractional knapsack of byte-moments: the price is that of the last interval that fits.
     rate = value / np.maximum(needs, 1.0)
@@ -105,25 +120,24 @@ def most_saved(
     last = min(int(np.searchsorted(filled, room)), len(order) - 1)
     price = float(rate[order[last]])
     over = filled[last] - room
+    stride = max(price, float(np.median(rate)))  # the last interval may be very long, and its price too small
     if filled[-1] > room:
         best = float(value[order[: last + 1]].sum() - price * over)
-        prices = np.full(len(keys), price)
+        prices = np.full(count, price)
     else:  # all of it fits on average, if not at every moment
         best = float(value.sum())
-        prices = np.zeros(len(keys))
+        prices = np.zeros(count)
     for step in range(steps):
         paid = np.concatenate([[0.0], np.cumsum(prices)])
         gain = value - size * (paid[end] - paid[start])
         best = min(best, capacity * float(paid[-1]) + float(np.maximum(gain, 0.0).sum()))
         taken = gain > 0
-        change = np.bincount(start[taken], size[taken], len(keys)) - np.bincount(
-            end[taken], size[taken], len(keys)
-        )
+        change = np.bincount(start[taken], size[taken], count) - np.bincount(end[taken], size[taken], count)
         surplus = np.cumsum(change) / capacity - 1.0
-        prices = np.maximum(prices + price * surplus / (1.0 + step) ** 0.5, 0.0)
-    return best
+        prices = np.maximum(prices + stride * surplus / (1.0 + step) ** 0.5, 0.0)
+    return free + best
 
 
 def reusable(keys: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """The requests that hit in an infinite cache: all but the first of each key, a compulsory miss."""
+    """The look-ups that hit in an infinite cache: all but the first of each key, a compulsory miss."""
     return previous_use(keys) >= 0

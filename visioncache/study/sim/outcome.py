@@ -20,6 +20,8 @@ class Asked(NamedTuple):
     """Capacity that each value takes: its bytes, or 1 each."""
     seconds: NDArray[np.float64]
     """Cost of computing each value."""
+    requests: NDArray[np.int64]
+    """Request that each is part of: the same number, the same request."""
 
 
 class Outcome(NamedTuple):

@@ -15,7 +15,9 @@ from visioncache.cache import VisionFeatureCache
 from visioncache.study.sim.borrowed import LIBCACHESIM, MissingExtraError, by_cachetools, by_libcachesim
 from visioncache.study.sim.distances import NEVER_BEFORE, lru_distances
 from visioncache.study.sim.greedy import gdsf, lrfu
+from visioncache.study.sim.order import drive, is_one_by_one
 from visioncache.study.sim.outcome import Asked, Option, Outcome
+from visioncache.study.sim.recency import Recency
 from visioncache.study.trace.lines import is_number
 
 if TYPE_CHECKING:
@@ -84,24 +86,33 @@ DRIVEN = 100_000
 def ours(asked: Asked, capacity: int) -> Outcome:
     """Run VisionFeatureCache itself, with bytes for values.
 
-    A long trace takes minutes that way. From `DRIVEN` look-ups on, hits are found by distance, as `lru` does:
+    All look-ups of a request come first, then what they missed is stored, as an attached model does it.
+    A long trace takes minutes that way. From `DRIVEN` look-ups on, hits are found as `lru` finds them:
     a test compares every hit and eviction of both on random traces. `Outcome.note` says so.
     """
     if len(asked.keys) > DRIVEN:
-        return lru(asked, capacity)._replace(note=f"by distance, as more than {DRIVEN:,} look-ups are")
+        return lru(asked, capacity)._replace(
+            note=f"found as lru's, as those of more than {DRIVEN:,} look-ups are"
+        )
     cache = VisionFeatureCache(None, capacity, log=0, clock=float, sizer=index)
-    hits = np.zeros(len(asked.keys), np.bool_)
     texts = [str(key) for key in range(int(asked.keys.max()) + 1)]
-    for i, (key, size) in enumerate(zip(asked.keys.tolist(), asked.sizes.tolist(), strict=True)):
-        if cache.get(texts[key]) is not None:
-            hits[i] = True
-        else:
-            cache.put(texts[key], size)
+    hits = drive(
+        asked,
+        lambda key: texts[key] in cache,
+        lambda key: cache.get(texts[key]) is not None,
+        lambda key, size: cache.put(texts[key], size),
+    )
     return Outcome(hits, cache.info().evictions)
 
 
 def lru(asked: Asked, capacity: int) -> Outcome:
-    """Find LRU's hits by distance, in one pass; a value larger than the capacity is never stored."""
+    """Find LRU's hits; a value larger than the capacity is never stored.
+
+    Where each look-up is a request of its own they are found by distance, in one pass; where requests have
+    several, by replaying them, for then LRU is no stack.
+    """
+    if not is_one_by_one(asked.requests):
+        return Recency(asked).run(capacity).outcome
     stored = np.flatnonzero(asked.sizes <= capacity)
     hits = np.zeros(len(asked.keys), np.bool_)
     if not len(stored):
@@ -139,7 +150,7 @@ for _name, _class in {"lhd": "LHD", "lrb": "LRB", "3l-cache": "ThreeLCache"}.ite
     )
 
 
-TINY = Asked(np.zeros(1, np.int64), np.ones(1, np.int64), np.zeros(1))
+TINY = Asked(np.zeros(1, np.int64), np.ones(1, np.int64), np.zeros(1), np.zeros(1, np.int64))
 """A look-up, with which a policy is tried before there is much to lose."""
 
 
@@ -185,8 +196,10 @@ def run_policy(text: str, asked: Asked, capacity: int) -> Outcome:
     """Run a policy by name and options; ValueError when there is none of that name."""
     found, options = named(text)
     outcome = found.run(asked, capacity, **options)
-    if found.learns and bool((outcome.hits == lru(asked, capacity).hits).all()):
-        return outcome._replace(note="hits where LRU does: on so short a trace it has learnt nothing")
+    one_by_one = asked._replace(requests=np.arange(len(asked.keys)))
+    if found.learns and any((outcome.hits == lru(a, capacity).hits).all() for a in (asked, one_by_one)):
+        note = "hits where LRU does: on so short a trace it has learnt nothing"
+        return outcome._replace(note="; ".join(filter(None, [note, outcome.note])))
     return outcome
 
 

@@ -41,6 +41,8 @@ class Prompts:
         self._image = asked["image"].tolist()
         self._tokens = asked["tokens"].fillna(0).astype(int).tolist()
         self._so_far: dict[int, tuple[int, ...]] = {}
+        self._segment: dict[int, tuple[int, ...]] = {}
+        """By look-up."""
         self._open: dict[int, bool] = {}
         """By request: whether all of its segments so far were known."""
         self._count = self._nbytes = 0
@@ -55,7 +57,7 @@ class Prompts:
         """Tell if a look-up's image lies in a known prefix, which then is refreshed."""
         request = self._which[at]
         segment = (*self._so_far.get(request, ()), self._image[at])
-        self._so_far[request] = segment
+        self._so_far[request] = self._segment[at] = segment
         self._held.expire(now)
         known: bool = self._open.get(request, True) and self._held.touch(segment)
         self._open[request] = known
@@ -63,7 +65,7 @@ class Prompts:
 
     def add(self, at: int, now: float) -> None:
         """Store the segment of a look-up that no prefix covered."""
-        segment = self._so_far[self._which[at]]
+        segment = self._segment.pop(at)
         size = self._tokens[at] * self._prefixes.bytes_per_token
         self._count += 1
         self._nbytes += size

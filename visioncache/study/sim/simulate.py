@@ -16,9 +16,9 @@ import pandas as pd
 from visioncache.progress import progress as progress_bar
 from visioncache.study.sim.borrowed import ratios_by_libcachesim, write_look_ups
 from visioncache.study.sim.capacities import capacities_in, usual_capacities
-from visioncache.study.sim.mrc import By, arrays_of
+from visioncache.study.sim.mrc import By, asked_in
 from visioncache.study.sim.optimum import belady, most_saved, reusable
-from visioncache.study.sim.outcome import Asked, CapacityError
+from visioncache.study.sim.outcome import CapacityError
 from visioncache.study.sim.policies import TINY, available, named, run_policy
 from visioncache.study.trace.lookups import requests
 from visioncache.study.trace.provenance import about
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from visioncache.study.sim.outcome import Asked
     from visioncache.study.trace.traces import TraceLike
 
 REFERENCES = {
@@ -69,6 +70,9 @@ def replay(
 ) -> pd.DataFrame:
     """Replay a trace under each policy at each capacity; a row a policy and capacity.
 
+    All look-ups of a request come first, then what they missed is stored, as an attached model does it; a row
+    that goes look-up by look-up has a note of that.
+
     Columns: `policy`, `capacity`, `hit_ratio` (of look-ups), `byte_hit_ratio` (of bytes asked for),
     `seconds_saved` (each hit's own, see `requests`), `evictions`, `note` (how the run differs from the
     policy as published), `encodes` (misses). The references are rows too: "belady" only by entries, where
@@ -96,20 +100,19 @@ def replay(
     """
     names = policy_names(policies)
     asked = requests(trace)
-    keys, sizes = arrays_of(asked, by)
+    look_ups = asked_in(asked, by)
     if isinstance(capacities, (int, str)):
         capacities = [capacities]
     bounds = usual_capacities(asked, by) if capacities is None else capacities_in(capacities, by)
     extra = [name for name in REFERENCES if name != "belady" or by == "entries"] if references else []
-    seconds = asked["seconds"].to_numpy(np.float64)
     worth = {
-        "hit_ratio": np.full(len(keys), 1.0 / len(keys)),
+        "hit_ratio": np.full(len(asked), 1.0 / len(asked)),
         "byte_hit_ratio": asked["nbytes"].to_numpy(np.float64) / max(int(asked["nbytes"].sum()), 1),
-        "seconds_saved": seconds,
+        "seconds_saved": look_ups.seconds,
     }
     tasks = [Task(name, capacity) for name in [*names, *extra] for capacity in bounds]
     with (
-        _work(Asked(keys, sizes, seconds), worth, by, ratios=ratios) as work,
+        _work(look_ups, worth, by, ratios=ratios) as work,
         _runner(work, workers) as run,
         progress_bar(len(tasks), "replay", show=progress) as bar,
     ):
@@ -118,7 +121,7 @@ def replay(
             rows.append({**task._asdict(), **row})
             bar.update()
     table = pd.DataFrame(rows)
-    table["encodes"] = ((1.0 - table["hit_ratio"]) * len(keys)).round()
+    table["encodes"] = ((1.0 - table["hit_ratio"]) * len(asked)).round()
     table.attrs.update(about(asked, by=by, policies=names, capacities=bounds))
     return table
 
@@ -193,14 +196,14 @@ def _row(work: Work, task: Task) -> dict[str, Any]:
     asked, worth, by, path = work
     if name == "offline-bound":
         bounds: dict[str, Any] = {
-            column: most_saved(asked.keys, asked.sizes, value, capacity) for column, value in worth.items()
+            column: most_saved(asked, value, capacity) for column, value in worth.items()
         }
         return bounds | {"evictions": np.nan, "note": ""}
     note = ""
     if name == "infinite":
         hits, evictions = reusable(asked.keys), 0
     elif name == "belady":
-        hits, evictions, note = belady(asked.keys, capacity)
+        hits, evictions, note = belady(asked, capacity)
     else:
         found, options = named(name)
         in_c = found.in_c if path is not None else None

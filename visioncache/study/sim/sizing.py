@@ -10,13 +10,16 @@ import numpy as np
 
 from visioncache.sizes import count, format_size, parse_size
 from visioncache.study.sim.distances import NEVER_BEFORE, lru_distances
-from visioncache.study.sim.mrc import By, arrays_of
-from visioncache.study.sim.optimum import reusable
+from visioncache.study.sim.mrc import By, asked_in
+from visioncache.study.sim.order import is_one_by_one
+from visioncache.study.sim.policies import lru
+from visioncache.study.sim.recency import Recency
 from visioncache.study.trace.lookups import requests
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from visioncache.study.sim.outcome import Asked
     from visioncache.study.trace.traces import TraceLike
 
 
@@ -63,15 +66,13 @@ def recommend(trace: TraceLike, target: float = 0.9) -> Recommendation:
     """
     if not isinstance(target, (int, float)) or not 0 < target <= 1:
         raise ValueError(f"target={target!r}: a hit ratio is above 0 and at most 1")
-    asked = requests(trace)
-    keys, sizes = arrays_of(asked, "bytes")
-    again = reusable(keys)
-    ceiling = int(again.sum())
-    wanted = min(math.ceil(target * len(keys)), ceiling)
-    best = _smallest(keys, sizes, wanted) if wanted else 1
-    chosen = _hits(keys, sizes, best)
-    seconds = float(asked["seconds"].to_numpy()[chosen].sum())
-    return Recommendation(best, float(chosen.mean()), target, ceiling / len(keys), seconds)
+    look_ups = asked_in(requests(trace), "bytes")
+    ceiling = _ceiling(look_ups)
+    wanted = min(math.ceil(target * len(look_ups.keys)), ceiling)
+    best = _smallest(look_ups, wanted) if wanted else 1
+    chosen = lru(look_ups, best).hits
+    seconds = float(look_ups.seconds[chosen].sum())
+    return Recommendation(best, float(chosen.mean()), target, ceiling / len(chosen), seconds)
 
 
 @dataclass(frozen=True)
@@ -127,12 +128,12 @@ def enough(trace: TraceLike, by: By = "bytes", share: float = 0.95) -> Enough:
     """
     if not isinstance(share, (int, float)) or not 0 < share <= 1:
         raise ValueError(f"share={share!r}: a share is above 0 and at most 1")
-    keys, sizes = arrays_of(requests(trace), by)
-    ceiling = int(reusable(keys).sum())
+    look_ups = asked_in(requests(trace), by)
+    ceiling = _ceiling(look_ups)
     wanted = math.ceil(share * ceiling)
-    capacity, whole = (_in_three_digits(keys, sizes, hits, by) if hits else 1 for hits in (wanted, ceiling))
-    ratio = float(_hits(keys, sizes, capacity).mean())
-    return Enough(by, capacity, ratio, whole, ceiling / len(keys), share)
+    capacity, whole = (_in_three_digits(look_ups, hits, by) if hits else 1 for hits in (wanted, ceiling))
+    ratio = float(lru(look_ups, capacity).hits.mean())
+    return Enough(by, capacity, ratio, whole, ceiling / len(look_ups.keys), share)
 
 
 def _rounded_up(size: int) -> str:
@@ -143,26 +144,38 @@ def _rounded_up(size: int) -> str:
     return f"{size} B"
 
 
-def _in_three_digits(keys: NDArray[np.int64], sizes: NDArray[np.int64], wanted: int, by: By) -> int:
+def _ceiling(asked: Asked) -> int:
+    """Count the look-ups that hit in a cache without bounds."""
+    return int(lru(asked, NEVER_BEFORE - 1).hits.sum())
+
+
+def _in_three_digits(asked: Asked, wanted: int, by: By) -> int:
     """Find the smallest capacity in which `wanted` look-ups hit; bytes as few digits, if as many hit then."""
-    least = _smallest(keys, sizes, wanted)
+    least = _smallest(asked, wanted)
     if by == "bytes":
         told = parse_size(_rounded_up(least))
-        if _hits(keys, sizes, told).sum() >= wanted:  # a larger value may be stored now, and push others out
+        if lru(asked, told).hits.sum() >= wanted:  # a larger value may be stored now, and push others out
             return told
     return least
 
 
-def _hits(keys: NDArray[np.int64], sizes: NDArray[np.int64], capacity: int) -> NDArray[np.bool_]:
-    """Tell which look-ups hit in an LRU cache."""
-    hits = np.zeros(len(keys), np.bool_)
-    stored = np.flatnonzero(sizes <= capacity)
-    hits[stored] = lru_distances(keys[stored], sizes[stored]) <= capacity
-    return hits
+def _smallest(asked: Asked, wanted: int) -> int:
+    """Find the smallest capacity in which `wanted` look-ups hit.
+
+    Where requests have several look-ups, no distance tells it: then it is one in which so many hit, and one
+    less is not enough.
+    """
+    found = _smallest_by_distance(asked.keys, asked.sizes, wanted)
+    if is_one_by_one(asked.requests):
+        return found
+
+    recency = Recency(asked)
+    is_enough = recency.run(found).outcome.hits.sum() >= wanted
+    return recency.smallest_size(wanted, 0, found if is_enough else max(int(asked.sizes.sum()), 1))
 
 
-def _smallest(keys: NDArray[np.int64], sizes: NDArray[np.int64], wanted: int) -> int:
-    """Find the smallest capacity in which `wanted` look-ups hit, of all that a cache can have.
+def _smallest_by_distance(keys: NDArray[np.int64], sizes: NDArray[np.int64], wanted: int) -> int:
+    """Find it where each look-up is a request of its own, of all capacities that a cache can have.
 
     A cache smaller than some values never stores them, and they are not there to push others out: so
     there is a curve for each largest value that is stored, and a larger cache may hit less. Ranges of

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from visioncache.study.sim.granularity import request_of
-from visioncache.study.sim.mrc import arrays_of
+from visioncache.study.sim.mrc import arrays_of, asked_in
+from visioncache.study.sim.order import order_of
 from visioncache.study.sim.prefixes import Prefixes, Prompts
 from visioncache.study.sim.tier import Held, Tier
 from visioncache.study.trace.lookups import requests
@@ -38,9 +39,10 @@ def simulate_tiers(
     """Simulate tiers behind one another; a row a place that look-ups were served from.
 
     As `VisionFeatureCache` with a store does: a look-up asks one tier after the other; what a lower one has
-    is lifted into those above; a miss is encoded and written to all, but a value that is too large for the
-    first is stored nowhere. An eviction is one tier's alone. Columns: `place` (a tier, "encode", with
-    `prefixes` also "prefix": images that nobody had to look up), `lookups`, `bytes`, `seconds`
+    is lifted into those above; a miss is encoded and written to all, after all look-ups of its request, but
+    a value that is too large for the first is stored nowhere. An eviction is one tier's alone. Columns:
+    `place` (a tier, "encode", with `prefixes` also "prefix": images that nobody had to look up), `lookups`,
+    `bytes`, `seconds`
     (spent loading or encoding, prefilling for "prefill"), `evictions`. Rows "warm" and "prefetch" are loads
     and encodes before anybody asked. Entries are of images; `by_request` and `by_tile` give traces of others.
 
@@ -49,7 +51,8 @@ def simulate_tiers(
         tiers: the fastest first.
         prefixes: keys and values of prompts, kept beside features; needs requests, or sessions and turns.
         warm: keys that are encoded before the trace begins.
-        prefetch: images lifted into the first tier after each look-up: so many that were first seen after it.
+        prefetch: images lifted into the first tier for each look-up, after its request: so many that were
+            first seen after it.
 
     Raises:
         TraceError: the trace can't be read, or has no look-ups.
@@ -103,35 +106,79 @@ def served_from(
     """Tell for every look-up which tier served it; see `simulate_tiers`."""
     if not tiers:
         raise ValueError("tiers=[]: at least one")
-    image, sizes = (values.tolist() for values in arrays_of(asked, "bytes"))
-    times = asked["time"].fillna(0.0).tolist()
-    held = [Held(tier) for tier in tiers]
-    size_of = dict(zip(image, sizes, strict=True))
-    uses: dict[int, int] = {}
-    ahead = _warmed(asked, held, warm)
-    prompts = None if prefixes is None else Prompts(prefixes, asked, request_of(asked), held[0])
-    place = np.empty(len(image), np.int64)
-    for i, (one, size, now) in enumerate(zip(image, sizes, times, strict=True)):
-        for tier in held:
-            tier.expire(now)
-        uses[one] = uses.get(one, 0) + 1
-        if prompts is not None and prompts.covers(i, now):
-            place[i] = len(held) + 1
-            continue
-        place[i] = found = _find(held, one)
-        if found == len(held):
-            _store(held, one, size, now, uses)
+    order = order_of(asked_in(asked, "bytes"))
+    simulation = _Simulation(asked, order.repeats.tolist(), tiers, prefixes, warm, prefetch)
+    for step in order.steps.tolist():
+        if step >= 0:
+            simulation.look_up(step)
         else:
-            _lift(held[:found], one, size, now, uses)
-        if prompts is not None:
-            prompts.add(i, now)
-        for following in range(one + 1, one + 1 + prefetch):
-            spent = _fetch(held, following, size_of.get(following, 0), now, uses)
+            simulation.store(~step)
+    return simulation.served
+
+
+class _Simulation:
+    """Tiers behind one another, while a trace is replayed through them."""
+
+    def __init__(
+        self,
+        asked: pd.DataFrame,
+        repeats: list[bool],
+        tiers: Sequence[Tier],
+        prefixes: Prefixes | None,
+        warm: Iterable[str],
+        prefetch: int,
+    ) -> None:
+        self._image, self._sizes = (values.tolist() for values in arrays_of(asked, "bytes"))
+        self._times = asked["time"].fillna(0.0).tolist()
+        self._repeats = repeats
+        self._size_of = dict(zip(self._image, self._sizes, strict=True))
+        self._prefetch = prefetch
+        self._now = self._times[0]
+        self._uses: dict[int, int] = {}
+        self._held = [Held(tier) for tier in tiers]
+        self._ahead = _warmed(asked, self._held, warm)
+        self._prompts = (
+            None if prefixes is None else Prompts(prefixes, asked, request_of(asked), self._held[0])
+        )
+        self._place = [0] * len(asked)
+
+    def look_up(self, i: int) -> None:
+        """Ask one tier after the other; what a lower one has is lifted at once."""
+        held, key, self._now = self._held, self._image[i], self._times[i]
+        for tier in held:
+            tier.expire(self._now)
+        self._uses[key] = self._uses.get(key, 0) + 1
+        if self._prompts is not None and self._prompts.covers(i, self._now):
+            self._place[i] = len(held) + 1
+            return
+        found = _find(held, key)
+        if found < len(held):
+            _lift(held[:found], key, self._sizes[i], self._now, self._uses)
+        elif self._repeats[i]:  # its request encodes it anyway
+            found = 0
+        self._place[i] = found
+
+    def store(self, i: int) -> None:
+        """Store what a look-up missed and nobody holds by now; then lift what may be asked for next."""
+        held, key, place = self._held, self._image[i], self._place[i]
+        if place > len(held):
+            return
+        if place == len(held) == _find(held, key, touch=False):
+            _store(held, key, self._sizes[i], self._now, self._uses)
+        if self._prompts is not None:
+            self._prompts.add(i, self._now)
+        for following in range(key + 1, key + 1 + self._prefetch):
+            spent = _fetch(held, following, self._size_of.get(following, 0), self._now, self._uses)
             if spent is not None:
-                _count(ahead, "prefetch", size_of[following], spent)
-    if prompts is not None:
-        ahead["prefill"] = prompts.prefilled
-    return Served(place, [tier.evictions for tier in held], ahead)
+                _count(self._ahead, "prefetch", self._size_of[following], spent)
+
+    @property
+    def served(self) -> Served:
+        """Where each look-up was served from."""
+        ahead = self._ahead
+        if self._prompts is not None:
+            ahead = {**ahead, "prefill": self._prompts.prefilled}
+        return Served(np.array(self._place, np.int64), [tier.evictions for tier in self._held], ahead)
 
 
 def _warmed(asked: pd.DataFrame, held: Sequence[Held], warm: Iterable[str]) -> Ahead:

@@ -172,11 +172,8 @@ def _client(
     is_shared: NDArray[np.bool_],
     costs: NDArray[np.float64],
 ) -> Client:
-    """Describe one session: requests are told apart by turn and time."""
-    turn = pd.factorize(asked["turn"].iloc[rows].astype(str) + "/" + asked["request"].iloc[rows].astype(str))[
-        0
-    ]
-    begins = np.flatnonzero(np.r_[True, (np.diff(turn) != 0) | (np.diff(times[rows]) != 0)])
+    """Describe one session, request by request."""
+    begins = np.flatnonzero(np.diff(asked["batch"].to_numpy()[rows], prepend=-1))
     when = times[rows][begins]
     own, once = np.unique(image[rows], return_index=True)
     return Client(

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from visioncache.events import LOOKUPS, STAGE_TAGS
+from visioncache.study.trace.batches import batch_numbers
 from visioncache.study.trace.errors import TraceError
 from visioncache.study.trace.lines import COLUMNS, MOST_BYTES, MOST_SECONDS, MOST_TIME
 from visioncache.study.trace.traces import TraceLike, load_trace
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+STORED = ("put", "reject")
+"""Outcomes of storing a value."""
 
 MOST_IN_ALL = 2**62
 """Bytes that all look-ups together may ask for, so that no sum of them overflows."""
@@ -27,7 +31,8 @@ def requests(source: TraceLike, columns: Sequence[str] = COLUMNS) -> pd.DataFram
     A look-up is worth its own seconds: a hit what it was recorded to save, a miss what the put that
     followed it was recorded to cost, one of neither the median of its image's puts (else of its hits).
     So a replay that hits where the recording hit saves what the recording saved. An image has one size,
-    its largest; `image` is its number, from 0. A frame without outcomes is taken as look-ups; it needs
+    its largest; `image` is its number, from 0. `batch` numbers what was looked up together, with the column
+    `request` (see `batch_numbers`). A frame without outcomes is taken as look-ups; it needs
     `key` and `nbytes`. Images that no event gives a size are left out and counted in `.attrs["unsized"]`;
     `.attrs["backwards"]` counts look-ups that are earlier than the one before: the order of lines counts.
 
@@ -45,7 +50,7 @@ def requests(source: TraceLike, columns: Sequence[str] = COLUMNS) -> pd.DataFram
     made = np.array(outcome.isna(), bool)
     stored, missed = (np.zeros(len(made), np.bool_) for _ in range(2))
     if not made.all():  # recorded
-        stored = outcome.isin(("put", "reject")).to_numpy(bool)
+        stored = outcome.isin(STORED).to_numpy(bool)
         # A recorded miss has no size and no cost yet: zero there means unknown, not empty.
         missed = outcome.eq("miss").to_numpy(bool)
         made |= outcome.isin(LOOKUPS).to_numpy(bool)
@@ -75,6 +80,10 @@ def requests(source: TraceLike, columns: Sequence[str] = COLUMNS) -> pd.DataFram
             found[name] = _column(trace, name)[kept].reset_index(drop=True)
     found = found[[*dict.fromkeys([*(name for name in columns if name in found), "nbytes"])]]
     found["image"] = image if isinstance(kept, slice) else pd.factorize(image[kept])[0]
+    if "request" in columns:
+        # Look-ups that were listed before have lost the puts that part them.
+        batch = trace["batch"].to_numpy() if "batch" in trace else batch_numbers(trace, stored)
+        found["batch"] = batch[kept]
     times = _times(_column(trace, "time")[kept])
     found.attrs = {
         **trace.attrs,
