@@ -187,16 +187,15 @@ class Settings(Described):
         kinds = {class_of(self._processor), class_of(maker)}
         habits = Habits.of({base for kind in kinds for base in kind.__mro__}, _MAKERS)
         anatomy = Anatomy(before, None, filter(_is_of_pixels, habits.reads), at_first)
-        if unnamed := checkout(_MAKE_PIXELS):
-            anatomy.refuse(*unnamed)
+        if edited := checkout(_MAKE_PIXELS):
+            anatomy.refuse(*edited)
             return anatomy
         anatomy.unused = habits.unused
         anatomy.watch.told(lambda: self._find() is maker)
         anatomy.add("image processor", maker)
-        anatomy.add("PIL.Image.Image", Image.Image)
+        anatomy.add("PIL.Image", [Image.Image, Image.Exif])
         decoders = (one for one, _ in anatomy.watch.mapping(Image.OPEN).values())
         anatomy.add("decoders", foreign(anatomy.watch, [*READERS, *decoders]))
-        anatomy.add("PIL.Image.Exif", Image.Exif)
         for name, where in DECODING.items():
             anatomy.add(name, anatomy.watch.name(vars(where), name))
         for name in _MAKE_PIXELS:

@@ -150,9 +150,16 @@ FILES = [
 ]
 
 
-@pytest.mark.parametrize("touch", TOUCHES)
-@pytest.mark.parametrize(("suffix", "mode"), FILES, ids="-".join)
-@pytest.mark.parametrize("family", ["gemma3", "qwen2_5_vl"])
+SOME = ["load", "info", "the end of a with", "its file is overwritten", "another class"]
+"""Touches after which formats differ most."""
+CASES = [
+    *(("gemma3", *file, touch) for file in FILES[:3] for touch in TOUCHES),
+    *(("gemma3", *file, touch) for file in FILES[3:] for touch in SOME),
+    *(("qwen2_5_vl", *FILES[0], touch) for touch in TOUCHES),
+]
+
+
+@pytest.mark.parametrize(("family", "suffix", "mode", "touch"), CASES, ids="-".join)
 def test_an_opened_image_that_was_asked_about_is_as_if_it_were_decoded(
     family: str, suffix: str, mode: str, touch: str, tmp_path: Path
 ) -> None:
