@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections import Counter
@@ -18,6 +19,32 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Page
+
+    from visioncache.jupyter import CacheView
+
+HOST = """<!doctype html><html lang="en"><head><title>A host</title><style>
+:root { color-scheme: light dark; }
+@media (prefers-color-scheme: light) { :root { %(light)s } body { background: %(light_page)s } }
+@media (prefers-color-scheme: dark) { :root { %(dark)s } body { background: %(dark_page)s } }
+%(css)s</style></head><body><main id="host"></main></body></html>"""
+
+MOUNT = """async ([source, state]) => {
+    const url = URL.createObjectURL(new Blob([source], {type: "text/javascript"}));
+    const { default: widget } = await import(url);
+    const listeners = {};
+    window.sent = [];
+    window.model = {
+        get: name => state[name],
+        on: (event, f) => (listeners[event] ??= new Set()).add(f),
+        off: (event, f) => listeners[event]?.delete(f),
+        send: content => window.sent.push(content),
+        answer: content => listeners["msg:custom"].forEach(f => f(content)),
+        listening: () => Object.values(listeners).reduce((n, set) => n + set.size, 0),
+    };
+    window.answer = window.model.answer;
+    window.update = view => { state.view = view; listeners["change:view"].forEach(f => f()); };
+    window.cleanup = widget.render({model: window.model, el: document.getElementById("host")});
+}"""
 
 PROGRAMS = {"chromium": lab_tool.chromium_path}
 
@@ -53,6 +80,13 @@ def filled(*labels: str, kib: int = 1, **bounds: Any) -> VisionFeatureCache:
     for label in labels:
         cache.put(label, features(kib), label=label, seconds=0.25)
     return cache
+
+
+def put(page: Page, view: CacheView) -> None:
+    """Put a view on a bare page."""
+    bare = {"light": "", "dark": "", "light_page": "#fff", "dark_page": "#111", "css": view._css}
+    page.set_content(HOST % bare)
+    page.evaluate(MOUNT, [view._esm, json.loads(json.dumps({"view": view.view, "pictures": view.pictures}))])
 
 
 def serious_violations(page: Page, selector: str) -> list[str]:

@@ -50,30 +50,21 @@ function svg(tag, props, ...children) {
   return element;
 }
 
-const LINE = { fill: "none", stroke: "currentColor", "stroke-width": 1.6, "stroke-linejoin": "round" };
+const FRAME = "M4.5 4.5h15a2 2 0 0 1 2 2v11a2 2 0 0 1-2 2h-15a2 2 0 0 1-2-2v-11a2 2 0 0 1 2-2z";
 
-/** What stands for an entry that has no picture, by its kind. @type {Record<string, () => Element[]>} */
+/** What stands for an entry that has no picture, by its kind: one path, as there is one in every card. @type {Record<string, string>} */
 const GLYPHS = {
-  image: () => [
-    svg("rect", { ...LINE, x: 2.5, y: 4.5, width: 19, height: 15, rx: 2 }),
-    svg("circle", { ...LINE, cx: 8, cy: 9.5, r: 1.7 }),
-    svg("path", { ...LINE, d: "M3 17.5l5.5-4.5 3.5 2.7 4-4.2 5.2 5" }),
-  ],
-  video: () => [
-    svg("rect", { ...LINE, x: 2.5, y: 4.5, width: 19, height: 15, rx: 2 }),
-    svg("path", { ...LINE, d: "M10 9v6l5-3z" }),
-  ],
-  tile: () => [svg("rect", { ...LINE, x: 3, y: 3, width: 18, height: 18, rx: 2 }), svg("path", { ...LINE, d: "M12 3v18M3 12h18" })],
-  request: () => [
-    svg("rect", { ...LINE, x: 2.5, y: 7.5, width: 15, height: 12, rx: 2 }),
-    svg("path", { ...LINE, d: "M6 4.5h13.5a2 2 0 0 1 2 2V16" }),
-  ],
-  prefix: () => [svg("path", { ...LINE, "stroke-linecap": "round", d: "M3 6h18M3 10.5h18M3 15h12M19 13v6m-3-3h6" })],
+  image: `${FRAME}M6.3 9.5a1.7 1.7 0 1 0 3.4 0a1.7 1.7 0 1 0-3.4 0M3 17.5l5.5-4.5 3.5 2.7 4-4.2 5.2 5`,
+  video: `${FRAME}M10 9v6l5-3z`,
+  tile: "M5 3h14a2 2 0 0 1 2 2v14a2 2 0 0 1-2 2H5a2 2 0 0 1-2-2V5a2 2 0 0 1 2-2zM12 3v18M3 12h18",
+  request: "M4.5 7.5h11a2 2 0 0 1 2 2v8a2 2 0 0 1-2 2h-11a2 2 0 0 1-2-2v-8a2 2 0 0 1 2-2zM6 4.5h13.5a2 2 0 0 1 2 2V16",
+  prefix: "M3 6h18M3 10.5h18M3 15h12M19 13v6m-3-3h6",
 };
 
 /** @param {string} kind */
 function glyph(kind) {
-  return svg("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, ...(GLYPHS[kind] ?? GLYPHS.image)());
+  const line = { fill: "none", stroke: "currentColor", "stroke-width": 1.6, "stroke-linejoin": "round", "stroke-linecap": kind === "prefix" ? "round" : "butt" };
+  return svg("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, svg("path", { ...line, d: GLYPHS[kind] ?? GLYPHS.image }));
 }
 
 function pushpin() {
@@ -94,9 +85,18 @@ function isPicture(url) {
   return typeof url === "string" && /^data:image\/(png|jpeg);base64,/.test(url);
 }
 
-/** @param {Element} element @param {string} text */
+/** Of a text that is there the letters change, which costs less than another text in its place.
+ * @param {Element} element @param {string} text */
 function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+  const only = element.firstChild;
+  if (only?.nodeType === Node.TEXT_NODE && !only.nextSibling && text) {
+    if (only.nodeValue !== text) only.nodeValue = text;
+  } else if (element.textContent !== text) element.textContent = text;
+}
+
+/** @param {Element} element @param {string} name @param {string} value */
+function setAttribute(element, name, value) {
+  if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
 
 /** Make a list's children as many as its items, and fill each. @template T
@@ -234,13 +234,13 @@ class Bars {
     let at = 0;
     setChildren(this.parts, parts, () => h("i"), (part, { id, bytes, title, pinned }) => {
       const share = bytes / whole;
-      part.style.left = `${100 * at}%`;
+      part.style.marginLeft = `${100 * at}%`;
       part.style.width = `${100 * share}%`;
       at += share;
       const kind = [id ? "" : "vcache-others", pinned ? "vcache-held-fast" : "", share * width > EDGED_PX ? "vcache-edged" : "", selected.has(id) ? "vcache-chosen" : ""];
-      part.className = kind.filter(Boolean).join(" ");
-      part.dataset.id = id;
-      part.title = title;
+      setAttribute(part, "class", kind.filter(Boolean).join(" "));
+      setAttribute(part, "data-id", id);
+      setAttribute(part, "title", title);
     });
     const free = Math.max(0, (view.max_bytes ?? 0) - view.nbytes);
     this.free.style.left = `${100 * at}%`;
@@ -404,7 +404,8 @@ class Shelf {
     /** Cards of entries that are gone, to be filled again. @type {HTMLElement[]} */
     this.spare = [];
     this.columns = 1;
-    this.asked = -1;
+    /** Empty places in the first row that exists, and rows above it that don't. */
+    this.offset = this.above = 0;
     this.pinnedToEnd = true;
     this.list = h("div", { class: "vcache-tiles", role: "listbox", tabindex: "-1", "aria-orientation": "horizontal", "aria-multiselectable": "true" });
     this.scroller = h("div", { class: "vcache-shelf" }, this.list);
@@ -423,56 +424,96 @@ class Shelf {
   }
 
   /** @param {View} view @param {Map<string, string>} album @param {Set<string>} selected @param {string} current
-   * @param {number} late @param {boolean} moving @param {{places: Map<string, number[]>, width: number}} before */
-  draw(view, album, selected, current, late, moving, before) {
+   * @param {number} late @param {boolean} moving @param {number} width of the list, before anything was written */
+  draw(view, album, selected, current, late, moving, width) {
     this.view = view;
-    const lost = new Map(view.news.evict.map((item) => [item.id, item]));
-    const kept = new Set(view.entries.map((entry) => entry.id));
-    for (const [id, tile] of this.tiles) {
-      if (kept.has(id)) continue;
-      const ghost = moving ? lost.get(id) : undefined;
-      if (ghost) this.haunt(tile, ghost);
-      tile.remove();
-      this.tiles.delete(id);
-      this.spare.push(tile);
-    }
-    const most = Math.max(1, ...view.entries.map((entry) => entry.nbytes));
-    const ordered = new Map();
-    view.entries.forEach((entry, i) => {
-      const tile = this.tiles.get(entry.id) ?? this.makeTile(entry.id);
-      this.fillTile(tile, entry, entry.nbytes / most, album.get(entry.id), selected.has(entry.id), late, moving);
-      ordered.set(entry.id, tile);
-      if (this.list.children[i] !== tile) this.list.insertBefore(tile, this.list.children[i] ?? null);
-    });
-    this.tiles = ordered;
-    this.lay(view, before.width);
+    const before = moving ? this.places(width) : new Map();
+    this.fill(view, album, selected, late, moving);
+    this.lay(view, width);
     const home = this.tiles.has(current) ? current : (view.sort === "recency" ? view.entries.at(-1) : view.entries[0])?.id;
-    for (const [id, tile] of this.tiles) tile.tabIndex = id === home ? 0 : -1;
+    for (const [id, tile] of this.tiles) setAttribute(tile, "tabindex", id === home ? "0" : "-1");
     this.list.setAttribute("aria-label", `Entries, ${orderOf(view)}`);
     this.scroller.hidden = !view.entries.length;
     this.empty.hidden = view.entries.length > 0;
     setText(this.empty, view.size ? "No entry is like that" : "Nothing cached yet");
-    if (moving && !this.page.calm()) this.settle(before.places);
+    for (const item of moving ? view.news.evict : []) {
+      const place = before.get(item.id);
+      if (!place || this.tiles.has(item.id)) continue;
+      this.haunt(place, item);
+      before.delete(item.id);
+    }
+    if (moving && !this.page.calm()) this.settle(before, this.places(width));
     if (this.pinnedToEnd && view.following && view.sort === "recency" && !this.list.contains(document.activeElement)) {
       this.scroller.scrollTop = this.scroller.scrollHeight;
     }
+  }
+
+  /** Give every entry its card. A card whose entry is gone takes a new one where it stands: to take a card out of
+   * the page and put it back costs more than all that is written on it. @param {View} view
+   * @param {Map<string, string>} album @param {Set<string>} selected @param {number} late @param {boolean} moving */
+  fill(view, album, selected, late, moving) {
+    const rank = new Map(view.entries.map((entry, i) => [entry.id, i]));
+    const old = new Map([...this.tiles.values()].map((tile, i) => [tile, i]));
+    const free = new Set(this.spare);
+    for (const [id, tile] of this.tiles) if (!rank.has(id)) free.add(tile);
+    // What stands here and goes further than the card that is wanted has to come is left for later.
+    const leave = (here, tile, i) => free.has(here) || rank.get(here.dataset.id) - i > old.get(tile) - old.get(here);
+    const most = Math.max(1, ...view.entries.map((entry) => entry.nbytes));
+    const ordered = new Map();
+    let here = /** @type {HTMLElement | null} */ (this.list.firstElementChild);
+    view.entries.forEach((entry, i) => {
+      let tile = this.tiles.get(entry.id);
+      if (tile) {
+        while (here && here !== tile && old.get(tile) > old.get(here) && leave(here, tile, i)) here = here.nextElementSibling;
+      } else {
+        tile = here && free.has(here) ? here : (free.values().next().value ?? this.makeTile());
+        free.delete(tile);
+        tile.dataset.id = entry.id;
+        tile.dataset.hits = ""; // what it counted was another entry's
+      }
+      if (tile === here) here = here.nextElementSibling;
+      else this.list.insertBefore(tile, here);
+      this.fillTile(tile, entry, entry.nbytes / most, album.get(entry.id), selected.has(entry.id), late, moving);
+      ordered.set(entry.id, tile);
+    });
+    for (const tile of free) tile.remove();
+    this.spare = [...free];
+    this.tiles = ordered;
+  }
+
+  get width() {
+    return this.scroller.clientWidth || this.scroller.parentElement?.clientWidth || 0;
   }
 
   /** Leave room for the rows that don't exist, so that the scroll bar is true. @param {View} view @param {number} width */
   lay(view, width) {
     this.columns = Math.max(1, Math.floor((width + GAP_PX) / (CARD_PX + GAP_PX)));
     this.list.style.gridTemplateColumns = `repeat(${this.columns}, minmax(0, 1fr))`;
-    const offset = view.start % this.columns;
-    const above = Math.floor(view.start / this.columns);
-    const here = Math.ceil((offset + view.entries.length) / this.columns);
-    const below = Math.max(0, Math.ceil(view.matched / this.columns) - above - here);
-    this.list.style.paddingTop = `${above * ROW_PX}px`;
+    this.offset = view.start % this.columns;
+    this.above = Math.floor(view.start / this.columns);
+    const here = Math.ceil((this.offset + view.entries.length) / this.columns);
+    const below = Math.max(0, Math.ceil(view.matched / this.columns) - this.above - here);
+    this.list.style.paddingTop = `${this.above * ROW_PX}px`;
     this.list.style.paddingBottom = `${below * ROW_PX}px`;
     let first = true;
     for (const tile of this.tiles.values()) {
-      tile.style.gridColumnStart = first && offset ? String(offset + 1) : "";
+      tile.style.gridColumnStart = first && this.offset ? String(this.offset + 1) : "";
       first = false;
     }
+  }
+
+  /** Where every card stands; reckoned, as to measure it would lay everything out. @param {number} width */
+  places(width) {
+    const step = (width + GAP_PX) / this.columns;
+    /** @type {Map<string, {x: number, y: number, width: number}>} */
+    const places = new Map();
+    let at = this.offset;
+    for (const id of this.tiles.keys()) {
+      const row = this.above + Math.floor(at / this.columns);
+      places.set(id, { x: (at % this.columns) * step, y: row * ROW_PX, width: step - GAP_PX });
+      at += 1;
+    }
+    return places;
   }
 
   /** Ask for the cards around what is scrolled to, once they are not there. */
@@ -509,17 +550,11 @@ class Shelf {
     if (document.activeElement !== place) place.focus({ preventScroll: true });
   }
 
-  /** @param {string} id @returns {HTMLElement} */
-  makeTile(id) {
-    const used = this.spare.pop();
-    if (used) {
-      used.dataset.id = id;
-      used.dataset.hits = "";
-      return used;
-    }
-    const tile = h(
+  /** @returns {HTMLElement} */
+  makeTile() {
+    return h(
       "div",
-      { class: "vcache-tile", role: "option", tabindex: "-1", "data-id": id },
+      { class: "vcache-tile", role: "option", tabindex: "-1" },
       h("div", { class: "vcache-picture" }),
       h(
         "div",
@@ -531,8 +566,6 @@ class Shelf {
       h("span", { class: "vcache-badge", hidden: true }, pushpin(), h("span", {}, "pinned")),
       h("i", { class: "vcache-weight" }),
     );
-    tile.dataset.hits = "";
-    return tile;
   }
 
   /** @param {HTMLElement} tile @param {Entry} entry @param {number} share @param {string | undefined} url
@@ -541,7 +574,7 @@ class Shelf {
     const [picture, words, badge, weight] = /** @type {HTMLElement[]} */ ([...tile.children]);
     const [name, size, use] = /** @type {HTMLElement[]} */ ([...words.children]);
     const [head, tail] = stemParts(entry.label);
-    tile.dataset.kind = entry.kind;
+    setAttribute(tile, "data-kind", entry.kind);
     setPicture(picture, url, entry.kind);
     setText(name.children[0], head);
     setText(name.children[1], tail);
@@ -549,32 +582,25 @@ class Shelf {
     const amount = entry.kind === "prefix" ? contents(entry) : [];
     const age = formatAge(entry.used + late).replace(/ (?=s|m|h|d)/, ""); // cards are narrow
     setText(use, amount.length ? amount.join(", ") : `${plural(entry.hits, "hit", "hits")}, ${age}`);
-    badge.hidden = !entry.pinned;
+    if (badge.hidden === entry.pinned) badge.hidden = !entry.pinned;
     weight.style.width = `${100 * share}%`;
-    tile.title = entry.label;
-    tile.setAttribute("aria-label", describe(entry, late));
-    tile.setAttribute("aria-selected", String(selected));
+    setAttribute(tile, "title", entry.label);
+    setAttribute(tile, "aria-label", describe(entry, late));
+    setAttribute(tile, "aria-selected", String(selected));
     const before = tile.dataset.hits;
     if (moving && before !== "" && entry.hits > Number(before)) this.pulse(tile);
     tile.dataset.hits = String(entry.hits);
   }
 
-  measure() {
-    const places = new Map([...this.tiles].map(([id, tile]) => [id, [tile.offsetLeft, tile.offsetTop]]));
-    return { places, width: this.scroller.clientWidth || this.scroller.parentElement?.clientWidth || 0 };
-  }
-
-  /** Let cards glide from where they stood; those that came from far away are just there. @param {Map<string, number[]>} places */
-  settle(places) {
-    const moved = [];
-    for (const [id, [left, top]] of places) {
-      const tile = this.tiles.get(id);
-      if (!tile) continue;
-      const [x, y] = [left - tile.offsetLeft, top - tile.offsetTop];
-      if (Math.abs(x) + Math.abs(y) > 1 && Math.abs(y) < 4 * ROW_PX) moved.push({ tile, x, y });
-    }
-    for (const { tile, x, y } of moved) {
-      tile.animate([{ transform: `translate(${x}px, ${y}px)` }, { transform: "none" }], { duration: 260, easing: "ease-out" });
+  /** Let cards glide from where they stood; those that came from far away are just there.
+   * @param {Map<string, {x: number, y: number}>} before @param {Map<string, {x: number, y: number}>} after */
+  settle(before, after) {
+    for (const [id, to] of after) {
+      const from = before.get(id);
+      if (!from) continue;
+      const [x, y] = [from.x - to.x, from.y - to.y];
+      if (Math.abs(x) + Math.abs(y) <= 1 || Math.abs(y) >= 4 * ROW_PX) continue;
+      this.tiles.get(id)?.animate([{ transform: `translate(${x}px, ${y}px)` }, { transform: "none" }], { duration: 260, easing: "ease-out" });
     }
   }
 
@@ -583,15 +609,13 @@ class Shelf {
     tile.classList.add("vcache-pulsing");
     setTimeout(() => tile.classList.remove("vcache-pulsing"), 700);
     if (this.page.calm()) return;
-    const ring = getComputedStyle(this.root).getPropertyValue("--vcache-accent");
-    tile.animate([{ boxShadow: `inset 0 0 0 4px ${ring}` }, { boxShadow: "inset 0 0 0 0 transparent" }], { duration: 700, easing: "ease-out" });
+    tile.animate([{ boxShadow: "inset 0 0 0 4px var(--vcache-accent)" }, { boxShadow: "inset 0 0 0 0 transparent" }], { duration: 700, easing: "ease-out" });
   }
 
-  /** Leave a ghost where an entry was evicted. @param {HTMLElement} tile @param {Named} item */
-  haunt(tile, item) {
+  /** Leave a ghost where an entry was evicted. @param {{x: number, y: number, width: number}} place @param {Named} item */
+  haunt({ x, y, width }, item) {
     const ghost = h("div", { class: "vcache-ghost", "aria-hidden": "true", title: item.label }, h("span", {}, "evicted"), h("span", {}, shortName(item.label)));
-    const [left, top] = [tile.offsetLeft, tile.offsetTop];
-    Object.assign(ghost.style, { left: `${left}px`, top: `${top}px`, width: `${tile.offsetWidth}px` });
+    Object.assign(ghost.style, { left: `${x}px`, top: `${y}px`, width: `${width}px` });
     this.scroller.append(ghost);
     if (!this.page.calm()) ghost.animate([{ opacity: 1 }, { opacity: 0 }], { duration: GHOST_MS, easing: "ease-in" });
     setTimeout(() => ghost.remove(), GHOST_MS);
@@ -1034,11 +1058,11 @@ class Page {
     this.keepCurrent(view, focused);
     // Read before anything is written: each measure after a change would lay everything out anew.
     const bar = this.bars.strip.clientWidth;
-    const shelf = this.shelf.measure();
+    const width = this.shelf.width;
     this.drawFacts(view);
     this.spark.draw(view, this.late, this.fact["hit rate"].textContent);
     this.bars.draw(view, this.selected, bar);
-    this.shelf.draw(view, this.album, this.selected, this.current, this.late, moving, shelf);
+    this.shelf.draw(view, this.album, this.selected, this.current, this.late, moving, width);
     if (focused) this.shelf.keepFocus(this.current);
     this.land(view);
     const count = view.entries.length;

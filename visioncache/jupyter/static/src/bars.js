@@ -1,6 +1,6 @@
 // Bars: what is held, each entry as wide as its bytes and free space as wide as what is free; and how
 // near either bound is.
-import { h, setChildren, setText } from "./dom.js";
+import { h, setAttribute, setChildren, setText } from "./dom.js";
 import { formatBytes, formatCount, plural, shortName } from "./words.js";
 
 /** Below this a part of the bar is a line: its edges would be all of it. */
@@ -39,13 +39,13 @@ class Bars {
     let at = 0;
     setChildren(this.parts, parts, () => h("i"), (part, { id, bytes, title, pinned }) => {
       const share = bytes / whole;
-      part.style.left = `${100 * at}%`;
+      part.style.marginLeft = `${100 * at}%`;
       part.style.width = `${100 * share}%`;
       at += share;
       const kind = [id ? "" : "vcache-others", pinned ? "vcache-held-fast" : "", share * width > EDGED_PX ? "vcache-edged" : "", selected.has(id) ? "vcache-chosen" : ""];
-      part.className = kind.filter(Boolean).join(" ");
-      part.dataset.id = id;
-      part.title = title;
+      setAttribute(part, "class", kind.filter(Boolean).join(" "));
+      setAttribute(part, "data-id", id);
+      setAttribute(part, "title", title);
     });
     const free = Math.max(0, (view.max_bytes ?? 0) - view.nbytes);
     this.free.style.left = `${100 * at}%`;

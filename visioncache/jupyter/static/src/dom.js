@@ -27,30 +27,21 @@ function svg(tag, props, ...children) {
   return element;
 }
 
-const LINE = { fill: "none", stroke: "currentColor", "stroke-width": 1.6, "stroke-linejoin": "round" };
+const FRAME = "M4.5 4.5h15a2 2 0 0 1 2 2v11a2 2 0 0 1-2 2h-15a2 2 0 0 1-2-2v-11a2 2 0 0 1 2-2z";
 
-/** What stands for an entry that has no picture, by its kind. @type {Record<string, () => Element[]>} */
+/** What stands for an entry that has no picture, by its kind: one path, as there is one in every card. @type {Record<string, string>} */
 const GLYPHS = {
-  image: () => [
-    svg("rect", { ...LINE, x: 2.5, y: 4.5, width: 19, height: 15, rx: 2 }),
-    svg("circle", { ...LINE, cx: 8, cy: 9.5, r: 1.7 }),
-    svg("path", { ...LINE, d: "M3 17.5l5.5-4.5 3.5 2.7 4-4.2 5.2 5" }),
-  ],
-  video: () => [
-    svg("rect", { ...LINE, x: 2.5, y: 4.5, width: 19, height: 15, rx: 2 }),
-    svg("path", { ...LINE, d: "M10 9v6l5-3z" }),
-  ],
-  tile: () => [svg("rect", { ...LINE, x: 3, y: 3, width: 18, height: 18, rx: 2 }), svg("path", { ...LINE, d: "M12 3v18M3 12h18" })],
-  request: () => [
-    svg("rect", { ...LINE, x: 2.5, y: 7.5, width: 15, height: 12, rx: 2 }),
-    svg("path", { ...LINE, d: "M6 4.5h13.5a2 2 0 0 1 2 2V16" }),
-  ],
-  prefix: () => [svg("path", { ...LINE, "stroke-linecap": "round", d: "M3 6h18M3 10.5h18M3 15h12M19 13v6m-3-3h6" })],
+  image: `${FRAME}M6.3 9.5a1.7 1.7 0 1 0 3.4 0a1.7 1.7 0 1 0-3.4 0M3 17.5l5.5-4.5 3.5 2.7 4-4.2 5.2 5`,
+  video: `${FRAME}M10 9v6l5-3z`,
+  tile: "M5 3h14a2 2 0 0 1 2 2v14a2 2 0 0 1-2 2H5a2 2 0 0 1-2-2V5a2 2 0 0 1 2-2zM12 3v18M3 12h18",
+  request: "M4.5 7.5h11a2 2 0 0 1 2 2v8a2 2 0 0 1-2 2h-11a2 2 0 0 1-2-2v-8a2 2 0 0 1 2-2zM6 4.5h13.5a2 2 0 0 1 2 2V16",
+  prefix: "M3 6h18M3 10.5h18M3 15h12M19 13v6m-3-3h6",
 };
 
 /** @param {string} kind */
 function glyph(kind) {
-  return svg("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, ...(GLYPHS[kind] ?? GLYPHS.image)());
+  const line = { fill: "none", stroke: "currentColor", "stroke-width": 1.6, "stroke-linejoin": "round", "stroke-linecap": kind === "prefix" ? "round" : "butt" };
+  return svg("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, svg("path", { ...line, d: GLYPHS[kind] ?? GLYPHS.image }));
 }
 
 function pushpin() {
@@ -71,9 +62,18 @@ function isPicture(url) {
   return typeof url === "string" && /^data:image\/(png|jpeg);base64,/.test(url);
 }
 
-/** @param {Element} element @param {string} text */
+/** Of a text that is there the letters change, which costs less than another text in its place.
+ * @param {Element} element @param {string} text */
 function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+  const only = element.firstChild;
+  if (only?.nodeType === Node.TEXT_NODE && !only.nextSibling && text) {
+    if (only.nodeValue !== text) only.nodeValue = text;
+  } else if (element.textContent !== text) element.textContent = text;
+}
+
+/** @param {Element} element @param {string} name @param {string} value */
+function setAttribute(element, name, value) {
+  if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
 
 /** Make a list's children as many as its items, and fill each. @template T
@@ -83,4 +83,4 @@ function setChildren(parent, items, make, fill) {
   while (parent.children.length > items.length) parent.lastElementChild?.remove();
 }
 
-export { glyph, h, isPicture, pushpin, setChildren, setPicture, setText, svg };
+export { glyph, h, isPicture, pushpin, setAttribute, setChildren, setPicture, setText, svg };

@@ -211,11 +211,11 @@ class Page {
     this.keepCurrent(view, focused);
     // Read before anything is written: each measure after a change would lay everything out anew.
     const bar = this.bars.strip.clientWidth;
-    const shelf = this.shelf.measure();
+    const width = this.shelf.width;
     this.drawFacts(view);
     this.spark.draw(view, this.late, this.fact["hit rate"].textContent);
     this.bars.draw(view, this.selected, bar);
-    this.shelf.draw(view, this.album, this.selected, this.current, this.late, moving, shelf);
+    this.shelf.draw(view, this.album, this.selected, this.current, this.late, moving, width);
     if (focused) this.shelf.keepFocus(this.current);
     this.land(view);
     const count = view.entries.length;
