@@ -83,16 +83,18 @@ def slow_tiers(
         store(name, asked["time"].iloc[0], counted=False)
     served = []
     for _, request in asked.groupby("batch", sort=False):
-        missed = []
+        missed, before = [], []
         for name, now in zip(request["key"], request["time"], strict=True):
             for t, tier in enumerate(tiers):
                 if tier.ttl is not None:
                     held[t] = [e for e in held[t] if now - e[2] < tier.ttl]
             looks.append(name)
             t = who_has(name)
-            served.append(0 if name in missed else t)
+            is_repeat = t == len(tiers) and name in before  # its request has it, though no tier does
+            served.append(0 if is_repeat else t)
+            before.append(name)
             if t == len(tiers):
-                missed.append(name)
+                missed += [] if is_repeat else [name]
             else:
                 use(t, name)
                 for above in range(t):
