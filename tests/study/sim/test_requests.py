@@ -97,14 +97,13 @@ def embed(model: Any, processor: Any, images: Sequence[Any]) -> None:
     model.get_input_embeddings(ids, inputs.pop("pixel_values", None), mask=mask, **inputs)
 
 
-def held(demo: tuple[Any, Any], asked: Ask, budget: int | None, *, tagged: bool = True) -> pd.DataFrame:
+def held(demo: tuple[Any, Any], asked: Ask, budget: int | None) -> pd.DataFrame:
     """The trace of requests that an attached demo model embeds."""
     images = tiny_images(8)
     cache = VisionFeatureCache(None, budget)
     with attach(*demo, cache):
         for shown in asked:
-            with cache.tag(**({"request": new_request()} if tagged else {})):
-                embed(*demo, [images[number] for number in shown])
+            embed(*demo, [images[number] for number in shown])
     return trace_frame(cache.events)
 
 

@@ -21,6 +21,7 @@ from visioncache.vlm.request.arrays import holds_nan, leaves_of
 from visioncache.vlm.request.embedding import Embedding, anchors
 from visioncache.vlm.request.seam import Seam
 from visioncache.vlm.request.stand_in import is_stand_in
+from visioncache.vlm.request.tickets import numbered
 from visioncache.vlm.request.tracing import is_traced
 from visioncache.vlm.speedups.patches import convolved, project
 from visioncache.vlm.speedups.positions import NAME as POSITIONS
@@ -176,7 +177,8 @@ class ModelSide:
                 return original(**self._real(inputs, own))
             if inputs.get("cached_image_features") is not None and inputs.get("vision_cache") is None:
                 return self._steered(original, inputs, own)
-            return Embedding(self._attached, self._seam, original, inputs, own).features()
+            with numbered(self._attached.cache, own.values()):
+                return Embedding(self._attached, self._seam, original, inputs, own).features()
 
     def _folded(self, original: Callable[..., Any], positions: list[str], **inputs: Any) -> Any:
         """Call the model's own way to embed a prompt, by position what was given so."""

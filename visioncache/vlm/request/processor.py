@@ -23,7 +23,7 @@ from visioncache.vlm.request.hits import describe, find, recall, stand_ins
 from visioncache.vlm.request.image import SourceImage, open_source, take
 from visioncache.vlm.request.lists import each, flat, identity, identity_of_one, sources_of
 from visioncache.vlm.request.stand_in import stand_in
-from visioncache.vlm.request.tickets import Item, Request, alias, digest_of, dtype_of
+from visioncache.vlm.request.tickets import Item, Request, alias, digest_of, dtype_of, numbered
 from visioncache.vlm.training import is_for_training
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class ProcessorSide:
         if transformed or not self._attached.active or is_for_training():
             return original(*args, **kwargs)
         request = Request(self, repeatable(original, args, kwargs))
-        with request.current(), self.settings.running():
+        with request.current(), self.settings.running(), numbered(self._attached.cache, [request]):
             outputs = original(*args, **kwargs)
         # mlx-vlm takes what a processor calls `images` for pixels.
         name = next((n for n in (self._layout.pixels[0], "images") if n in outputs), "")

@@ -20,12 +20,16 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_map
 
+from visioncache.events import new_request
 from visioncache.keys import Key
 from visioncache.recent import Recent
 from visioncache.sizes import leaves
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from visioncache.cache import VisionFeatureCache
 
     Mark = tuple[Any, ...]
     """Where an array's numbers lie: address, strides, shape and dtype."""
@@ -65,6 +69,8 @@ class Request:
     def __init__(self, owner: Any, again: Callable[[], Any]) -> None:
         self.owner = owner
         self.again = again
+        self.number = new_request()
+        """What the cache's events of it are marked with."""
         self.items: list[Item] = []
         self.asked: dict[str, Item] = {}
         """Items by key that were looked up before the image processor was called."""
@@ -106,6 +112,17 @@ class Request:
             yield
         finally:
             cls._current.reset(before)
+
+
+def numbered(cache: VisionFeatureCache, requests: Iterable[Request]) -> AbstractContextManager[None]:
+    """Mark a cache's events inside the block as of one request, unless somebody marked them otherwise.
+
+    Args:
+        cache: the cache.
+        requests: those that tickets stand for; of none, it is a request of its own.
+    """
+    number = next((request.number for request in requests), None) or new_request()
+    return cache.tag(**{"request": number, **cache.tags})
 
 
 class Tickets:
