@@ -240,3 +240,17 @@ def test_an_image_that_was_touched_is_of_its_own_class_again(tmp_path: Path) -> 
     image.load()
     assert type(image) is PngImagePlugin.PngImageFile
     assert opened.unread(image) is None
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpeg", "gif", "tiff", "webp", "bmp", "tga"])
+@pytest.mark.parametrize("family", ["gemma3", "qwen2_5_vl"])
+def test_asking_again_decodes_nothing_of_an_opened_image(family: str, suffix: str, tmp_path: Path) -> None:
+    A.save(tmp_path / f"a.{suffix}")
+    scene = Scene(zoo.build(family), VisionFeatureCache(), with_processor=True)
+    image = Image.open(tmp_path / f"a.{suffix}")
+    for _ in range(3):
+        scene.ask(image)
+        assert touched.is_heard(image)
+        assert touched.fields(image)["_im"] is None
+    assert scene.encodes() == 1
+    scene.detach()

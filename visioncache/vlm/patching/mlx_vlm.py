@@ -27,7 +27,7 @@ from visioncache.vlm.patching.missing import missing
 from visioncache.vlm.prefixes.continuation import continued
 from visioncache.vlm.request.arrays import leaves_of
 from visioncache.vlm.request.image import BASE64
-from visioncache.vlm.request.opened import has_own_ways
+from visioncache.vlm.request.opened import has_own_ways, mode_of
 from visioncache.vlm.request.opening import as_opened, compared, is_usual, raised_at_opening
 from visioncache.vlm.request.source import SourceImage
 from visioncache.vlm.request.stand_in import is_stand_in
@@ -120,7 +120,7 @@ def _identify_image(original: Callable[..., Any], img: Any, resize_shape: Any, i
             lambda decoded: mlx_vlm.utils.resize_image(decoded, resize_shape), f"/resize{resize_shape}"
         )
     is_opened_there = isinstance(img, str) and image.label != BASE64  # which mlx-vlm takes for a name
-    if is_opened_there or resize_shape is not None or getattr(img, "mode", "RGB") != "RGB":
+    if is_opened_there or resize_shape is not None or mode_of(img) != "RGB":
         as_opened(image)
     is_opened = isinstance(img, SourceImage) or (
         isinstance(img, str) and img.startswith(("http://", "https://"))

@@ -120,6 +120,11 @@ def _replace(own: dict[str, Any], now: dict[str, Any], *, is_same: bool) -> None
     own.update((name, value) for name, value in now.items() if name not in kept)
 
 
+def mode_of(source: Any) -> str:
+    """Return the mode that an image has now, without decoding it; RGB of what is no image yet."""
+    return str(fields(source)["_mode"] if is_heard(source) else getattr(source, "mode", "RGB"))
+
+
 def has_own_ways(image: Image.Image) -> bool:
     """Tell whether an image or its class has methods in the place of PIL's: pixels may be others then."""
     bases = (vars(base) for base in class_of(image).__mro__ if base is not object and not library_of(base))
