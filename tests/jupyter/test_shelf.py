@@ -113,6 +113,7 @@ def test_cards_glide_from_where_they_stood_and_a_ghost_stays_where_its_card_was(
             animation.pause();
             return animation;
         };
+        window.setTimeout = () => 0;
     }""")
     shelf.show(**after)
     down = shelf.page.evaluate(scroll) - was
