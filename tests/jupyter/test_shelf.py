@@ -136,3 +136,22 @@ def test_nothing_in_a_card_is_painted_over_the_ring_of_focus(shelf: Shelf) -> No
     seen = shelf.page.locator(".vcache-tile:focus")
     assert seen.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
     assert seen.evaluate(layers) == 1  # the badge, which is hidden
+
+
+@pytest.mark.parametrize(("key", "place"), [("ArrowLeft", 951), ("ArrowRight", 953)])
+def test_a_key_counts_from_the_card_that_is_seen_while_another_window_arrives(
+    shelf: Shelf, key: str, place: int
+) -> None:
+    """The snapshot of a scroll may arrive between two frames, and a key before it is drawn."""
+    shelf.page.locator(".vcache-tile").first.focus()
+    shelf.page.evaluate(SETTLED)
+    assert shelf.page.evaluate("document.activeElement.title") == "page-952.png"
+    there, _ = snapshot(shelf.view.cache, shelf.view._names, start=924, now=shelf.view.cache.now())
+    view = {**shelf.view.view, **there, "message": next(shelf.messages)}
+    arrive_and_press = """([view, key]) => {
+        window.update(view);
+        document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+    }"""
+    shelf.page.evaluate(arrive_and_press, [view, key])
+    shelf.page.evaluate(SETTLED)
+    assert shelf.page.evaluate("document.activeElement.title") == f"page-{place}.png"

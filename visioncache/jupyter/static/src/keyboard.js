@@ -5,7 +5,8 @@ function press(page, event) {
   if (event.key === "Escape" && page.detail.opened) page.detail.toggle(false);
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (!page.shelf.list.contains(/** @type {Node} */ (event.target))) return;
-  const { start, matched } = page.view;
+  // The view that was drawn: a newer one may have come, and a place is counted in the cards that are seen.
+  const { start, matched } = page.shelf.view;
   const at = start + [...page.shelf.tiles.keys()].indexOf(page.current);
   const columns = page.shelf.columns;
   const move = (to) => () => moveTo(page, Math.max(0, Math.min(matched - 1, to)));
@@ -34,7 +35,7 @@ function press(page, event) {
 
 /** Move to a place; the kernel may have to send its entry first. @param {any} page @param {number} place */
 function moveTo(page, place) {
-  const { start, entries } = page.view;
+  const { start, entries } = page.shelf.view;
   const there = entries[place - start];
   if (there) page.shelf.focus(there.id);
   else {
