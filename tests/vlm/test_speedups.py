@@ -61,9 +61,10 @@ def test_what_is_off_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
         assert attached.speedups["decode"].reason == "the processor is not attached: pixels come prepared"
     with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attached:
         assert attached.speedups["decode"].on
-        assert "CPU" in attached.speedups["device pixels"].reason
-        monkeypatch.setattr(report, "on_gpu", lambda: True)
         assert attached.speedups["device pixels"].on
+        assert attached.speedups["patches"].on
+        monkeypatch.setattr(report, "on_gpu", lambda: True)
+        assert "on a GPU" in attached.speedups["patches"].reason
         with pytest.raises(KeyError, match="there are: decode"):
             attached.speedups["teleport"]
         assert len(attached.speedups) == 8
@@ -72,7 +73,6 @@ def test_what_is_off_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_renamed_class_turns_its_speedup_off_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = zoo.build("qwen2_5_vl")
-    monkeypatch.setattr(report, "on_gpu", lambda: True)
     monkeypatch.delattr("mlx_vlm.models.qwen3_vl.processing_qwen3_vl.Qwen3VLImageProcessor")
     with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attached:
         assert str(attached.speedups["device pixels"]).startswith("device pixels off: its image processor is")

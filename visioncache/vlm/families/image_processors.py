@@ -18,7 +18,6 @@ import mlx_vlm.utils
 import numpy as np
 from mlx_vlm.models.base import BaseImageProcessor
 
-from visioncache.memory import on_gpu
 from visioncache.vlm.patching.functions import taken
 from visioncache.vlm.patching.instances import Patch, around, class_of, resolve, shown
 from visioncache.vlm.speedups.qwen_pixels import QwenPixels
@@ -121,7 +120,8 @@ class Preprocessor:
         """Return the patches of the processor and its image processor."""
 
         def methods(target: Any) -> dict[str, Any]:
-            self._quick = QwenPixels.of(target)
+            if self._quick is None or not self._quick.is_of(target):
+                self._quick = QwenPixels.of(target)
             return {n: around(target, n, wrapper) for n in METHODS if hasattr(class_of(target), n)}
 
         of_processor = self.patch_of_processor(process)
@@ -172,13 +172,9 @@ class Preprocessor:
         finally:
             self._thread.shows = False
 
-    def quickest(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the quickest way to the pixels of one entry's images that `original` would make.
-
-        On a CPU it would be no shorter: mlx looks numbers up on one core there.
-        """
-        quick = self._quick if on_gpu() else None
-        return partial(quick.process, original) if quick is not None else original
+    def quickest(self, original: Callable[..., Any], settings: str) -> Callable[..., Any]:
+        """Return the quickest way to what `original` makes of one entry's images with these settings."""
+        return original if self._quick is None else partial(self._quick.process, original, settings)
 
     def unfold(self, result: Any) -> dict[str, Any]:
         """Return a result as a dict: a dict, a pair of one and something, a tuple, a list or an array."""

@@ -44,6 +44,15 @@ def untaken(function: Any) -> Any:
     return function.original if isinstance(function, Taken) else _standing(function)[0]
 
 
+def is_from(module: Any, name: str, value: Any) -> bool:
+    """Tell whether a function was written in a module's own file, under this name."""
+    function = untaken(value)
+    if not isinstance(function, FunctionType):
+        return False
+    code = function.__code__
+    return code.co_name == name and code.co_filename == module.__file__
+
+
 def is_added(value: Any) -> bool:
     """Tell whether a class holds something only because a method is taken that it inherits."""
     return isinstance(value, FunctionType) and _standing(value)[1]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import mlx_vlm.utils
 from PIL import Image, ImageOps
 from transformers import image_utils
 
-from visioncache.vlm.patching.functions import untaken
+from visioncache.vlm.patching.functions import is_from
 from visioncache.vlm.scope.code import library
 
 if TYPE_CHECKING:
@@ -41,21 +40,12 @@ def is_usual(process_image: Any = None) -> bool:
     Args:
         process_image: the function that stands for mlx-vlm's, or None where it is not asked.
     """
-    own = process_image is None or _is_from(mlx_vlm.utils, "process_image", process_image)
+    own = process_image is None or is_from(mlx_vlm.utils, "process_image", process_image)
     return (
         own
-        and all(_is_from(module, name, vars(owner).get(name)) for module, owner, name in _OPENING)
+        and all(is_from(module, name, vars(owner).get(name)) for module, owner, name in _OPENING)
         and all(map(_is_a_librarys, [*Image.OPEN.values()]))
     )
-
-
-def _is_from(module: Any, name: str, value: Any) -> bool:
-    """Tell whether a function was written in a module's own file, under this name."""
-    function = untaken(value)
-    if not isinstance(function, FunctionType):
-        return False
-    code = function.__code__
-    return code.co_name == name and code.co_filename == module.__file__
 
 
 def _is_a_librarys(plugin: tuple[Any, Any]) -> bool:

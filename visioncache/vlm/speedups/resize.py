@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from visioncache.recent import Recent
+from visioncache.vlm.patching.functions import is_from
 
 _BITS = 22
 """Bits of a weight behind the point."""
@@ -58,8 +59,7 @@ def resized(image: Image.Image, size: tuple[int, int]) -> mx.array:
 def _is_pillows(image: Image.Image) -> bool:
     """Tell whether an image would be resized by Pillow's own method, and not by a user's in its place."""
     method = getattr(image.resize, "__func__", None)
-    code = getattr(method, "__code__", None)
-    return method is Image.Image.resize and code is not None and code.co_filename == Image.__file__
+    return method is Image.Image.resize and is_from(Image, "resize", method)
 
 
 def _in_order(pixels: mx.array, size: tuple[int, int], order: tuple[int, ...]) -> mx.array:
