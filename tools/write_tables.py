@@ -37,17 +37,17 @@ IN_README = ["Qwen2.5-VL-3B", "Qwen2.5-VL-7B", "Qwen3-VL-4B", "Gemma 3 4B"]
 CHIP = "NVIDIA H100"
 
 
-def album() -> pd.DataFrame:
-    """Select the published runs of the album on the README's chip, an index of model, size and arm."""
+def runs_of(session: str) -> pd.DataFrame:
+    """Select the published runs of a session on the README's chip, an index of model, size and arm."""
     results = published_results()
-    runs = results[(results["session"] == "album") & ~results["prompt_cache"]]
+    runs = results[(results["session"] == session) & ~results["prompt_cache"]]
     runs = runs[runs["chip"].str.startswith(CHIP)]
     return runs.assign(model=runs["model"].map(NAMES)).set_index(["model", "size", "arm"])
 
 
 def few_sessions() -> str:
     """Write the README's table: one size, a few models, three arms."""
-    runs = album()["ttft_s"]
+    runs = runs_of("album")["ttft_s"]
     rows = []
     for model in IN_README:
         none, theirs, ours = (runs[model, "1280x960", arm] for arm in ("none", "mlx-vlm", "visioncache"))
@@ -60,7 +60,7 @@ def few_sessions() -> str:
 
 def sessions() -> str:
     """Write every published run of the album."""
-    runs = album()
+    runs = runs_of("album")
     rows = []
     for model, size in dict.fromkeys((name, size) for name, size, _ in runs.index):
         seconds = [runs.loc[(model, size, arm), "ttft_s"] for arm in ("none", "mlx-vlm", "visioncache")]
@@ -74,9 +74,27 @@ def sessions() -> str:
     return table([*head, "turns of hits, over the language model's own"], rows)
 
 
+def other_sessions() -> str:
+    """Write how many times as fast as without a cache every other published session is."""
+    seconds = {name: runs_of(name)["ttft_s"] for name in ("page", "page_chat", "branches")}
+    measured = sorted({(model, size) for runs in seconds.values() for model, size, _ in runs.index})
+
+    def gained(name: str, model: str, size: str) -> str:
+        runs = seconds[name]
+        if (model, size, "none") not in runs.index:
+            return "-"
+        return f"{runs[model, size, 'none'] / runs[model, size, 'visioncache']:.1f} times"
+
+    rows = [
+        [f"{model}, {size}", *(gained(name, model, size) for name in seconds)]
+        for model, size in sorted(measured, key=lambda one: (one[0], pixels(one[1])))
+    ]
+    return table(["model, photographs", *(f"`{name}`" for name in seconds)], rows)
+
+
 def memory() -> str:
     """Write the memory that each arm of the album reaches, and what our cache holds of it."""
-    runs = album()
+    runs = runs_of("album")
     rows = []
     for model, size in dict.fromkeys((name, size) for name, size, _ in runs.index):
         peaks = [runs.loc[(model, size, arm), "peak_bytes"] for arm in ("none", "mlx-vlm", "visioncache")]
@@ -279,6 +297,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 TABLES = {
     "few-sessions": few_sessions,
     "sessions": sessions,
+    "other-sessions": other_sessions,
     "memory": memory,
     "misses": misses,
     "bits": bits,
