@@ -72,7 +72,9 @@ def test_tables_to_be_read_have_one_row_of_headers_with_units_and_the_published_
 
 
 def test_a_session_without_results_is_named() -> None:
-    with pytest.raises(ValueError, match="no results of session 'scenes'.*: album, branches, page, page_chat"):
+    with pytest.raises(
+        ValueError, match="no results of session 'scenes'.*: album, branches, page, page_chat"
+    ):
         plot_results(published_results(), "scenes")
 
 
