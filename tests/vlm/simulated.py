@@ -927,6 +927,7 @@ CHANGES = (
             ),
         ),
         (EXACT,),
+        later=True,
     ),
     Change(
         "features-and-a-little-of-the-prompt",  # less than several images may differ by

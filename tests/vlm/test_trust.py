@@ -66,6 +66,19 @@ def test_every_family_is_proven_with_the_mlx_vlm_that_is_installed(name: str) ->
     assert proven.is_proven(name, version("mlx-vlm"))
 
 
+@pytest.mark.usefixtures("unproven")
+@pytest.mark.parametrize("speedup", ["device pixels", "positions"])
+def test_a_speedup_that_takes_the_place_of_a_familys_own_code_is_off_where_that_is_not_proven(
+    speedup: str,
+) -> None:
+    tiny = zoo.build("qwen2_5_vl")
+    with attach(tiny.model, tiny.processor, VisionFeatureCache()) as attached:
+        assert str(attached.speedups[speedup]) == f"{speedup} off: this version of the family isn't proven"
+        prepared(tiny, [A])
+        assert attached.processor_side is not None
+        assert attached.processor_side._preprocessor._quick._filled[1] is None
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.usefixtures("unproven")
 def test_a_family_taken_for_unproven_is_confirmed(name: str) -> None:

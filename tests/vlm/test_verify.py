@@ -21,6 +21,7 @@ from visioncache.stores import StoreWarning, decode, encode, open_store
 from visioncache.study.benchmark.demo import load_model
 from visioncache.vlm import attach
 from visioncache.vlm.patching.instances import is_patched
+from visioncache.vlm.verify import compare
 from visioncache.vlm.verify.compare import Difference, Verdict, difference, judge
 from visioncache.vlm.verify.requests import next_turn, single_requests
 from visioncache.vlm.verify.watch import Run
@@ -381,6 +382,16 @@ def test_a_difference_is_measured_to_the_bit() -> None:
     assert difference(one, run_of([mx.array([mx.nan, 4.0])], [1.0, -1.0])).given == math.inf
     assert difference(one, run_of([], [1.0, -1.0])).given == math.inf
     assert difference(run_of([mx.array([1])], [1.0]), run_of([mx.array([2])], [1.0])).given == math.inf
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_half_precision_is_more_than_last_bits_of_float32_but_on_a_gpu_that_multiplies_in_tf32(
+    gpu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "on_gpu", lambda: gpu)
+    values = mx.random.normal((50, 8), key=mx.random.key(0))
+    halved = values.astype(mx.float16).astype(mx.float32)
+    assert difference(run_of([values], [1.0, -1.0]), run_of([halved], [1.0, -1.0])).slight is gpu
 
 
 @pytest.mark.parametrize(

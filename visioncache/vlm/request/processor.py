@@ -187,7 +187,9 @@ class ProcessorSide:
             if not groups:
                 return original(images, *args, **kwargs)
 
-            quickest = self._preprocessor.quickest(original, scope.rpartition("/")[0])
+            quickest = original
+            if self.trust.proven:
+                quickest = self._preprocessor.quickest(original, scope.rpartition("/")[0])
 
             def process(group: Any) -> dict[str, Any]:
                 return self._processed(partial(quickest, group, *args, **kwargs), group)

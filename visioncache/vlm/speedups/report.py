@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from visioncache.vlm.attach import Attached
 
 
+_UNPROVEN = "this version of the family isn't proven"
+
+
 @dataclass(frozen=True)
 class Speedup:
     """A stage that is taken over from mlx-vlm, or why it is not."""
@@ -97,7 +100,7 @@ def _scatter(attached: Attached) -> Speedup:
 
 def _positions(attached: Attached) -> Speedup:
     if not attached.trust.proven:
-        return Speedup("positions", on=False, reason="this version of the family isn't proven")
+        return Speedup("positions", on=False, reason=_UNPROVEN)
     on = counted(_embedder(attached)) is not None
     reason = "compared at the first prompt with images of each size"
     return Speedup("positions", on=on, reason=reason if on else "this family counts no positions in lists")
@@ -121,6 +124,8 @@ def _device_pixels(attached: Attached) -> Speedup:
     name = "device pixels"
     if attached.processor_side is None:
         return Speedup(name, on=False, reason="the processor is not attached: pixels come prepared")
+    if not attached.trust.proven:
+        return Speedup(name, on=False, reason=_UNPROVEN)
     if QwenPixels.of(attached.processor_side.image_processor) is None:
         return Speedup(name, on=False, reason=f"its image processor is not mlx-vlm's {QWEN}")
     return Speedup(name, on=True)

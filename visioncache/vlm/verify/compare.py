@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING
 
 import mlx.core as mx
 
+from visioncache.memory import on_gpu
+
 if TYPE_CHECKING:
     from visioncache.vlm.verify.watch import Run
 
-SLIGHT_GIVEN = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.06}
+SLIGHT_GIVEN = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.06}
 """How far inputs may lie apart, over their largest, and be called off by last bits: images are encoded one by
 one, and a batched tower sums in another order."""
+SLIGHT_IN_TF32 = 1e-3
+"""The same of float32 on a GPU, which may multiply with 10 bits of it (TF32)."""
 SLIGHT_LOGITS = 0.1
 """Largest difference of the first token's logits, over their standard deviation."""
 
@@ -54,7 +58,7 @@ def difference(one: Run, other: Run) -> Difference:
     for expected, found in zip(one.given, other.given, strict=True):
         apart = _apart(expected, found)
         worst = max(worst, apart)
-        slight &= apart <= SLIGHT_GIVEN.get(str(expected.dtype).removeprefix("mlx.core."), 0.0)
+        slight &= apart <= _slight(expected.dtype)
     logits = 0.0
     if not same_bits(one.logits, other.logits):
         deviation = float(mx.std(one.logits.astype(mx.float32)))
@@ -90,6 +94,12 @@ def same_bits(one: mx.array, other: mx.array) -> bool:
         return False
     first, second = (mx.contiguous(array).reshape(-1).view(mx.uint8) for array in (one, other))
     return bool(mx.array_equal(first, second).item())
+
+
+def _slight(dtype: mx.Dtype) -> float:
+    if dtype == mx.float32 and on_gpu():
+        return SLIGHT_IN_TF32
+    return SLIGHT_GIVEN.get(str(dtype).removeprefix("mlx.core."), 0.0)
 
 
 def _apart(expected: mx.array, found: mx.array) -> float:
