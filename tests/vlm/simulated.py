@@ -927,7 +927,6 @@ CHANGES = (
             ),
         ),
         (EXACT,),
-        later=True,
     ),
     Change(
         "features-and-a-little-of-the-prompt",  # less than several images may differ by

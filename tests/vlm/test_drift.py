@@ -46,6 +46,7 @@ BELIEVED = {
     "gemma3-kwarg-renamed",
     "llava-mean-over-images",
     "qwen-fewer-pixels-for-more-images",
+    "qwen-clips-large-images",
     "pixels-by-the-prompts-length",
     "projector-called-twice",
     "llava-gain-of-the-environment-by-a-function",

@@ -45,13 +45,16 @@ class QwenPixels:
 
     The processor itself fills the table, from a picture that has every value in every channel. What it
     makes of that picture, and of one that it has to resize, must be what is made of them here; this is
-    seen to again whenever a setting of it has changed. Otherwise, and for anything but one RGB picture,
-    the processor is asked; and so it is while a function that it calls is not the library's own.
+    seen to again whenever a setting of it has changed, and for each picture that is larger than all before.
+    Otherwise, and for anything but one RGB picture, the processor is asked; and so it is while a function
+    that it calls is not the library's own.
     """
 
     def __init__(self, processor: Any) -> None:
         self._processor = processor
         self._filled: tuple[Any, Array | None] = (None, None)
+        self._largest: tuple[Any, int] = (None, 0)
+        """Of a table, how large the largest picture is that was compared, in pixels."""
 
     @classmethod
     def of(cls, processor: Any) -> QwenPixels | None:
@@ -84,8 +87,18 @@ class QwenPixels:
                 pixels = self._pixels(codes, table)
                 if on_gpu():
                     mx.eval(pixels)
+                if one.width * one.height > (self._largest[1] if self._largest[0] is table else 0):
+                    return self._compared(table, one, pixels, original(images, **kwargs))
                 return {"pixel_values": pixels, "image_grid_thw": np.array([grid], np.int64)}
         return original(images, *args, **kwargs)
+
+    def _compared(self, table: Array, image: Image.Image, pixels: Array, theirs: Any) -> Any:
+        """Return what the processor makes of a picture; give the table up where it is something else."""
+        if np.array_equal(np.array(pixels), theirs["pixel_values"]):
+            self._largest = table, image.width * image.height
+        else:
+            self._filled = self._filled[0], None
+        return theirs
 
     def _codes(self, image: Image.Image, limits: dict[str, int]) -> tuple[Array, tuple[int, int, int]]:
         """Rows of the table `[patches, channels, area]` for a picture's values, and the patches' grid."""
