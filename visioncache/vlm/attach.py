@@ -228,16 +228,13 @@ class Attached:
         """Tell whether any module of the vision side is in training mode, or the model itself."""
         return self.model.training or self._training.is_on()
 
-    def look(self, *, settings: bool = True) -> bool:
-        """Go on with parts that took others' places; tell, and do nothing, if a transformation put them."""
-        changed = [one for one in (self.described if settings else [self._fingerprint]) if one.changed()]
-        if any(one.is_traced() for one in changed):
+    def look(self) -> bool:
+        """Go on with the model as it is now; tell, and do nothing, if a transformation put parts there."""
+        if self._fingerprint.look():
             return True
         for side in self.sides:
             side.follow()
         self._warn()
-        if changed:
-            _ = self._fingerprint.digest  # which looks at the model as it is now
         return False
 
     def thumbnail(self, key: Key) -> Image.Image | None:

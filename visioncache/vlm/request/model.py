@@ -166,14 +166,15 @@ class ModelSide:
         positions = [*signature.parameters][1 : len(args) + 1]
         shows = any(inputs.get(name) is not None for name in anchors(self._family))
         # Asked before anything takes the weights that a transformation put in for the model's own.
-        transformed = shows and self._attached.look(settings=False)
+        transformed = shows and self._attached.look()
         with self._seam.opened(), nullcontext() if transformed else self._attached.running():
             if not shows:
                 return original(*args, **kwargs)
             original = partial(self._folded, original, positions)
-            requests = {name: self._request(inputs, name) for name in anchors(self._family)}
+            traced = is_traced(leaves_of(inputs.values()))
+            requests = {name: self._request(inputs, name, traced) for name in anchors(self._family)}
             own = {name: request for name, request in requests.items() if request is not None}
-            if transformed or not self._looks_up(inputs):
+            if transformed or traced or not (self._attached.active and self._family.takes(inputs)):
                 return original(**self._real(inputs, own))
             if inputs.get("cached_image_features") is not None and inputs.get("vision_cache") is None:
                 return self._steered(original, inputs, own)
@@ -184,13 +185,10 @@ class ModelSide:
         """Call the model's own way to embed a prompt, by position what was given so."""
         return _called(original, positions, self._family.layout.folded(inputs))
 
-    def _looks_up(self, inputs: dict[str, Any]) -> bool:
-        """Tell whether images may be looked up: not while the vision side trains or is transformed."""
-        usual = self._attached.active and self._family.takes(inputs)
-        return usual and not is_traced(leaves_of(inputs.values()))
-
-    def _request(self, inputs: dict[str, Any], anchor: str) -> Request | None:
+    def _request(self, inputs: dict[str, Any], anchor: str, traced: bool) -> Request | None:
         """Return the request that pixels are the ticket of; None for pixels that came from elsewhere.
+
+        With `traced`, a transformation follows some of the inputs.
 
         Raises:
             ValueError: they are a ticket that was edited, or edited inputs came with it.
@@ -199,7 +197,7 @@ class ModelSide:
         if pixels is None:
             return None
         arrays = list(leaves_of([pixels]))
-        if is_traced(arrays):
+        if traced and is_traced(arrays):
             if any(map(self._attached.tickets.may_hold, arrays)) or any(map(_is_known_stand_in, arrays)):
                 raise ValueError(
                     f"{anchor} of the attached processor stand for an image and can't be differentiated or "

@@ -93,7 +93,8 @@ class ProcessorSide:
 
     def _process(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run the processor and hand on a ticket for its pixels."""
-        transformed = self._attached.look()
+        # What could not be described may be gone; other settings are looked at when images are processed.
+        transformed = self._attached.look() or (self.settings.opaque and self.settings.look())
         if self._preprocessor.is_bare and kwargs.get("images") is not None:
             token = getattr(self._attached.model.config, "image_token_index", None)
             original = partial(self._preprocessor.prepare, token)
@@ -165,6 +166,8 @@ class ProcessorSide:
         request = Request.of(self)
         if request is None or request.is_foreign or self._family.granularity == "request":
             return None
+        if self.settings.look() or self.settings.opaque:
+            return None
         # With the settings of the last call: a size is the same with all of them.
         item = self._look_up(request, image, self._scope(*self._last_call))
         request.asked[item.key.text] = item
@@ -175,6 +178,8 @@ class ProcessorSide:
         request = Request.of(self)
         if request is None or request.is_foreign:
             return original(images, *args, **kwargs)
+        if self.settings.look() or self.settings.opaque:
+            return self._foreign(request, partial(original, images, *args, **kwargs))
         self._last_call = args, kwargs
         scope = self._scope(args, kwargs)
         with Request.aside():  # an image processor that calls itself is asked once
@@ -283,9 +288,9 @@ class ProcessorSide:
         return self._asked(source) if isinstance(source, SourceImage) else source
 
     def _scope(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-        """Return the model's scope, looked at when this call began, and all settings that decide pixels."""
+        """Return the scope as of the last looks at the model and at the settings, with those of a call."""
         call = settings_digest(args, kwargs)
-        return f"{self._attached.last_scope}/{self.settings.digest}/{call}"
+        return f"{self._attached.last_scope}/{self.settings.last}/{call}"
 
 
 def _to_mlx(value: Any) -> Any:

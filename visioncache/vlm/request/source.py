@@ -183,17 +183,15 @@ def exif_of(image: Any) -> Image.Exif | None:
 def thumbnail(image: Image.Image, side: int) -> Image.Image | None:
     """A picture of an image of any mode, at most so many pixels wide and high; None where PIL makes none."""
     try:
+        scale = max(1, max(image.size) / side)
+        width, height = (round(length / scale) or 1 for length in image.size)
         # Nearest-neighbour first: a good filter over millions of pixels would cost more than it shows.
-        scale = max(1, max(image.size) // (2 * side))
-        small = image.resize(
-            (image.width // scale or 1, image.height // scale or 1), Image.Resampling.NEAREST
-        )
+        small = image.resize((2 * width, 2 * height), Image.Resampling.NEAREST)
         if small.mode.startswith(("I", "F")):  # which PIL would cut off at 255
             values = np.asarray(small, np.float64)
             values = np.nan_to_num(values, posinf=0.0, neginf=0.0)
             low, high = float(values.min()), float(values.max())
             small = Image.fromarray(((values - low) * (255 / (high - low or 1))).astype(np.uint8))
-        small.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=None)
+        return (small.convert("RGBA") if small.mode in {"1", "P", "PA"} else small).reduce(2)
     except (ValueError, OSError):
         return None
-    return small

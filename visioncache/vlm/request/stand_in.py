@@ -22,7 +22,8 @@ _DIGITS = 32
 def stand_in(shape: Sequence[int], dtype: str, digest: str, *, as_numpy: bool = False) -> Any:
     """Make an array of a shape and dtype that holds as many numbers as its longest axes, and no more.
 
-    Floats are NaNs that spell the digest, each along every axis at another place.
+    Floats are NaNs that spell the digest, each along every axis at another place. An array of MLX's is lazy:
+    evaluate it before another thread sees it.
     """
     spelled = np.array([int(digit, 16) for digit in digest], np.uint8)
     # The fewest trailing axes that hold the digest lie as always; along the others each step is one number.
@@ -46,9 +47,7 @@ def stand_in(shape: Sequence[int], dtype: str, digest: str, *, as_numpy: bool = 
     # Of doubles mlx makes floats, and no GPU of its knows any.
     kind = getattr(mx, {"bool": "bool_", "float64": "float32"}.get(dtype, dtype))
     flat = mx.array(spread).view(kind) if width is not None else mx.array(spread).astype(kind)
-    array = mx.as_strided(flat, tuple(shape), strides)
-    mx.eval(array)  # left lazy, no other thread could evaluate it
-    return array
+    return mx.as_strided(flat, tuple(shape), strides)
 
 
 def is_stand_in(array: Any) -> bool:

@@ -33,16 +33,19 @@ def is_traced(arrays: Iterable[Any]) -> bool:
     if not ours:
         return False
     number = mx.stack([array.reshape(-1)[0].astype(mx.float32) for array in ours]).sum()
-    with _switching:
+    if not _runs_python(number):
+        return False
+    with _switching:  # for the first time in this thread, with compilation switched off, or followed
+        _noted(mx.array(0.0))  # compiled once a thread
         if not _runs_python(mx.array(0.0)):
             return _runs_python(number)
         with _compiling():
+            _noted(mx.array(0.0))
             return _runs_python(number)
 
 
 def _runs_python(number: mx.array) -> bool:
-    """Tell whether MLX runs Python for a number, once it has compiled what it does with any."""
-    _noted(mx.array(0.0))  # compiled once a thread
+    """Tell whether MLX runs Python for a number, as it does for the first, and for any that is followed."""
     _thread.ran = False
     _noted(number)
     return bool(_thread.ran)

@@ -55,9 +55,13 @@ class Described:
         """Tell whether anything is another object now than when the digest was last asked for."""
         return self._anatomy.changed()
 
-    def is_traced(self) -> bool:
-        """Tell whether a function transformation follows an array that took the place of another."""
-        return self.changed() and is_traced(_arrays(self._held()))
+    def look(self) -> bool:
+        """Describe it anew if it changed; tell, and do nothing, if a transformation put there what is new."""
+        if self.changed():
+            if is_traced(_arrays(self._held())):
+                return True
+            self._now()
+        return False
 
     def _held(self) -> Iterable[Any]:
         """Give what everything holds now; nothing of it is evaluated."""
