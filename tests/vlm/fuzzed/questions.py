@@ -10,6 +10,7 @@ import mlx.core as mx
 import numpy as np
 import zoo
 from harness import embedded, prepared
+from mlx import nn
 from mlx.utils import tree_map
 from mlx_vlm.generate import dispatch
 from twins import looking, outcome
@@ -28,6 +29,7 @@ EDITS: dict[str, Callable[[Any], Any]] = {
     "cast": lambda a: mx.array(a).astype(mx.float32),
     "reordered": lambda a: a[::-1],
 }
+PATCH_EMBEDDINGS = ("patch_embed", "input_proj")
 THREAD_SECONDS = 120
 
 
@@ -67,7 +69,9 @@ def ask_threads(side: Side, each: tuple[Shown, ...]) -> Any:
 
 
 def ask_edited(side: Side, images: tuple[Shown, ...], edit: str) -> Any:
-    """Something between the processor and the model."""
+    """Something between the processor and the model; nothing where the model makes integers of NaN."""
+    if edit == "nothing, detached" and makes_integers(side.tiny.model):
+        return None
 
     def every(pixels: Any) -> Any:
         if isinstance(pixels, (list, tuple)):
@@ -81,6 +85,14 @@ def ask_edited(side: Side, images: tuple[Shown, ...], edit: str) -> Any:
             return embedded(side.tiny, inputs)
 
     return outcome(edited)
+
+
+def makes_integers(model: Any) -> bool:
+    """Tell whether a patch embedding is quantised: mlx-vlm takes the type of its weights for that of pixels."""
+    layers = (
+        layer for path, layer in model.named_modules() if any(name in path for name in PATCH_EMBEDDINGS)
+    )
+    return any(isinstance(layer, nn.QuantizedLinear) for layer in layers)
 
 
 def ask_copy(side: Side, images: tuple[Shown, ...], deep: bool, gain: float) -> Any:
