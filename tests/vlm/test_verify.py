@@ -6,6 +6,7 @@ import contextvars
 import json
 import math
 import warnings
+from collections import Counter
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +22,10 @@ from visioncache.stores import StoreWarning, decode, encode, open_store
 from visioncache.study.benchmark.demo import load_model
 from visioncache.vlm import attach
 from visioncache.vlm.patching.instances import is_patched
-from visioncache.vlm.verify import compare
+from visioncache.vlm.verify import compare, trial
 from visioncache.vlm.verify.compare import Difference, Verdict, difference, judge
 from visioncache.vlm.verify.requests import next_turn, single_requests
-from visioncache.vlm.verify.watch import Run
+from visioncache.vlm.verify.watch import Run, run_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from visioncache.vlm import Attached
     from visioncache.vlm.verify import Verification
+    from visioncache.vlm.verify.requests import Request
 
 
 @pytest.fixture(scope="module")
@@ -409,6 +411,34 @@ def test_half_precision_is_more_than_last_bits_of_float32_but_on_a_gpu_that_mult
 )
 def test_what_a_difference_amounts_to(found: Difference, noise: Difference, verdict: Verdict) -> None:
     assert judge(found, noise) is verdict
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_tokens_that_the_model_itself_changes_from_run_to_run_are_not_the_caches(
+    attached: Attached, pictures: list[Image.Image], alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: Counter[str] = Counter()
+
+    def noisy(model: Any, processor: Any, request: Request, max_tokens: int) -> Run:
+        run = run_request(model, processor, request, max_tokens)
+        assert run.logits is not None
+        asked[request.name] += 1
+        again, cached = asked[request.name] % 2, is_patched(model)
+        run.logits = run.logits + 0.02 * mx.std(run.logits) * mx.cos(mx.arange(run.logits.size)) * again
+        if len(request.images) > 1:
+            if cached:  # as where a tower sums a batch in another order
+                floats = (a * (1 + 1e-6) if mx.issubdtype(a.dtype, mx.floating) else a for a in run.given)
+                run.given = list(floats)
+            if cached or (alone and not again):
+                run.tokens = [*run.tokens[:-1], -1]
+        return run
+
+    monkeypatch.setattr(trial, "run_request", noisy)
+    found = verified(attached, pictures[:2])
+    assert found.noise.tokens is alone
+    assert found.verdict is (Verdict.LAST_BITS if alone else Verdict.DIFFERENT)
+    assert found.status == (0 if alone else 1)
+    assert ("of the deviation, other tokens, as without a cache" in str(found)) is alone
 
 
 def test_with_fewer_images_fewer_sets_are_asked_about() -> None:

@@ -81,7 +81,8 @@ def judge(found: Difference, noise: Difference) -> Verdict:
 def said(verdict: Verdict, found: Difference) -> str:
     """Say it in a few words."""
     if verdict is Verdict.LAST_BITS:
-        return f"{verdict}: {found.logits:.2g} of the deviation, same tokens"
+        tokens = "other tokens, as without a cache" if found.tokens else "same tokens"
+        return f"{verdict}: {found.logits:.2g} of the deviation, {tokens}"
     if verdict is Verdict.DIFFERENT:
         far = f"{found.logits:.2g} of the deviation" if math.isfinite(found.logits) else "not comparable"
         return f"{verdict}: {far}{', other tokens' if found.tokens else ''}"

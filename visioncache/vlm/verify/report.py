@@ -101,7 +101,8 @@ class Verification:
         if not self.reused:
             return "the answers are the same, but hits decode, preprocess or encode images again"
         if self.verdict is Verdict.LAST_BITS:
-            return "the same tokens; last bits differ, as images are encoded one by one"
+            tokens = "tokens change as they do without a cache" if self.noise.tokens else "the same tokens"
+            return f"{tokens}; last bits differ, as images are encoded one by one"
         return "identical: the cache changes nothing"
 
     def _what(self, bad: list[Row]) -> str:

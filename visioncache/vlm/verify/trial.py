@@ -27,7 +27,7 @@ WORK = ("decode", "preprocess", "tower")
 TWICE = 2
 """Of how many requests the model's own noise is measured."""
 AGAIN = 4
-"""How often a model is asked again without a cache, when its answers differ though it was given the same."""
+"""How often a model is asked again without a cache, where other answers may be its own doing."""
 
 
 def verify(
@@ -176,12 +176,18 @@ class _Trial:
         )
 
     def _look_for_noise(self, request: Request, runs: dict[str, Run]) -> None:
-        """Ask again without a cache, where the same inputs gave other answers and no noise was seen yet."""
+        """Ask again without a cache, where other answers may be the model's own doing."""
         apart = [difference(runs["plain"], run) for way, run in runs.items() if way != "plain"]
-        for _ in range(AGAIN if any(one and not one.given for one in apart) else 0):
-            if self.noise:
+        for _ in range(AGAIN):
+            if not any(map(self._may_be_noise, apart)):
                 return
             self._note(runs["plain"], self._plain(request))
+
+    def _may_be_noise(self, found: Difference) -> bool:
+        """Tell whether the model might do so from run to run, though it was not seen to do so yet."""
+        if not self.noise:
+            return bool(found) and not found.given
+        return found.tokens and found.slight and not self.noise.tokens
 
 
 def _copy_of(attached: Attached, cache: VisionFeatureCache) -> Attached:
