@@ -230,11 +230,14 @@ class Attached:
 
     def look(self) -> bool:
         """Go on with the model as it is now; tell, and do nothing, if a transformation put parts there."""
-        if self._fingerprint.look():
+        changed = self._fingerprint.changed()
+        if changed and self._fingerprint.is_traced():
             return True
         for side in self.sides:
             side.follow()
         self._warn()
+        if changed:  # asked once it is followed
+            _ = self._fingerprint.digest
         return False
 
     def thumbnail(self, key: Key) -> Image.Image | None:

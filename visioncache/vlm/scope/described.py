@@ -58,10 +58,14 @@ class Described:
     def look(self) -> bool:
         """Describe it anew if it changed; tell, and do nothing, if a transformation put there what is new."""
         if self.changed():
-            if is_traced(_arrays(self._held())):
+            if self.is_traced():
                 return True
             self._now()
         return False
+
+    def is_traced(self) -> bool:
+        """Tell whether a function transformation follows an array of it."""
+        return is_traced(_arrays(self._held()))
 
     def _held(self) -> Iterable[Any]:
         """Give what everything holds now; nothing of it is evaluated."""
