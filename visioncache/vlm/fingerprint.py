@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 from mlx import nn
-from PIL import Image
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from visioncache.vlm.patching.instances import class_of
 from visioncache.vlm.request.file import DECODING, READERS
@@ -17,11 +17,12 @@ from visioncache.vlm.scope.classes import foreign
 from visioncache.vlm.scope.code import Habits, checkout, lasts, version
 from visioncache.vlm.scope.described import Described, warn_once
 from visioncache.vlm.scope.itself import at_first
+from visioncache.vlm.scope.objects import modules_among
 from visioncache.vlm.scope.values import PLAIN
 from visioncache.vlm.scope.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
 LANGUAGE_SIDE = ("language_model", "lm_head", "text")
 """Submodules that only see features: other weights there change no feature."""
@@ -64,9 +65,9 @@ _MODES = ("_training", "_no_grad", "no_chunked_prefill")
 class Fingerprint(Described):
     """The identity of a model's vision side: its code, its settings and every one of its weights.
 
-    It is taken anew when anything there is another object than before: `model.update(...)`,
-    `load_weights`, an adapter, a quantisation, another setting, a method that was replaced or edited; and
-    when a weight is written into (`weight += 1`). Only arrays that are new or were written into are hashed.
+    It is taken anew when anything there is another object than before: an adapter, a quantisation, another
+    setting, a method that was replaced or edited; and when a weight is written into (`weight += 1`). Only
+    arrays that are new or were written into are hashed.
 
     Args:
         model: the model.
@@ -101,12 +102,12 @@ class Fingerprint(Described):
         if self._modules is None or self._listed is not self._anatomy:
             self._listed = self._anatomy
             met = (one for one in self._anatomy.met() if isinstance(one, nn.Module))
-            self._modules = [self._model, *_modules([*self._roots().values(), *self._parts(), *met])]
+            self._modules = [self._model, *modules_among([*self._roots().values(), *self._parts(), *met])]
         return self._modules
 
     def _held(self) -> Iterator[Any]:
         yield from super()._held()
-        for module in [self._model, *_modules([*self._roots().values(), *self._parts()])]:
+        for module in [self._model, *modules_among([*self._roots().values(), *self._parts()])]:
             yield from module.values()
 
     def _roots(self) -> dict[str, Any]:
@@ -131,8 +132,13 @@ class Fingerprint(Described):
             return False
         is_read, is_written = name in self._habits.reads, name in self._habits.writes
         if name.startswith("_"):
+            is_read |= bool(self._of_users.reads)  # by a function of theirs, which is no method
             return is_read and (not is_written or name in self._of_users.writes)
         return is_read or not is_written
+
+    def _decides(self, name: str, value: Any = None) -> bool:
+        """Tell whether a setting of the config counts, as all do that a user's class reads."""
+        return name in self._of_users.reads or self._is_setting(name, value)
 
     def _taken(self, before: Anatomy | None) -> Anatomy:
         model = self._model
@@ -140,7 +146,7 @@ class Fingerprint(Described):
         kind = anatomy.watch.kind(model)
         roots = self._roots()
         inside = dict(zip(self._paths, self._parts(anatomy.watch), strict=True))
-        modules = [model, *_modules([*roots.values(), *inside.values()])]
+        modules = [model, *modules_among([*roots.values(), *inside.values()])]
         self._modules = None
         kinds = {base for one in modules for base in anatomy.watch.kind(one).__mro__} - {nn.Module}
         self._habits = Habits.of(kinds, _ENTRANCES)
@@ -153,7 +159,7 @@ class Fingerprint(Described):
         def is_root(name: str, value: Any) -> bool:
             return name not in self._others and self._counts(name, value)
 
-        config = anatomy.watch.fields(model.config, self._is_setting)
+        config = anatomy.watch.fields(model.config, self._decides)
         for fields in (vars(model), model):
             anatomy.watch.mapping(fields, is_root)
         anatomy.add("model.__class__", kind)
@@ -162,7 +168,7 @@ class Fingerprint(Described):
                 anatomy.add(f"model.{name}", at_first(model, name, value))
         for path, value in inside.items():
             anatomy.add(f"model.{path}", value)
-        for name in filter(self._is_setting, sorted(config)):
+        for name in filter(self._decides, sorted(config)):
             anatomy.add(f"model.config.{name}", config[name])
         # Some cast pixels to what the prompt's embeddings are.
         anatomy.add("embeds", [str(dtype) for dtype in _embedded(model, anatomy)])
@@ -194,8 +200,10 @@ class Settings(Described):
         anatomy.watch.told(lambda: self._find() is maker)
         anatomy.add("image processor", maker)
         anatomy.add("PIL.Image", [Image.Image, Image.Exif])
-        decoders = (one for one, _ in anatomy.watch.mapping(Image.OPEN).values())
-        anatomy.add("decoders", foreign(anatomy.watch, [*READERS, *decoders]))
+        readers = [*READERS, *(one for one, _ in anatomy.watch.mapping(Image.OPEN).values())]
+        decoders = anatomy.watch.mapping(Image.DECODERS).values()
+        anatomy.add("decoders", foreign(anatomy.watch, [*readers, *decoders]))
+        anatomy.add("tables", [PngImagePlugin._MODES, TiffImagePlugin.OPEN_INFO])  # noqa: SLF001
         for name, where in DECODING.items():
             anatomy.add(name, anatomy.watch.name(vars(where), name))
         for name in _MAKE_PIXELS:
@@ -255,24 +263,6 @@ def _is_of_vision(name: str, _: Any = None) -> bool:
 def _is_of_pixels(name: str, _: Any = None) -> bool:
     """Tell whether an attribute of a processor's can decide pixels."""
     return not (_TOKENS.search(name) or _TEXT_AND_SOUND.search(name))
-
-
-def _modules(values: Iterable[Any]) -> list[nn.Module]:
-    """All modules among values, and in their containers and attributes."""
-    found: dict[int, nn.Module] = {}
-    todo = list(values)
-    while todo:
-        value = todo.pop()
-        if isinstance(value, nn.Module):
-            if id(value) in found:
-                continue
-            found[id(value)] = value
-            todo += vars(value).values()
-        if isinstance(value, dict):
-            todo += value.values()
-        elif isinstance(value, (list, tuple)):
-            todo += value
-    return [*found.values()]
 
 
 def _embedded(model: Any, anatomy: Anatomy) -> Iterator[mx.Dtype]:

@@ -23,7 +23,7 @@ from visioncache.vlm.request.hits import describe, find, recall, stand_ins
 from visioncache.vlm.request.image import SourceImage, open_source, take
 from visioncache.vlm.request.lists import each, flat, identity, identity_of_one, sources_of
 from visioncache.vlm.request.stand_in import stand_in
-from visioncache.vlm.request.tickets import Item, Request, alias, digest_of, dtype_of, numbered
+from visioncache.vlm.request.tickets import Item, Request, digest_of, dtype_of, numbered, to_mlx
 from visioncache.vlm.training import is_for_training
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class ProcessorSide:
     def _process(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run the processor and hand on a ticket for its pixels."""
         # What could not be described may be gone; other settings are looked at when images are processed.
-        transformed = self._attached.look() or (self.settings.opaque and self.settings.look())
+        transformed = self._attached.look() or (self.settings.opaque and self._is_opaque())
         if self._preprocessor.is_bare and kwargs.get("images") is not None:
             token = getattr(self._attached.model.config, "image_token_index", None)
             original = partial(self._preprocessor.prepare, token)
@@ -114,7 +114,7 @@ class ProcessorSide:
 
     def _complete(self, items: list[Item], outputs: Any) -> None:
         """Give the images that are not known what the processor itself made beside their pixels."""
-        given = {name: _to_mlx(outputs[name]) for name in self._layout.names if name in outputs}
+        given = {name: to_mlx(outputs[name]) for name in self._layout.names if name in outputs}
         if any(item.features is None and given.keys() - item.inputs for item in items):
             together = self._family.granularity == "request"
             for item, own in zip(items, [given] if together else self._layout.images(given), strict=True):
@@ -133,6 +133,8 @@ class ProcessorSide:
         whole = self._layout.completed({**outputs, anchor: outputs[name]})
         beside = {n: whole[n] for n in self._layout.names if n in whole and n != anchor}
         request.beside = {n: v for n, v in outputs.items() if n not in {name, *self._layout.names}}
+        by_users = self.settings.has_users_code  # which may change what it consists of as it runs
+        request.settings = self.settings.digest if by_users else self.settings.last
         self._attached.tickets.hold(outputs[name], beside, request)
 
     def _blank(self, digest: str, array: Any) -> Any:
@@ -145,8 +147,10 @@ class ProcessorSide:
         With `whole`, what came beside them is returned too.
 
         Raises:
-            ValueError: an image is another one by now.
+            ValueError: an image, or the processor, is another one by now.
         """
+        if self.settings.digest != request.settings:
+            raise ValueError("the processor changed since these pixels were prepared; prepare them again")
         with Request.aside():
             outputs = request.again()
         for image, key in request.sources:
@@ -156,8 +160,7 @@ class ProcessorSide:
         anchor = self._layout.pixels[0]
         outputs = {anchor if name == "images" else name: value for name, value in outputs.items()}
         wanted = [*outputs] if whole else self._layout.pixels
-        names = (name for name in wanted if outputs.get(name) is not None)
-        return {name: tree_map(_to_mlx, outputs[name]) for name in names}
+        return {n: tree_map(to_mlx, outputs[n]) for n in wanted if outputs.get(n) is not None}
 
     # The image processor ------------------------------------------------------------------------
 
@@ -166,7 +169,7 @@ class ProcessorSide:
         request = Request.of(self)
         if request is None or request.is_foreign or self._family.granularity == "request":
             return None
-        if self.settings.look() or self.settings.opaque:
+        if self._is_opaque():
             return None
         # With the settings of the last call: a size is the same with all of them.
         item = self._look_up(request, image, self._scope(*self._last_call))
@@ -178,7 +181,7 @@ class ProcessorSide:
         request = Request.of(self)
         if request is None or request.is_foreign:
             return original(images, *args, **kwargs)
-        if self.settings.look() or self.settings.opaque:
+        if self._is_opaque():
             return self._foreign(request, partial(original, images, *args, **kwargs))
         self._last_call = args, kwargs
         scope = self._scope(args, kwargs)
@@ -209,6 +212,10 @@ class ProcessorSide:
                 request.sources.append((image, identity_of_one(source, "")[0].unscoped))
         whole = alone or together
         return self._preprocessor.fold(outputs[0] if whole else self._layout.gathered(outputs, sources))
+
+    def _is_opaque(self) -> bool:
+        """Look at the settings; tell if they can't be described, or a transformation put some there."""
+        return self.settings.look() or bool(self.settings.opaque)
 
     def _foreign(self, request: Request, process: Callable[[], Any]) -> Any:
         """Process images that have no identity, and leave the rest of this call alone too."""
@@ -259,7 +266,7 @@ class ProcessorSide:
         item.seconds = self._attached.stages.spent_here() - before
         item.meta = describe(outputs, self._layout)
         item.meta["sizes"] = [list(source.size) for source in sources]
-        item.inputs = {n: _to_mlx(v) for n, v in outputs.items() if n in self._layout.names}
+        item.inputs = {n: to_mlx(v) for n, v in outputs.items() if n in self._layout.names}
         self._attached.thumbnails.make(item.key, flat(group)[0])
         return outputs
 
@@ -291,10 +298,3 @@ class ProcessorSide:
         """Return the scope as of the last looks at the model and at the settings, with those of a call."""
         call = settings_digest(args, kwargs)
         return f"{self._attached.last_scope}/{self.settings.last}/{call}"
-
-
-def _to_mlx(value: Any) -> Any:
-    """Return the same numbers for MLX, in an array that nobody else can write into."""
-    if isinstance(value, list):
-        return [alias(item) for item in value]
-    return mx.array(value) if isinstance(value, np.ndarray) else alias(value)

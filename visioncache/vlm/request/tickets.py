@@ -78,6 +78,8 @@ class Request:
         """Items by key: an image that comes twice is decoded and processed once."""
         self.sources: list[tuple[Any, Key]] = []
         """Each image as it was given, and its key then."""
+        self.settings = ""
+        """The digest of all that decided how its pixels were made."""
         self.beside: dict[str, Any] = {}
         """Outputs that were handed on with the ticket, but for the images': `input_ids`, masks."""
         self.is_foreign = False
@@ -253,6 +255,13 @@ def mark(array: Any) -> Mark:
 def alias(array: Any) -> Any:
     """Return another array on an mlx array's buffer, which writing into that one never changes."""
     return array[...] if isinstance(array, mx.array) else array
+
+
+def to_mlx(value: Any) -> Any:
+    """Return the same numbers for MLX, in an array that nobody else can write into."""
+    if isinstance(value, list):
+        return [alias(item) for item in value]
+    return mx.array(value) if isinstance(value, np.ndarray) else alias(value)
 
 
 def _kept(value: Any) -> Any:

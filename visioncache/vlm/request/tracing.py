@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -36,12 +37,25 @@ def is_traced(arrays: Iterable[Any]) -> bool:
     if not _runs_python(number):
         return False
     with _switching:  # for the first time in this thread, with compilation switched off, or followed
-        _noted(mx.array(0.0))  # compiled once a thread
-        if not _runs_python(mx.array(0.0)):
+        if _compiles():
             return _runs_python(number)
+        if _compiles_elsewhere():
+            return True  # as inside of `checkpoint`, which follows constants too
         with _compiling():
             _noted(mx.array(0.0))
             return _runs_python(number)
+
+
+def _compiles() -> bool:
+    """Tell whether MLX runs what it compiled for a constant; inside of `checkpoint` it does not."""
+    _noted(mx.array(0.0))  # compiled once a thread
+    return not _runs_python(mx.array(0.0))
+
+
+def _compiles_elsewhere() -> bool:
+    """Tell the same of another thread, in which no transformation runs: whether compilation is on."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(_compiles).result()
 
 
 def _runs_python(number: mx.array) -> bool:

@@ -128,9 +128,21 @@ def _own(anatomy: Anatomy, base: type) -> dict[str, Any]:
     for name in (name for name, value in own.items() if _is_said(name, value)):
         codes = [anatomy.watch.code(one) for one, _ in code.functions(own[name])]
         foreign = not all(code.is_genuine(one, root) for one in codes)
+        if library and not foreign and (others := _other_names(name, base, own[name], codes)):
+            anatomy.say("alias", name, *others)
         if not library or foreign or not (codes or _is_builtin(own[name])):
             said[name] = own[name]
     return said
+
+
+def _other_names(name: str, base: type, value: Any, codes: list[Any]) -> list[str]:
+    """Say by which names a library calls a method that stands under another one: it may be in its place."""
+    own = f"{base.__qualname__}.{name}"
+    if codes:
+        return [code.co_qualname for code in codes if code.co_qualname != own]
+    inside = getattr(value, "__func__", value)
+    called = str(getattr(inside, "__name__", name))
+    return [called] if callable(inside) and called != name else []
 
 
 def _is_builtin(value: Any) -> bool:

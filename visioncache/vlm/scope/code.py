@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import sysconfig
 from dataclasses import dataclass
@@ -28,17 +29,10 @@ _BY_CODE = "mlx_vlm"
 
 _AFTER = tuple(
     f"{_BY_CODE}.{name}"
-    for name in [
-        "generate",
-        "speculative",
-        "server",
-        "trainer",
-        "apc",
-        "chat",
-        "prompt_utils",
-        "turboquant",
+    for name in (
+        *("generate", "speculative", "server", "trainer", "apc", "chat", "prompt_utils", "turboquant"),
         "models.cache",
-    ]
+    )
 )
 """Modules of it that run when there are features, or before there are images."""
 
@@ -150,13 +144,32 @@ def library(root: str) -> str:
 
 
 def _is_installed(root: str) -> bool:
+    """Tell whether a package lies where packages are installed, and one that is installed there says so."""
     module = sys.modules.get(root)
     if module is None:
         spec = find_spec(root) if root.isidentifier() else None
         paths = [spec.origin or "", *(spec.submodule_search_locations or ())] if spec else []
     else:
         paths = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", ())]
-    return any(map(_holds_packages, paths))
+    return any(_holds_packages(path) and (root in _EXPECTED or _is_recorded(root, path)) for path in paths)
+
+
+def _is_recorded(root: str, path: str) -> bool:
+    """Tell whether a distribution that is installed in the same folder lists a package's files."""
+    place = Path(path)
+    folder = place.parent.parent if place.name.startswith("__init__.") else place.parent
+    return any(root in names for names in _records(str(folder)))
+
+
+@cache
+def _records(folder: str) -> list[set[str]]:
+    """The top names among the files that each distribution in a folder has installed."""
+    found = []
+    for info in Path(folder).glob("*.*-info"):
+        lists = [one for one in (info / "RECORD", info / "top_level.txt") if one.is_file()]
+        lines = (line for one in lists for line in one.read_text("utf-8", "replace").splitlines())
+        found.append({re.split(r"[/,.]", line, maxsplit=1)[0] for line in lines})
+    return found
 
 
 @cache
@@ -210,13 +223,32 @@ def is_genuine(code: CodeType, root: str) -> bool:
     file = code.co_filename
     if root in ("visioncache", "builtins"):
         return root == "visioncache"
-    if file.startswith("<"):  # made by the library: a dataclass's, a named tuple's
-        return "ipython" not in file and "stdin" not in file
+    if file.startswith("<"):
+        return _is_generated(code)
     if root in sys.stdlib_module_names:
         return file.startswith(_STDLIB)
     if root in file.replace("\\", "/").split("/") and _holds_packages(file):
         return True
     return root in _EXPECTED and _lies_in_checkout(file, root)
+
+
+_GENERATED = frozenset(
+    [
+        *("__init__", "__repr__", "__eq__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__"),
+        *("__replace__", "__setattr__", "__delattr__", "__getstate__", "__setstate__"),
+    ]
+)
+"""Methods that a dataclass's decorator writes."""
+
+_TYPED = ("<ipython", "<python-input", "<stdin", "<doctest", "<console", "<input", "<cell")
+"""How files are called that hold what somebody typed; what `python -c` runs is a `<string>`."""
+
+
+def _is_generated(code: CodeType) -> bool:
+    """Tell whether code in no file was made by a library: a dataclass's, a named tuple's."""
+    if code.co_filename == "<string>":
+        return code.co_name in _GENERATED or "_tuple_new" in code.co_names
+    return not code.co_filename.startswith(_TYPED)
 
 
 @cache

@@ -17,7 +17,27 @@ from transformers import PreTrainedTokenizerBase
 from visioncache.vlm.scope import code, programs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from visioncache.vlm.scope.anatomy import Anatomy, Child
+
+
+def modules_among(values: Iterable[Any]) -> list[nn.Module]:
+    """All modules among values, and in their containers and attributes."""
+    found: dict[int, nn.Module] = {}
+    todo = list(values)
+    while todo:
+        value = todo.pop()
+        if isinstance(value, nn.Module):
+            if id(value) in found:
+                continue
+            found[id(value)] = value
+            todo += vars(value).values()
+        if isinstance(value, dict):
+            todo += value.values()
+        elif isinstance(value, (list, tuple)):
+            todo += value
+    return [*found.values()]
 
 
 _ANOTHER_EACH_TIME = (random.Random, np.random.Generator, np.random.RandomState, np.random.BitGenerator)

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from visioncache.vlm.scope import code
+from visioncache.vlm.scope.reading import OPENS_IMAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -18,11 +19,14 @@ _OUTSIDE = frozenset(
         *("open", "fdopen", "read_text", "read_bytes", "fromfile", "loadtxt", "genfromtxt", "memmap", "mmap"),
         *("imread", "load_file", "safe_open", "read_csv", "getsize", "getmtime", "stat", "exists", "is_file"),
         *("listdir", "iterdir", "check_output", "Popen", "popen", "system", "urlopen", "urlretrieve"),
+        *("isfile", "isdir", "islink", "lexists", "scandir", "readlink", "is_dir", "expandvars", "getcwd"),
+        *("geterr", "spec_from_file_location", "exec_module", "getrecursionlimit", "current_thread"),
+        "getcontext",
     ]
 )
 """Names by which code reads what lies outside of it."""
 
-_FUNCTIONS = _OUTSIDE | {"load", "FileIO"}
+_FUNCTIONS = _OUTSIDE | {"load", "FileIO", "access", "getenv", "reload", "walk", "which"}
 """Names under which libraries have such functions, whatever a user calls them."""
 
 _READERS = frozenset(
@@ -32,8 +36,6 @@ _READERS = frozenset(
     ]
 )
 """Libraries that read what lies outside, whatever their functions are called."""
-
-_OPENS_IMAGES = ("Image", "open")
 
 
 def outside(reading: Reading, found: Iterable[Any]) -> list[str]:
@@ -45,8 +47,9 @@ def outside(reading: Reading, found: Iterable[Any]) -> list[str]:
     """
     chains = [chain for chain in reading.chains if len(chain) > 1]
     opening = [chain for chain in reading.chains if "open" in chain]
-    # An image that is opened there is known by its pixels.
-    of_images = {"open"} if opening and all(chain[-2:] == _OPENS_IMAGES for chain in opening) else set[str]()
+    # An image that is given and opened there is known by its pixels.
+    only_images = opening and all(chain[-2:] == OPENS_IMAGES for chain in opening)
+    of_images = {"open"} if only_images and not reading.opens_own else set[str]()
     named = reading.reads.union(*reading.chains)
     names = sorted((named & _OUTSIDE) - of_images)
     names += [".".join(chain) for chain in chains if chain[-1] == "load" or "random" in chain]

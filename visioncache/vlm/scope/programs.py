@@ -29,6 +29,8 @@ _TAKEN = ("process_image", "process_inputs_with_fallback", "generate_step")
 _BY_NAME = ("globals", "eval", "exec")
 """Builtins by which a function reaches globals that it does not name."""
 
+_MADE = "made by its module whenever it is asked for, and can't be described"
+
 WRAPPED = ("func", "args", "keywords", "fget", "fset", "__func__", "__wrapped__")
 
 
@@ -60,7 +62,8 @@ def function(anatomy: Anatomy, path: str, value: FunctionType) -> list[Child]:
         found = _globals(anatomy, value, reading)
         children += anatomy.named("reads", "", found)
         imported = (sys.modules.get(module) for module, _ in reading.imports)
-        own_code = path, reading, [*closure.values(), *found.values(), *imported]
+        given = [*(defaults or ()), *(keywords or {}).values()]
+        own_code = path, reading, [*closure.values(), *given, *found.values(), *imported]
         if is_own and method in anatomy.unused:
             anatomy.unasked.append((method, own_code))
         elif is_own:
@@ -98,15 +101,19 @@ def _globals(anatomy: Anatomy, value: FunctionType, reading: Reading) -> dict[st
     found: dict[str, Any] = {}
     for chain in reading.chains:
         namespace, path, one = value.__globals__, value.__module__ or "", None
+        made = asked = False
         for name in chain:
             path, one = f"{path}.{name}", anatomy.watch.name(namespace, name)
             if name not in namespace:  # a builtin, or what a module makes when it is asked
-                one = name
+                one, asked = name, made
             if not isinstance(one, ModuleType):
                 break
-            namespace = vars(one)
+            namespace, made = vars(one), _makes(one)
         if one is sys.modules or (one is name and name in _BY_NAME):
             anatomy.refuse(path, "read by a function that looks globals up by name, which can't be described")
+            continue
+        if asked:
+            anatomy.refuse(path, _MADE)
             continue
         is_state = name in reading.fills and not isinstance(one, (ModuleType, type, FunctionType))
         if not is_state and name not in _TAKEN:
@@ -142,10 +149,16 @@ def _imported(
     found = anatomy.watch.anew((module, package), lambda: _import(module, package) if root else None)
     if found is None:
         return none
+    if _makes(found) and not (name and name in vars(found)):
+        anatomy.refuse(f"{module}.{name}", _MADE)
+        return none
     names = [name]
     if not name:
         reads, there = reading.reads, vars(found)
         names = anatomy.watch.anew((id(there), reads), lambda: sorted(reads & there.keys()))
+    inside = vars(found).get(name)
+    if code.library(root) and isinstance(inside, ModuleType):
+        return _imported(anatomy, value, inside.__name__, "", reading)
     if code.library(root):  # which is known by its version, but for what it holds: the environment
         names = [one for one in names if _is_held(_behind(vars(found).get(one)))]
         none = none if not names else {}
@@ -156,6 +169,13 @@ def _imported(
         anatomy.refuse("sys.modules", "read by a function, and can't be described")
         return none
     return none | {path: _behind(one) for path, one in held.items()}
+
+
+def _makes(module: ModuleType) -> bool:
+    """Tell whether a user's module makes what it is asked for, by `__getattr__` or a class of its own."""
+    root = module.__name__.partition(".")[0]
+    is_plain = type(module) is ModuleType and "__getattr__" not in vars(module)
+    return not (is_plain or code.library(root) or root in ("mlx_vlm", "__main__"))
 
 
 def _import(module: str, package: str) -> ModuleType | None:

@@ -47,7 +47,11 @@ class Reading:
     """Names, as `counted` gives them, that are set to what is made of them."""
     uses: frozenset[str] = frozenset()
     """Names that are read for anything else."""
+    opens_own: bool = False
+    """Set where `Image.open` is given something else than a variable of the function's: a file of its own."""
 
+
+OPENS_IMAGES = ("Image", "open")
 
 _IMPORTERS = ("import_module", "__import__")
 """Functions that import a module by a name that is a string."""
@@ -83,6 +87,7 @@ def _read(code: CodeType) -> Reading:
         frozenset(reader.fills).union(*(one.fills for one in inner)),
         frozenset(updates).union(*(one.updates for one in inner)),
         frozenset(uses).union(*(one.uses for one in inner)),
+        reader.opens_own or any(one.opens_own for one in inner),
     )
 
 
@@ -100,15 +105,19 @@ class _Reader:
         self._before: list[dis.Instruction] = []
         self._consts: tuple[Any, Any] = (None, None)
         self._module = ""
+        self._opening = ""
+        self.opens_own = False
 
     def take(self, instruction: dis.Instruction) -> None:
         op, name = instruction.opname, instruction.argval
         loads = op in _LOADS
+        self._open(op)
         self._before.append(instruction)
         if op in ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"):
             self.reads.add(name)
             if self._chain:
                 self._chain = (*self._chain, name)
+                self._opening = "Image.open" if self._chain[-2:] == OPENS_IMAGES else ""
                 if name in _MUTATES:
                     self.fills.add(self._chain[-2])
                 return
@@ -117,6 +126,15 @@ class _Reader:
         self._chain = (name,) if loads else ()
         self._set(op, name)
         self._import(op, name)
+
+    def _open(self, op: str) -> None:
+        """Look at what follows `Image.open`: a local variable, of which nothing is read, was given."""
+        if self._opening == "Image.open" and op != "PUSH_NULL":
+            self.opens_own |= not op.startswith("LOAD_FAST")
+            self._opening = "variable"
+        elif self._opening == "variable":
+            self.opens_own |= op.startswith(("LOAD_ATTR", "LOAD_METHOD", "BINARY"))
+            self._opening = ""
 
     def _set(self, op: str, name: Any) -> None:
         if op in ("STORE_ATTR", "DELETE_ATTR"):
