@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from visioncache.memory import on_gpu
+from visioncache.recent import Recent
 from visioncache.vlm.patching.functions import is_from
 from visioncache.vlm.patching.instances import class_of
 from visioncache.vlm.speedups.resize import resized
@@ -36,6 +37,9 @@ _LIMITS = {"min_pixels", "max_pixels", "resized_height", "resized_width"}
 """Arguments that a call may pass: they decide how large a picture becomes, and nothing else."""
 _VALUES = 256
 
+_largest: Recent[Any, int] = Recent(256)
+"""By all that decides what is made of a picture: how many pixels the largest has that was compared."""
+
 Array = Any
 """Of mlx where that computes on a GPU, else of numpy."""
 
@@ -45,7 +49,7 @@ class QwenPixels:
 
     The processor itself fills the table, from a picture that has every value in every channel. What it
     makes of that picture, and of one that it has to resize, must be what is made of them here; this is
-    seen to again whenever a setting of it has changed, and for each picture that is larger than all before.
+    seen to again whenever a setting of it has changed, and for each picture larger than all in this process.
     Otherwise, and for anything but one RGB picture, the processor is asked; and so it is while a function
     that it calls is not the library's own.
     """
@@ -53,8 +57,6 @@ class QwenPixels:
     def __init__(self, processor: Any) -> None:
         self._processor = processor
         self._filled: tuple[Any, Array | None] = (None, None)
-        self._largest: tuple[Any, int] = (None, 0)
-        """Of a table, how large the largest picture is that was compared, in pixels."""
 
     @classmethod
     def of(cls, processor: Any) -> QwenPixels | None:
@@ -87,15 +89,15 @@ class QwenPixels:
                 pixels = self._pixels(codes, table)
                 if on_gpu():
                     mx.eval(pixels)
-                if one.width * one.height > (self._largest[1] if self._largest[0] is table else 0):
-                    return self._compared(table, one, pixels, original(images, **kwargs))
+                if one.width * one.height > _largest.get(self._filled[0], 0):
+                    return self._compared(one, pixels, original(images, **kwargs))
                 return {"pixel_values": pixels, "image_grid_thw": np.array([grid], np.int64)}
         return original(images, *args, **kwargs)
 
-    def _compared(self, table: Array, image: Image.Image, pixels: Array, theirs: Any) -> Any:
+    def _compared(self, image: Image.Image, pixels: Array, theirs: Any) -> Any:
         """Return what the processor makes of a picture; give the table up where it is something else."""
         if np.array_equal(np.array(pixels), theirs["pixel_values"]):
-            self._largest = table, image.width * image.height
+            _largest[self._filled[0]] = image.width * image.height
         else:
             self._filled = self._filled[0], None
         return theirs
