@@ -1,4 +1,4 @@
-"""What changes between two questions, or between the processor and the model, is noticed, or one clear line."""
+"""Changes between two questions, or between the processor and the model, are noticed, or are one clear line."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ class _Reader:
         self._import(op, name)
 
     def _open(self, op: str) -> None:
-        """Look at what follows `Image.open`: a local variable, of which nothing is read, was given."""
+        """Look at what follows `Image.open`: a plain local variable holds a picture that was given."""
         if self._opening == "Image.open" and op != "PUSH_NULL":
             self.opens_own |= not op.startswith("LOAD_FAST")
             self._opening = "variable"

@@ -89,17 +89,18 @@ class QwenPixels:
                 pixels = self._pixels(codes, table)
                 if on_gpu():
                     mx.eval(pixels)
-                if one.width * one.height > _largest.get(self._filled[0], 0):
-                    return self._compared(one, pixels, original(images, **kwargs))
+                name = settings, on_gpu()
+                if one.width * one.height > _largest.get(name, 0):
+                    return self._compared(name, one, pixels, original(images, **kwargs))
                 return {"pixel_values": pixels, "image_grid_thw": np.array([grid], np.int64)}
         return original(images, *args, **kwargs)
 
-    def _compared(self, image: Image.Image, pixels: Array, theirs: Any) -> Any:
+    def _compared(self, name: Any, image: Image.Image, pixels: Array, theirs: Any) -> Any:
         """Return what the processor makes of a picture; give the table up where it is something else."""
         if np.array_equal(np.array(pixels), theirs["pixel_values"]):
-            _largest[self._filled[0]] = image.width * image.height
+            _largest[name] = image.width * image.height
         else:
-            self._filled = self._filled[0], None
+            self._filled = name, None
         return theirs
 
     def _codes(self, image: Image.Image, limits: dict[str, int]) -> tuple[Array, tuple[int, int, int]]:
