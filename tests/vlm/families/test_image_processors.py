@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import mlx_vlm
@@ -12,6 +11,7 @@ import zoo
 from harness import asked, but_for_pixels, embedded, prepared, same
 from mlx_vlm.models.base import BaseImageProcessor
 from mlx_vlm.models.falcon_ocr import processing_falcon_ocr
+from mlx_vlm.models.glm_ocr.processing import Glm46VImageProcessor
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import attach
@@ -115,16 +115,46 @@ def test_a_processor_without_what_its_family_has_is_refused_in_one_line() -> Non
 # An image processor that makes another one when it is first asked: GLM-OCR, where torch is installed ----
 
 
-def test_what_a_processor_makes_for_itself_is_no_other_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny, cache = zoo.build("glm_ocr"), VisionFeatureCache()
+@pytest.fixture
+def delegates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have GLM-OCR's image processor ask the one that it makes, as it does where torch is installed."""
 
     def make(processor: Any) -> Any:
         if processor._transformers_image_processor is None:
-            processor._transformers_image_processor = SimpleNamespace(size={"longest_edge": 64 * 64})
-        return processor._transformers_image_processor  # it fails without torch, and numpy's way is taken
+            own = {n: value for n, value in vars(processor).items() if not n.startswith("_")}
+            own["use_transformers_backend"] = False
+            processor._transformers_image_processor = Glm46VImageProcessor(**own)
+        return processor._transformers_image_processor
 
-    monkeypatch.setattr(type(tiny.processor.image_processor), "_get_transformers_image_processor", make)
+    def ask(processor: Any, images: Any) -> Any:
+        return make(processor)(images) if processor.use_transformers_backend else None
+
+    monkeypatch.setattr(Glm46VImageProcessor, "_get_transformers_image_processor", make)
+    monkeypatch.setattr(Glm46VImageProcessor, "_process_with_transformers_backend", ask)
+
+
+@pytest.mark.usefixtures("delegates")
+def test_what_a_processor_makes_for_itself_is_no_other_setting() -> None:
+    tiny, cache = zoo.build("glm_ocr"), VisionFeatureCache()
     assert [asked(tiny, cache, A) for _ in range(2)] == [(0, 1), (1, 0)]
+
+
+@pytest.mark.usefixtures("delegates")
+@pytest.mark.parametrize("at_first", [False, True])
+def test_it_is_made_with_the_first_image_and_the_settings_of_then(at_first: bool) -> None:
+    twin, ours = zoo.build("glm_ocr"), zoo.build("glm_ocr")
+
+    def features(tiny: zoo.Tiny, image: Any) -> Any:
+        return embedded(tiny, prepared(tiny, [image]))
+
+    with attach(ours.model, ours.processor, VisionFeatureCache()):
+        assert ours.processor.image_processor._transformers_image_processor is None
+        if at_first:
+            assert same(features(ours, A), features(twin, A))
+        for tiny in (ours, twin):
+            tiny.processor.image_processor.image_std = [0.5, 0.5, 0.5]
+        for image in (A, B, A):
+            assert same(features(ours, image), features(twin, image))
 
 
 def test_a_number_of_numpy_is_another_setting() -> None:  # with which float32 becomes float64

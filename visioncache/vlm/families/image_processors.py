@@ -90,12 +90,13 @@ class Preprocessor:
         """The processor's image processor as mlx-vlm finds it when nothing is attached."""
         return self.target if self._where == ATTRIBUTE else None
 
-    def made_with(self) -> Any:
-        """Return the image processor, or function, that makes pixels, with everything that it makes first."""
-        target = self.target
-        if hasattr(target, _INNER):
-            getattr(target, _INNER)()  # which it would do next, and look like another one after it
-        return target
+    def make_ready(self) -> None:
+        """Let the image processor make what it makes for itself before its first image, as it would next.
+
+        That lasts, with the settings of this moment: not sooner, and before it is described.
+        """
+        if hasattr(self.target, _INNER):
+            getattr(self.target, _INNER)()
 
     def install(self, undo: ExitStack, process: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
         """Give the processor's calls to `process`, and the image processor's to `wrapper`, until `undo`."""

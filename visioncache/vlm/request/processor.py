@@ -47,7 +47,7 @@ class ProcessorSide:
             if isinstance(made_by, str)
             else made_by(processor, pixels)
         )
-        self.settings = Settings(processor, self._preprocessor.made_with)
+        self.settings = Settings(processor, lambda: self._preprocessor.target)
         """Everything that decides how pixels are made, besides a call's arguments."""
         self._last_call: tuple[tuple[Any, ...], dict[str, Any]] = (), {}
 
@@ -167,9 +167,8 @@ class ProcessorSide:
     def _size(self, image: SourceImage) -> tuple[int, int] | None:
         """Return the size of a known image, when the processor asks for it before it has it processed."""
         request = Request.of(self)
-        if request is None or request.is_foreign or self._family.granularity == "request":
-            return None
-        if self._is_opaque():
+        together = self._family.granularity == "request"
+        if request is None or request.is_foreign or together or self._is_opaque():
             return None
         # With the settings of the last call: a size is the same with all of them.
         item = self._look_up(request, image, self._scope(*self._last_call))
@@ -181,6 +180,7 @@ class ProcessorSide:
         request = Request.of(self)
         if request is None or request.is_foreign:
             return original(images, *args, **kwargs)
+        self._preprocessor.make_ready()
         if self._is_opaque():
             return self._foreign(request, partial(original, images, *args, **kwargs))
         self._last_call = args, kwargs
