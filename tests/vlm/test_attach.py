@@ -224,6 +224,12 @@ def test_pixels_that_were_written_into_are_refused_on_the_first_look_and_on_the_
             of_edited()
         with attached.bypass():
             assert same(of_edited(), edited)
+        before = prepared(tiny, [A])
+    with (
+        attach(tiny.model, tiny.processor, cache),
+        pytest.raises(ValueError, match="or prepared for another attachment"),
+    ):
+        embedded(tiny, before)
 
 
 def test_a_mask_that_was_changed_on_its_way_is_refused(cache: VisionFeatureCache) -> None:

@@ -84,6 +84,24 @@ def test_an_image_of_a_class_with_ways_of_its_own_is_what_that_says(family: str)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("with_ways", [False, True])
+def test_a_class_that_is_derived_from_an_asked_image_s_own(
+    family: str, with_ways: bool, tmp_path: Path
+) -> None:
+    A.save(tmp_path / "a.png")
+
+    def play(scene: Scene) -> list[Any]:
+        image = Image.open(tmp_path / "a.png")
+        answers = [scene.ask(image)]
+        image.__class__ = type("Mine", (type(image),), {})
+        if with_ways:
+            image.__class__ = type("Mirror", (Mirrored, type(image)), {})
+        return [*answers, scene.ask(image), scene.ask(image)]
+
+    assert_alike(family, play)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_images_that_only_are_identified_have_no_ways_of_their_own(family: str) -> None:
     scene = Scene(zoo.build(family), VisionFeatureCache(), with_processor=True)
     scene.ask(A)

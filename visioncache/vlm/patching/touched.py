@@ -67,14 +67,12 @@ def _hearing(
             return original
         if name not in shown:
             touched(self, name)
-        own: Any = original if is_heard(self) else type(self)
-        return own.__getattribute__(self, name)
+        return way_of(self).__getattribute__(self, name)
 
     def write(self: Any, name: str, value: Any) -> None:
         if name not in settable:
             touched(self, name)
-        own: Any = original if is_heard(self) else type(self)
-        own.__setattr__(self, name, value)
+        way_of(self).__setattr__(self, name, value)
 
     def through(name: str) -> Callable[..., Any]:
         def method(self: Any, *args: Any) -> Any:
@@ -83,10 +81,14 @@ def _hearing(
 
         return method
 
+    def way_of(self: Any) -> Any:  # a user may derive a class from this one
+        return original if issubclass(type(self), hearing) else type(self)
+
     named = {name: through(name) for name in _SPECIAL if hasattr(original, name)}
     body = {"__getattribute__": read, "__setattr__": write, **named, ORIGINAL: original, _TOUCHED: True}
     names = {"__module__": original.__module__, "__qualname__": original.__qualname__}
-    return type(original.__name__, (original,), {**names, "__doc__": original.__doc__, **body})
+    hearing = type(original.__name__, (original,), {**names, "__doc__": original.__doc__, **body})
+    return hearing
 
 
 _SPECIAL = ("__delattr__", "__reduce_ex__", "__copy__", "__deepcopy__")

@@ -211,8 +211,8 @@ class ModelSide:
         if held is not None or any(map(is_stand_in, arrays)):
             self._attached.tickets.refused(arrays)
             raise ValueError(
-                f"{edited} was changed on its way from the attached processor to the model; "
-                "pass on what the processor returned, or attach(model, None, cache)"
+                f"{edited} was changed on its way from the attached processor to the model, or prepared for "
+                "another attachment; pass on what the processor returned, or attach(model, None, cache)"
             )
         # Some processors give tiles of zeros beside a small image's pixels.
         if arrays and all(map(self._attached.tickets.is_blank, arrays)):
