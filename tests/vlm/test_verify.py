@@ -439,6 +439,7 @@ def test_tokens_that_the_model_itself_changes_from_run_to_run_are_not_the_caches
     assert found.verdict is (Verdict.LAST_BITS if alone else Verdict.DIFFERENT)
     assert found.status == (0 if alone else 1)
     assert ("of the deviation, other tokens, as without a cache" in str(found)) is alone
+    assert ("DIFFERENT: last bits, which move as images are encoded one by one" in str(found)) is not alone
 
 
 def test_with_fewer_images_fewer_sets_are_asked_about() -> None:

@@ -78,6 +78,11 @@ def judge(found: Difference, noise: Difference) -> Verdict:
     return Verdict.DIFFERENT
 
 
+def is_near_tie(found: Difference) -> bool:
+    """Tell whether no more than last bits differ, but that they decided between two tokens."""
+    return found.tokens and found.slight and bool(found.given) and found.logits <= SLIGHT_LOGITS
+
+
 def said(verdict: Verdict, found: Difference) -> str:
     """Say it in a few words."""
     if verdict is Verdict.LAST_BITS:

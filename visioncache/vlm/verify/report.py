@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from visioncache.display import counted, facts_html, format_seconds, table_html, table_text
-from visioncache.vlm.verify.compare import Difference, Verdict, said
+from visioncache.vlm.verify.compare import Difference, Verdict, is_near_tie, said
 
 if TYPE_CHECKING:
     from visioncache.vlm.speedups.report import Speedups
@@ -42,6 +42,11 @@ class Row:
         """Say in a few words how a way compares."""
         verdict = self.verdicts.get(way)
         return "-" if verdict is None else said(verdict, self.apart[way])
+
+    @property
+    def differing(self) -> list[Difference]:
+        """How far its ways lie apart that give something else."""
+        return [self.apart[way] for way, one in self.verdicts.items() if one is Verdict.DIFFERENT]
 
     @property
     def worked(self) -> str:
@@ -112,6 +117,8 @@ class Verification:
         ways = {way for row in bad for way, verdict in row.verdicts.items() if verdict is Verdict.DIFFERENT}
         if ways == {"held"}:
             return "what was held is not what this model encodes now, and clear() drops it"
+        if all(row.images > 1 and all(map(is_near_tie, row.differing)) for row in bad):
+            return "last bits, which move as images are encoded one by one, decide for another token"
         return "the cache changes what this model is given or answers"
 
     def records(self) -> list[dict[str, Any]]:
