@@ -9,6 +9,7 @@ from doc_pages import ROOT
 from docs_hooks import families, relinked
 from markdown_it import MarkdownIt
 
+from visioncache import study
 from visioncache.vlm import FAMILIES
 from visioncache.vlm.families.left_out import LEFT_OUT, NO_PREFIX
 
@@ -37,3 +38,9 @@ def test_the_page_of_families_names_each_once_and_what_is_different() -> None:
         assert f"no prefixes: {reason}" in rows[name]
     assert rows["llava_next"] == "one entry for each request"
     assert all(left_out.count(f"`{name}`") == 1 for name in LEFT_OUT)
+
+
+def test_the_page_of_the_study_names_each_public_name_once() -> None:
+    page = (ROOT / "docs" / "reference" / "study.md").read_text(encoding="utf-8")
+    named = re.findall(r"^::: visioncache\.study\.(\w+)$", page, re.MULTILINE)
+    assert sorted(named) == sorted(study.__all__)
