@@ -60,7 +60,11 @@ class Flights:
                 mine.error = error
                 raise
             finally:
-                self._leave(name, mine)
+                try:
+                    self._leave(name, mine)
+                except KeyboardInterrupt:  # which may strike as it begins
+                    self._leave(name, mine)
+                    raise
                 del mine, theirs  # the error's traceback holds this frame, and they the error
 
     def landed(self, name: str) -> bool:

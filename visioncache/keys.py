@@ -93,7 +93,10 @@ class Key:
         """
         if not _is_a(image, "PIL.Image", "Image"):
             raise TypeError(f"{type(image).__name__} is no PIL image; Key.of takes whatever is an image")
-        pixels = image.tobytes()
+        try:
+            pixels = image.tobytes()
+        except AssertionError:
+            raise ValueError("this image's file was read to its end, as by verify(); open it anew") from None
         palette = image.palette
         colours = () if palette is None else (palette.mode.encode(), palette.tobytes())
         width, height = image.size

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from interrupts import struck
 
 from visioncache import VisionFeatureCache
 from visioncache.flight import Flights
@@ -210,3 +211,14 @@ def test_fill_stores_what_a_get_missed_and_counts_no_look_up_of_its_own() -> Non
     assert entry is not None
     assert (entry.label, entry.seconds, entry.meta) == ("photo", 11.0, {"tokens": 1})
     assert (cache.info().hits, cache.info().misses, cache.info().puts) == (0, 1, 1)
+
+
+def test_an_interrupt_as_a_flight_lands_ends_it() -> None:
+    cache = VisionFeatureCache()
+    with pytest.raises(KeyboardInterrupt):
+        struck(Flights._leave, lambda: cache.get_or_compute("a", lambda: np.zeros(1)))
+    cache.clear()
+    assert cache.get_or_compute("a", lambda: np.ones(1)).all()
+    cache.clear()
+    found = in_threads(2, lambda: cache.get_or_compute("a", lambda: np.ones(1)))
+    assert [value.all() for value in found] == [True, True]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -416,3 +417,35 @@ def test_a_model_beside_whose_pixels_are_no_arrays_generates_as_ever(tiny: zoo.T
     plain = greedy(other, [A])
     with attach(tiny.model, tiny.processor, VisionFeatureCache()):
         assert greedy(other, [A]) == plain
+
+
+def test_blocks_that_suspend_nest_and_end_as_they_began(tiny: zoo.Tiny, cache: VisionFeatureCache) -> None:
+    with attach(tiny.model, tiny.processor, cache) as attached:
+        with attached.suspended():
+            with attached.suspended():
+                assert not attached.is_attached
+            assert not attached.is_attached
+        assert attached.is_attached
+        inside, over = threading.Event(), threading.Event()
+
+        def suspend() -> None:
+            with attached.suspended():
+                inside.set()
+                over.wait(20)
+
+        with ThreadPoolExecutor(1) as pool:
+            other = pool.submit(suspend)
+            inside.wait(20)
+            with attached.suspended():
+                pass
+            assert not attached.is_attached
+            over.set()
+            other.result(20)
+        attached.attach()  # once more does no harm
+        assert attached.is_attached
+        with attached.suspended():
+            attached.detach()
+        assert not attached.is_attached
+        with attached.suspended():
+            pass
+        assert not attached.is_attached

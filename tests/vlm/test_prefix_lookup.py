@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -12,6 +12,7 @@ import mlx_vlm
 import pytest
 import zoo
 from harness import prepared, same
+from interrupts import struck
 from mlx_vlm.generate import PromptCacheState, dispatch
 from mlx_vlm.models.cache import make_prompt_cache
 from mlx_vlm.prompt_utils import apply_chat_template
@@ -441,3 +442,70 @@ def test_the_caches_are_what_mlx_vlm_makes(tiny: zoo.Tiny) -> None:
     caches = make_prompt_cache(tiny.model.language_model)
     reused(tiny, prefixes, [A], prompt, prompt_cache=caches)
     assert all(cache.offset == tokens_of(tiny, [A], prompt) + 3 for cache in caches)
+
+
+def test_prefixes_of_one_model_are_none_of_another_s(tiny: zoo.Tiny) -> None:
+    other, prompt = zoo.build("qwen2_5_vl", seed=1), "What is there to be seen at all in such a place?" * 3
+    options = {"prefill_step_size": 8}
+    plain = asked(other, [], prompt, **options)
+    prefixes = kept(tiny, pauses="steps")
+    reused(tiny, prefixes, [], prompt, **options)
+    assert reused(tiny, prefixes, [], prompt, **options) > 0
+    with attach(other.model, other.processor, VisionFeatureCache(), prefixes=prefixes) as attached:
+        for _ in range(2):
+            assert same(asked(other, [], prompt, **options), plain)
+        assert attached.prefixes.cache is prefixes.cache
+        assert attached.prefixes.totals().reused > 0
+
+
+@pytest.mark.parametrize("aside", ["detach", "suspended", "bypass"])
+def test_a_generation_that_begins_after_the_model_was_detached_is_refused(tiny: zoo.Tiny, aside: str) -> None:
+    plain = asked(tiny, [A], PAD)
+    with attach(tiny.model, tiny.processor, VisionFeatureCache(), prefixes=kept(tiny)) as attached:
+        asked(tiny, [A], PAD)
+        inputs = prepared(tiny, [A], PAD)
+        ids, pixels = inputs.pop("input_ids"), inputs.pop("pixel_values")
+        steps = dispatch.generate_step(
+            ids, tiny.model, pixels, inputs.pop("attention_mask"), **inputs, max_tokens=3, temperature=0.0
+        )
+        if aside == "bypass":
+            with attached.bypass():
+                assert same([(int(token), logits) for token, logits in steps], plain)
+            return
+        with (
+            nullcontext(attached.detach()) if aside == "detach" else attached.suspended(),
+            pytest.raises(ValueError, match="these pixels are stand-ins"),
+        ):
+            next(steps)
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "llava", "gemma3", "lfm2_vl", "qwen3_5"])
+@pytest.mark.parametrize("start", [0, 12])
+@pytest.mark.parametrize(
+    "quantised",
+    [{"kv_bits": 3.5}, {"kv_bits": 8, "kv_quant_scheme": "turboquant"}],
+    ids=["3.5 bits", "turbo"],
+)
+def test_caches_that_are_quantised_so_that_they_can_not_be_cut_are_left_alone(
+    family: str, start: int, quantised: dict[str, Any]
+) -> None:
+    tiny = zoo.build(family)
+    prompt = tiny.prompt(1) + " and what else is there to be seen at all?" * 3
+    options = {**quantised, "quantized_kv_start": start, "prefill_step_size": 8}
+    plain = asked(tiny, [A], prompt, **options)
+    prefixes = Prefixes(VisionFeatureCache(None, "1 GiB"), tiny.model, pauses="steps")
+    with attach(tiny.model, tiny.processor, VisionFeatureCache(), prefixes=prefixes):
+        for _ in range(3):
+            assert same(asked(tiny, [A], prompt, **options), plain)
+    assert "can't be cut" in prefixes.refused
+
+
+def test_an_interrupt_as_segments_are_released_leaves_none_held(tiny: zoo.Tiny) -> None:
+    prefixes = kept(tiny)
+    prompt = conversation(f"{PAD}What is it?", "A cat.")
+    with attach(tiny.model, tiny.processor, VisionFeatureCache(), prefixes=prefixes):
+        with pytest.raises(KeyboardInterrupt):
+            struck(Prefixes.release, lambda: asked(tiny, [A], prompt))
+        held = [prefixes.cache.entry(key) for key in prefixes.cache.keys()]
+        assert held
+        assert not any(entry.pinned for entry in held)

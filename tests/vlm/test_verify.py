@@ -467,3 +467,7 @@ def test_the_command_prints_the_table_and_its_status(
     for arguments in (["/no/such/model"], [folder, "/no/such.png"], [folder, "--max-tokens", "0"]):
         assert main(["verify", *arguments]) == 2
         assert capsys.readouterr().err.strip().splitlines()[-1].startswith("visioncache verify: ")
+    for arguments in ([""], [folder, ""]):  # as of a variable that is not set
+        with pytest.raises(SystemExit, match="2"):
+            main(["verify", *arguments])
+        assert capsys.readouterr().err.strip().endswith("an empty name")

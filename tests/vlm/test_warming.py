@@ -123,3 +123,39 @@ def test_an_image_that_is_given_alone_is_one_image(demo: tuple[Any, Any], kind: 
     chat = Chat(*demo, None, max_tokens=2)
     assert chat.show(image) is None
     assert chat.ask("What is this?").images == 1
+
+
+def test_an_opened_picture_that_is_damaged_is_not_shown(demo: tuple[Any, Any], tmp_path: Path) -> None:
+    whole = PHOTOS[0].read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    with closing(Chat(*demo, VisionFeatureCache(), max_tokens=2)) as chat:
+        done = chat.show([PHOTOS[1], Image.open(tmp_path / "cut.jpg")])
+        assert [Path(name).name for name in done.unreadable] == ["cut.jpg"]
+        assert chat.ask("What is it?").images == 1
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_branch_has_the_images_that_were_shown(demo: tuple[Any, Any], cached: bool) -> None:
+    with closing(Chat(*demo, VisionFeatureCache() if cached else None, max_tokens=2)) as chat:
+        chat.show(PHOTOS[0])
+        branch = chat.branch()
+        assert branch.ask("What is it?").images == chat.ask("What is it?").images == 1
+        assert branch.ask("And now?").images == 1
+
+
+def test_what_can_not_be_warmed_now_is_said(demo: tuple[Any, Any]) -> None:
+    with attach(*demo, VisionFeatureCache()) as attached:
+        with attached.bypass(), pytest.raises(RuntimeError, match="nothing can be warmed: it is bypassed"):
+            attached.warm(PHOTOS)
+        demo[0].vision_tower.train()
+        with pytest.raises(RuntimeError, match=r"training mode, which model.eval\(\) ends"):
+            attached.warm(PHOTOS)
+        chat = Chat(*demo, attached.cache, max_tokens=2)
+        assert chat.show(PHOTOS[0]) is None
+        assert chat.ask("What is it?").images == 1
+        demo[0].eval()
+        for images in (None, 3):
+            with pytest.raises(TypeError, match=f"images={images}: give a path"):
+                attached.warm(images)
+    with pytest.raises(RuntimeError, match=r"the model is detached, and attach\(\) attaches it again"):
+        attached.warm(PHOTOS)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import os
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import argparse
+
+def name(text: str) -> str:
+    """Return what is the name of something; an error for an empty one, as of a variable that is not set."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("an empty name")
+    return text
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:

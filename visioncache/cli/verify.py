@@ -6,6 +6,8 @@ import sys
 import warnings
 from typing import TYPE_CHECKING
 
+from visioncache.cli.options import name
+
 if TYPE_CHECKING:
     import argparse
 
@@ -13,10 +15,18 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `visioncache verify` takes."""
     parser.add_argument(
-        "model", nargs="?", metavar="MODEL", help="a model that mlx_vlm.load finds (default: the demo model)"
+        "model",
+        nargs="?",
+        type=name,
+        metavar="MODEL",
+        help="a model that mlx_vlm.load finds (default: the demo model)",
     )
     parser.add_argument(
-        "images", nargs="*", metavar="IMAGE", help="a file or URL; three are used (default: shipped pictures)"
+        "images",
+        nargs="*",
+        type=name,
+        metavar="IMAGE",
+        help="a file or URL; three are used (default: shipped pictures)",
     )
     parser.add_argument(
         "--prompt", action="append", metavar="TEXT", help="a question; may be given more than once"

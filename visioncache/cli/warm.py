@@ -6,6 +6,8 @@ import sys
 import warnings
 from typing import TYPE_CHECKING
 
+from visioncache.cli.options import name
+
 if TYPE_CHECKING:
     import argparse
 
@@ -13,9 +15,11 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `visioncache warm` takes."""
     parser.add_argument(
-        "model", metavar="MODEL", help="a model that mlx_vlm.load finds; demo for the shipped"
+        "model", type=name, metavar="MODEL", help="a model that mlx_vlm.load finds; demo for the shipped"
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help="a file, `photos/*.jpg`, a folder or a URL")
+    parser.add_argument(
+        "files", nargs="+", type=name, metavar="FILE", help="a file, `photos/*.jpg`, a folder or a URL"
+    )
     parser.add_argument("--store", required=True, metavar="PLACE", help="a folder or URL, for the features")
     parser.add_argument("-q", "--quiet", action="store_true", help="show no bar")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import ExitStack, contextmanager
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Self
 
 from mlx import nn
@@ -20,6 +21,7 @@ from visioncache.vlm.request.processor import ProcessorSide
 from visioncache.vlm.request.tickets import Tickets
 from visioncache.vlm.scope.described import warn_once
 from visioncache.vlm.speedups.placeholders import PlaceholderSide
+from visioncache.vlm.speedups.report import survey
 from visioncache.vlm.thumbnails import Thumbnails
 from visioncache.vlm.timing import Stages
 from visioncache.vlm.training import TrainingMode
@@ -49,24 +51,21 @@ def attach(
 ) -> Attached:
     """Let a model look its images up in a cache, image by image, until `detach`.
 
-    `mlx_vlm.generate`, `stream_generate` and the model itself are called as before. On a hit
-    nothing is decoded, preprocessed or encoded, and the language model receives, bit for bit, what
-    it received when the image was encoded.
+    `mlx_vlm.generate`, `stream_generate` and the model itself are called as before. On a hit nothing is
+    decoded, preprocessed or encoded; the language model receives the bits of when the image was encoded.
 
-    Until `detach`, what the processor prepares is for this model: where an image is known, its pixels
-    are stand-ins, NaNs to anybody else. Other weights, weights that are written into
-    (`layer.weight += delta`), other settings, an adapter or a quantisation are noticed at the next
-    request. On CUDA alone a weight that is written into is not noticed.
+    Until `detach`, what the processor prepares is for this model: its pixels are stand-ins, NaNs to
+    anybody else. Other weights, weights that are written into (`layer.weight += delta`), other settings,
+    an adapter or a quantisation are noticed at the next request; on CUDA, all but what is written into.
 
     Args:
         model: what `mlx_vlm.load` returned, or any model of a supported family; one that is not in
             the table but laid out as many in it are is warned about, and checked as it is used.
-        processor: its processor; None when the caller prepares `pixel_values`, whose content is then
-            the identity, so that only the vision side is skipped.
+        processor: its processor; None when the caller prepares `pixel_values`, which are told by content
+            then, so that only the vision side is skipped.
         cache: where the features go; a new one of 20 entries by default, `attached.cache`.
         trust_urls: take a URL for its content, so that a known one is not downloaded again.
-        prefixes: keep keys and values of prompts too, in so many bytes ("4 GiB"), in a cache of their
-            own, or in `cache` itself, as one budget.
+        prefixes: keep keys and values of prompts too: bytes ("4 GiB"), a cache of their own, or `cache`.
         pauses: where a prompt can be continued: "content", at the ends of images and turns too; "steps",
             where mlx-vlm pauses by itself, so that answers are to the last bit those without prefixes.
 
@@ -97,19 +96,13 @@ def attach(
     attached = Attached(model, processor, cache, family, trust_urls=trust_urls, prefixes=kept)
     if kept is not None:
         _ = kept.scope  # looks at all of the model now, not while the first answer is waited for
-    note = family.recognised or attached.trust.note
-    if note:
+    if note := family.recognised or attached.trust.note:
         try:
             warnings.warn(note, stacklevel=2)
         except Warning:  # made an error by a filter
             attached.detach()
             raise
     return attached
-
-
-def attachments_of(model: Any, processor: Any) -> list[Attached]:
-    """Everything that is attached to a model or its processor now."""
-    return [one for one in hooks.current() if one.model is model or one.processor is processor]
 
 
 class Attached:
@@ -142,6 +135,9 @@ class Attached:
         self.trust = Trust(model, family, cache, lambda: self.described)
         """Which kinds of requests are believed without being compared."""
         self._bypassed = 0
+        self._suspended: list[bool] = []
+        """Whether it was attached as each block of `suspended` began."""
+        self._lock = RLock()
         looks_up = processor is not None and bool(family.preprocessor)
         self.processor_side = ProcessorSide(self, processor) if looks_up else None
         tokenizer = None if processor is None else PlaceholderSide.of(model, processor)
@@ -150,7 +146,9 @@ class Attached:
         self.attach()
 
     def attach(self) -> None:
-        """Attach again what was detached."""
+        """Attach again what was detached; doing it twice does no harm."""
+        if self.is_attached:
+            return
         with ExitStack() as undo:  # what goes wrong half-way leaves nothing attached
             for side in self.sides:
                 side.install(undo)
@@ -184,8 +182,6 @@ class Attached:
     @property
     def speedups(self) -> Speedups:
         """Stages that are taken over from mlx-vlm, and why the others are not."""
-        from visioncache.vlm.speedups.report import survey
-
         return survey(self)
 
     def verify(
@@ -258,9 +254,8 @@ class Attached:
 
         Raises:
             ValueError: the model is attached without its processor.
+            RuntimeError: nothing is cached now.
         """
-        if self.processor is None:
-            raise ValueError("warm() needs the processor: attach(model, processor, cache)")
         from visioncache.vlm.warming import warm
 
         return warm(self, images, prompt, progress=progress)
@@ -276,15 +271,20 @@ class Attached:
 
     @contextmanager
     def suspended(self) -> Iterator[None]:
-        """Detached inside this block, the model and the processor as they were; attached again after it."""
-        self.detach()
+        """Detach, the model and the processor as they were, until the end of the last such block."""
+        with self._lock:
+            self._suspended.append(self.is_attached)
+            self._undo.close()
         try:
             yield
         finally:
-            self.attach()
+            with self._lock:
+                if self._suspended.pop():
+                    self.attach()
 
     def detach(self) -> None:
         """Restore the model and the processor exactly; doing it twice does no harm."""
+        self._suspended = [False] * len(self._suspended)
         self._undo.close()
 
     def __enter__(self) -> Self:

@@ -86,15 +86,15 @@ class Chat:
         Returns:
             What became of each; None in a chat without a cache, where nothing is done ahead.
         """
-        from visioncache.vlm.warming import prefill, warm
+        from visioncache.vlm.warming import name_of, prefill, warm
 
         attached, images = self._attached, in_list(images)
-        if attached is None or not attached.is_attached:
+        if attached is None or not attached.is_attached or not attached.active:
             self._next += images
             return None
         start = time.perf_counter()
         done = warm(attached, images, None, progress=False)
-        self._next += [image for image in images if str(image) not in done.unreadable]
+        self._next += [image for image in images if name_of(image) not in done.unreadable]
         if attached.prefixes is not None and not done.interrupted:
             messages, shown = self._with("", self._next)
             done.prefilled = prefill(attached, messages, shown)
@@ -183,6 +183,7 @@ class Chat:
         other.turns = self.turns.copy()
         other._messages = self._messages  # noqa: SLF001  # never mutated, only replaced
         other._images = self._images  # noqa: SLF001
+        other._next = self._next.copy()  # noqa: SLF001
         return other
 
     @property

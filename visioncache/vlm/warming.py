@@ -52,13 +52,17 @@ class Warmed:
 
 def warm(attached: Attached, images: Any, prompt: str | None, *, progress: bool) -> Warmed:
     """Do what `Attached.warm` says."""
+    if attached.processor is None:
+        raise ValueError("warm() needs the processor: attach(model, processor, cache)")
+    if reason := _idle(attached):
+        raise RuntimeError(f"nothing is cached now, so nothing can be warmed: {reason}")
     images, done = in_list(images), Warmed()
     keys: list[Key] = []
     used = largest = 0
     cache = attached.cache
     try:
         for image in tracked(_newest_first(images), "image", show=progress):
-            name, own = _name(image), _Seen()
+            name, own = name_of(image), _Seen()
             full = not cache.is_stored and not _has_room(cache, len(keys), used + largest)
             if full:
                 done.refused.append(name)
@@ -73,13 +77,15 @@ def warm(attached: Attached, images: Any, prompt: str | None, *, progress: bool)
                 unsubscribe()
             if own.rejected:
                 done.refused.append(name)
+            elif not own.keys:
+                done.unreadable[name] = "it can't be identified, so nothing of it is kept"
             else:
                 (done.encoded if own.put else done.held).append(name)
                 used += own.nbytes
                 largest = max(largest, own.nbytes)
                 keys += own.keys
         if prompt is not None and attached.prefixes is not None:
-            readable = [image for image in images if _name(image) not in done.unreadable]
+            readable = [image for image in images if name_of(image) not in done.unreadable]
             done.prefilled = prefill(attached, [{"role": "user", "content": prompt}], readable)
     except KeyboardInterrupt:
         done.interrupted = True
@@ -129,6 +135,15 @@ class _Seen:
                 self.nbytes += event.nbytes
 
 
+def _idle(attached: Attached) -> str:
+    """Say why images are not looked up now; empty where they are."""
+    if not attached.is_attached:
+        return "the model is detached, and attach() attaches it again"
+    if attached.trains():
+        return "the model is in training mode, which model.eval() ends"
+    return "" if attached.active else attached.opaque or "it is bypassed"
+
+
 def _has_room(cache: VisionFeatureCache, entries: int, nbytes: int) -> bool:
     """Tell if a cache that holds so many entries and bytes has room for one entry more."""
     return (cache.max_size is None or entries < cache.max_size) and (
@@ -149,7 +164,8 @@ def _newest_first(images: Sequence[Any]) -> list[Any]:
     return [image for _, image in sorted(enumerate(images), key=changed, reverse=True)]
 
 
-def _name(image: Any) -> str:
+def name_of(image: Any) -> str:
+    """Return the name that an image is reported by: its file's, where it has one."""
     return str(image) if isinstance(image, (str, Path)) else getattr(image, "filename", "") or repr(image)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import zoo
 from harness import but_for_pixels, embedded, prepared, same
+from twins import outcome
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import attach
@@ -71,3 +72,17 @@ def test_prompts_of_a_batch_read_the_tiles_that_mlx_vlm_gives_them(family: str, 
         assert near(miss, plain)
         assert same(embedded(tiny, prepared(tiny, images, list(prompts))), miss)
         assert attached.stages.totals().counts["tower"] == 2
+
+
+@pytest.mark.parametrize("family", ["deepseekocr", "deepseekocr_2", "unlimited_ocr"])
+@pytest.mark.parametrize("images", [[A, LARGE], [[A, LARGE]]], ids=["two", "a list in a list"])
+def test_two_images_for_one_marker_are_what_the_processor_says(family: str, images: list[Any]) -> None:
+    tiny = zoo.build(family)
+
+    def ask() -> Any:
+        return outcome(lambda: embedded(tiny, prepared(tiny, images, "<image>Which is which?")))
+
+    plain = ask()
+    with attach(tiny.model, tiny.processor, VisionFeatureCache()):
+        for ours in (ask(), ask()):
+            assert str(ours) == str(plain) if isinstance(plain, Exception) else near(ours, plain)

@@ -56,6 +56,30 @@ def test_an_image_processor_that_does_not_pad_is_taken_as_it_is(family: str) -> 
         assert not isinstance(answers[0], Exception)
 
 
+@pytest.mark.parametrize("with_processor", [True, False])
+@pytest.mark.parametrize("family", sorted({"deepseek_v41", "glm4v", *VARIED}))
+def test_an_image_that_the_prompt_has_no_place_for(family: str, with_processor: bool) -> None:
+    def play(scene: Scene) -> list[Any]:
+        prompt = scene.tiny.prompt(0)
+        return [
+            outcome(lambda: embedded(scene.tiny, prepared(scene.tiny, [A], prompt))) for _ in range(2)
+        ] + [scene.ask(A)]
+
+    assert_alike(family, play, with_processor=with_processor)
+
+
+@pytest.mark.parametrize("family", VARIED)
+def test_an_image_whose_file_was_read_to_its_end(family: str, tmp_path: Path) -> None:
+    A.save(tmp_path / "a.png")
+
+    def play(scene: Scene) -> list[Any]:
+        image = Image.open(tmp_path / "a.png")
+        image.verify()
+        return [scene.ask(image), scene.ask(Image.open(tmp_path / "a.png"))]
+
+    assert_alike(family, play)
+
+
 @pytest.mark.parametrize(
     "setting", ["do_resize", "do_rescale", "do_normalize", "do_convert_rgb", "do_image_splitting"]
 )

@@ -16,7 +16,7 @@ from visioncache.study.benchmark.arms import ARMS, PREFIX_ARMS, arm_chat
 from visioncache.study.benchmark.machine import describe_machine
 from visioncache.study.benchmark.result import BenchResult
 from visioncache.study.benchmark.sessions import load_session
-from visioncache.vlm.attach import attachments_of
+from visioncache.vlm.patching.mlx_vlm import attached_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -80,7 +80,7 @@ def bench(
     warm: set[tuple[str, str]] = set()
     total = sum(len(session.turns) for session, _, _ in runs)
     with ExitStack() as stack:
-        for attached in attachments_of(model, processor):
+        for attached in attached_with(model, processor):
             stack.enter_context(attached.suspended())
         bar = stack.enter_context(progress_bar(total, "turn", show=progress))
         for session, trial, arm in runs:

@@ -46,7 +46,7 @@ class Layout:
         return True
 
     def is_stacked(self, inputs: dict[str, Any]) -> bool:  # noqa: ARG002
-        """Tell whether somebody stacked the inputs of several requests, so that no image can be cut out."""
+        """Tell whether no image can be cut out, as of inputs of several requests that somebody stacked."""
         return False
 
     def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
@@ -97,7 +97,7 @@ class Packed(Layout):
 
     def is_stacked(self, inputs: dict[str, Any]) -> bool:
         grid = inputs.get(self.companions[0])
-        return grid is not None and int(np.array(grid).prod(-1).sum()) != len(inputs[self.pixels[0]])
+        return grid is None or int(np.array(grid).prod(-1).sum()) != len(inputs[self.pixels[0]])
 
     def images(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
         own = {name: inputs[name] for name in self.names if name in inputs}

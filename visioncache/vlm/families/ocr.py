@@ -19,7 +19,7 @@ from visioncache.vlm.families.layouts import Layout
 from visioncache.vlm.patching.instances import around
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from visioncache.vlm.patching.instances import Patch
 
@@ -99,7 +99,7 @@ class Cut(Preprocessor):
             bound.apply_defaults()
             settings = dict(bound.arguments)
             conversation, images = settings.pop("conversation"), settings.pop("images")
-            texts = _texts(conversation.split(processor.image_token), len(images or ()))
+            texts = self._texts(conversation.split(processor.image_token), images or ())
             if self.leaves_alone or not texts:  # it says what is wrong
                 return original(*args, **kwargs)
 
@@ -117,6 +117,11 @@ class Cut(Preprocessor):
         return [self.patch_of_processor(process, own)]
 
     _layout = Pairs()
+
+    def _texts(self, texts: list[str], images: Sequence[Any]) -> list[str]:
+        """Return the texts around images; nothing where they are not as many as there must be."""
+        is_list = any(isinstance(image, (list, tuple)) for image in images)
+        return texts if images and not is_list and len(texts) == len(images) + 1 else []
 
     def _together(self, texts: list[str], made: list[dict[str, Any]]) -> tuple[Any, ...]:
         """Return tokens, pixels, which tokens are images', and how many tiles there are across and down."""
@@ -144,7 +149,12 @@ class Cut(Preprocessor):
 
 
 class CutApart(Cut):
-    """Unlimited-OCR's, which counts the tiles of each image once."""
+    """Unlimited-OCR's, which takes one marker for all images, and counts the tiles of each once."""
+
+    def _texts(self, texts: list[str], images: Sequence[Any]) -> list[str]:
+        if len(texts) == 2:  # noqa: PLR2004
+            texts = [texts[0], *[""] * (len(images) - 1), texts[1]]
+        return super()._texts(texts, images)
 
     def _counted(self, counts: list[int]) -> int:
         return sum(counts)
@@ -157,12 +167,3 @@ class CutOnce(Cut):
 
     def _number(self, made: list[dict[str, Any]], of_tile: int) -> int:  # noqa: ARG002
         return int(made[0]["number"][0])
-
-
-def _texts(texts: list[str], images: int) -> list[str]:
-    """Return the texts around images; nothing where they are not as many as there must be."""
-    if not images:
-        return []
-    if len(texts) == 2 and images > 1:  # noqa: PLR2004  # one marker stands for all of them
-        return [texts[0], *[""] * (images - 1), texts[1]]
-    return texts if len(texts) == images + 1 else []

@@ -100,6 +100,11 @@ def current() -> list[Attached]:
     return _attached.copy()
 
 
+def attached_with(model: Any, processor: Any) -> list[Attached]:
+    """Return every attachment of a model or its processor now."""
+    return [a for a in _attached if a.model is model or a.processor is processor]
+
+
 def attached_to(cache: Any) -> list[Attached]:
     """Return every attachment to a cache now."""
     return [a for a in _attached if a.cache is cache]
@@ -145,10 +150,10 @@ def _begin(
 ) -> Any:
     attached = next((attached for attached in _attached if attached.model is model), None)
     if attached is not None:
-        begin = _still(attached, original)
+        begin = original
         if attached.prefixes is not None and attached.active:
             begin = partial(continued, attached, attached.prefixes, original)
-        steps = begin(input_ids, model, pixel_values, *args, **kwargs)
+        steps = _still(attached, begin, original)(input_ids, model, pixel_values, *args, **kwargs)
         return attached.stages.until_first_token(steps) if attached.active else steps
     if any(map(is_stand_in, leaves_of([pixel_values]))) and not _takes_tickets(model):
         raise ValueError(
@@ -158,12 +163,12 @@ def _begin(
     return original(input_ids, model, pixel_values, *args, **kwargs)
 
 
-def _still(attached: Attached, original: Callable[..., Any]) -> Callable[..., Any]:
+def _still(attached: Attached, begin: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
     """Make a generation that asks, once it begins, whether its model is attached still."""
 
     def steps(*args: Any, **kwargs: Any) -> Any:
-        begin = original if attached in _attached else partial(_begin, original)
-        yield from begin(*args, **kwargs)
+        now = begin if attached in _attached else partial(_begin, original)
+        yield from now(*args, **kwargs)
 
     return steps
 

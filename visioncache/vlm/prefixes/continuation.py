@@ -20,7 +20,7 @@ from visioncache.vlm.families.left_out import ONLY_EMBEDDED, UNPROVEN
 from visioncache.vlm.prefixes.boundaries import boundaries
 from visioncache.vlm.prefixes.options import settings, unfit, unfit_caches
 from visioncache.vlm.prefixes.reading import Prompt
-from visioncache.vlm.prefixes.segments import fits, put
+from visioncache.vlm.prefixes.segments import fits, put, refusal
 from visioncache.vlm.prefixes.wrappers import WrappedLanguageModel, WrappedModel, notes
 
 if TYPE_CHECKING:
@@ -126,7 +126,11 @@ class Continuation:
         try:
             yield from original(input_ids, model, pixel_values, mask, **{**options, **own})
         finally:
-            self._finish()
+            try:
+                self._finish()
+            except KeyboardInterrupt:  # which may strike as it begins
+                self._finish()
+                raise
 
     # The prompt is embedded -----------------------------------------------------------------------
 
@@ -178,8 +182,7 @@ class Continuation:
         if self._prefixes.pauses == "content" and pauses:
             self._rest = pauses[-1]
         self._coming = self._prefixes.segments(spelling, pauses, settings(self._options))
-        self._known = self._prefixes.find(self._coming)
-        self._held = self._known.copy()
+        self._known = self._prefixes.find(self._coming, self._held)
         self._pauses[:] = pauses
         if self._known and self._options.get("kv_bits") is None:
             # In one go; where caches are quantised on the way, stretch by stretch, as they were.
@@ -203,7 +206,8 @@ class Continuation:
             return LanguageModelOutput(logits=None)
         if not self._coming:
             return call(*args, cache=cache, **inputs)
-        if self._at == 0 and (reason := unfit_caches(cache)):
+        # Caches are quantised on the way, in ways that can't be cut too.
+        if reason := unfit_caches(cache) if self._at == 0 else refusal(cache):
             self._give_up(reason)
             return call(*args, cache=cache, **inputs)
         end = self._at + (0 if embeddings is None else embeddings.shape[1])
@@ -255,14 +259,12 @@ class Continuation:
             return caches
 
         try:
-            held = self._prefixes.fill(segment, prefill)
+            held = self._prefixes.fill(segment, prefill, self._held)
         except UnkeptError as error:
             if not outputs:  # another thread's
                 outputs.append(call(*args, cache=caches, **inputs))
             self._give_up(str(error))
             return outputs[0]
-        if held:
-            self._held.append(segment)
         if outputs:
             self._known.append(segment)
             if not held:
@@ -281,5 +283,7 @@ class Continuation:
         self._finish()
 
     def _finish(self) -> None:
-        held, self._held, self._coming = self._held, [], []
-        self._prefixes.release(held)
+        self._coming = []
+        while self._held:  # from the last to the first, each until it is released
+            self._prefixes.release(self._held[-1:])
+            self._held.pop()

@@ -101,7 +101,8 @@ class Prefixes:
     ) -> Prefixes:
         """Make what `attach` is given into what keeps prefixes; ValueError for what is no size."""
         if isinstance(given, Prefixes):
-            return given
+            own = given._scope.is_of(model)  # noqa: SLF001
+            return given if own else cls(given.cache, model, pauses=given.pauses, shortest=given.shortest)
         cache = given if isinstance(given, VisionFeatureCache) else VisionFeatureCache(None, given)
         return cls(cache, model, pauses=pauses)
 
@@ -156,8 +157,8 @@ class Prefixes:
             parent, begin = key.text, end
         return found
 
-    def find(self, segments: Sequence[Segment]) -> list[Segment]:
-        """Find the first segments that are known, without a gap; they are held until `release`."""
+    def find(self, segments: Sequence[Segment], held: list[Segment]) -> list[Segment]:
+        """Find the first segments that are known, without a gap; `held` has those to `release` later."""
         known = []
         for segment in segments:
             found = self.cache._get_with_meta(segment.key)  # noqa: SLF001
@@ -168,12 +169,18 @@ class Prefixes:
                 self.cache.pop(segment.key)
                 break
             segment.value, segment.specs = value, list(meta["layers"])
+            held.append(segment)
             self._hold(segment.key)
             known.append(segment)
         return known
 
-    def fill(self, segment: Segment, prefill: Callable[[], Sequence[Any]]) -> bool:
+    def fill(self, segment: Segment, prefill: Callable[[], Sequence[Any]], held: list[Segment]) -> bool:
         """Keep what `prefill` adds to the caches that it returns; another thread may have done so first.
+
+        Args:
+            segment: the stretch that is prefilled.
+            prefill: calls the language model, and returns its caches.
+            held: gets the segment, to `release` it later, if it is held.
 
         Returns:
             Whether the segment is held now; its `value` is set where it was another thread's.
@@ -195,12 +202,13 @@ class Prefixes:
 
         self.cache._fill(segment.key, compute, label=segment.label, meta=meta)  # noqa: SLF001
         if not own:
-            return bool(self.find([segment]))
-        held = segment.key in self.cache
-        if held:
+            return bool(self.find([segment], held))
+        is_kept = segment.key in self.cache
+        if is_kept:
+            held.append(segment)
             self._hold(segment.key)
             self.count(kept=segment.tokens)
-        return held
+        return is_kept
 
     def release(self, segments: Sequence[Segment]) -> None:
         """Hold segments no longer. What comes before is more recent than what comes behind it.
@@ -223,8 +231,10 @@ class Prefixes:
                 self._held[key.text] += 1
                 return
             entry = self.cache.entry(key)
-            if entry is not None and not entry.pinned and self.cache.pin(key):
+            if entry is not None and not entry.pinned:
                 self._held[key.text] = 1
+                if not self.cache.pin(key):
+                    del self._held[key.text]
 
     def __repr__(self) -> str:
         totals = self.totals()

@@ -39,6 +39,10 @@ class Scope:
         self._training = TrainingMode(self._fingerprint)
         self._kept = _Kept()
 
+    def is_of(self, model: Any) -> bool:
+        """Tell whether it is this model's."""
+        return self._model is model
+
     @property
     def text(self) -> str:
         """128 bits over the model as it is now, the versions, and the kind of device."""

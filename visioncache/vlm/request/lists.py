@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,4 +50,6 @@ def flat(images: Any) -> list[Any]:
 def in_list(images: Any) -> list[Any]:
     """Return images as a list; one that is given alone, such as a path, is a list of one."""
     alone = isinstance(images, (str, bytes, Path, BytesIO, Image.Image)) or is_array(images)
+    if not alone and not isinstance(images, Iterable):
+        raise TypeError(f"images={images!r}: give a path, a URL, a PIL image or an array, or a list of them")
     return [images] if alone else list(images)

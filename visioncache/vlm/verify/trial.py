@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -51,7 +51,8 @@ def verify(
         max_tokens: the longest answer.
 
     Raises:
-        ValueError: no processor is attached, the model trains, an image can't be opened, no prompt is given.
+        ValueError: no processor is attached, the model trains, an image can't be opened, or no prompt or no
+            token is asked for.
         RuntimeError: the model fails without any cache.
     """
     if attached.processor is None:
@@ -62,8 +63,10 @@ def verify(
     questions = list(QUESTIONS if prompts is None else prompts)
     if not questions or not all(isinstance(question, str) for question in questions):
         raise ValueError(f"prompts={prompts!r}: give at least one question, as text")
+    if max_tokens < 1:
+        raise ValueError(f"max_tokens={max_tokens}: at least 1")
     start = time.perf_counter()
-    with attached.suspended() if attached.is_attached else nullcontext():
+    with attached.suspended():
         trial = _Trial(attached, max_tokens)
         for request in single_requests(pictures, questions):
             trial.run(request)
