@@ -22,7 +22,7 @@ from mlx_vlm.trainer.vlm.sft.runtime import evaluate_vlm
 from mlx_vlm.trainer.vlm.sft.trainer import evaluate
 from mlx_vlm.utils import StoppingCriteria
 from PIL import Image
-from twins import VARIED, Scene, assert_alike, looking, outcome, played
+from twins import VARIED, Scene, assert_alike, looking, outcome, played, right
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import attach
@@ -54,6 +54,27 @@ def test_an_image_processor_that_does_not_pad_is_taken_as_it_is(family: str) -> 
     answers = assert_alike(family, play)
     if family in {"idefics3", "smolvlm"}:
         assert not isinstance(answers[0], Exception)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA", "CMYK", "I;16"])
+@pytest.mark.parametrize(
+    "family",
+    ["gemma3", "glm_ocr", "idefics3", "lfm2_vl", "minimax_m3_vl", "qwen2_5_vl", "qwen3_vl"],
+)
+def test_a_picture_that_is_not_converted_is_opened_as_it_is(family: str, mode: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{'tif' if mode in {'CMYK', 'I;16'} else 'png'}"
+    (DEEP if mode == "I;16" else A.convert(mode)).save(path)
+
+    def play(scene: Scene) -> list[Any]:
+        answers = []
+        for setting in (True, False, True):
+            scene.processor.image_processor.do_convert_rgb = setting
+            answers += [scene.ask(source) for source in (path, str(path), Image.open(path), path)]
+        return answers
+
+    plain, ours = played(family, play)
+    for want, got in zip(plain, ours, strict=True):
+        assert right(got, want) or isinstance(want, Exception)  # some open no Path, or no such picture
 
 
 @pytest.mark.parametrize("with_processor", [True, False])

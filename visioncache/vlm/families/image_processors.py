@@ -90,6 +90,11 @@ class Preprocessor:
         """The processor's image processor as mlx-vlm finds it when nothing is attached."""
         return self.target if self._where == ATTRIBUTE else None
 
+    @property
+    def converts(self) -> bool:
+        """Tell whether it makes RGB of what it opens itself."""
+        return getattr(self.shown, "do_convert_rgb", True) is not False
+
     def make_ready(self) -> None:
         """Let the image processor make what it makes for itself before its first image, as it would next.
 

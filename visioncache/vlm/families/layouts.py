@@ -53,6 +53,14 @@ class Layout:
         """The inputs of each image of a request, in order."""
         raise NotImplementedError
 
+    def arrayed(self, outputs: dict[str, Any]) -> dict[str, Any]:
+        """Make one array where an image processor gives a list of an image's views."""
+        for name in self.pixels:
+            views = outputs.get(name)
+            if isinstance(views, (list, tuple)) and not isinstance(views[0], (list, tuple)):
+                outputs[name] = np.stack(views)
+        return outputs
+
     def flattened(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """A prompt's inputs with arrays in the place of objects that hold them."""
         return inputs

@@ -36,7 +36,9 @@ URL_TIMEOUT_S = 10
 """As in mlx-vlm's `load_image`."""
 
 
-def open_source(source: Any, *, transpose: bool, trust_urls: bool = False) -> SourceImage:
+def open_source(
+    source: Any, *, transpose: bool, as_rgb: bool = True, trust_urls: bool = False
+) -> SourceImage:
     """Identify an image without decoding it; it is RGB.
 
     The same bytes are the same image by path, URL, data URI, BytesIO or as a file that PIL opened, also
@@ -46,6 +48,7 @@ def open_source(source: Any, *, transpose: bool, trust_urls: bool = False) -> So
     Args:
         source: path, URL, data URI, base64 text, BytesIO or PIL image.
         transpose: apply the EXIF orientation, as mlx-vlm does to what it opens itself.
+        as_rgb: make it RGB; else what is opened by its path is of the file's own mode.
         trust_urls: take a URL for its content, so that a known one is not downloaded again.
 
     Raises:
@@ -61,7 +64,7 @@ def open_source(source: Any, *, transpose: bool, trust_urls: bool = False) -> So
         if isinstance(source, BytesIO):
             return _from_bytes(source.getvalue(), "BytesIO", transpose=transpose)
         if isinstance(source, (str, Path)):
-            return _from_path(source, transpose=transpose)
+            return _from_path(source, transpose=transpose, as_rgb=as_rgb)
     except ValueError:
         raise
     except OSError as error:
@@ -72,14 +75,16 @@ def open_source(source: Any, *, transpose: bool, trust_urls: bool = False) -> So
     )
 
 
-def take(image: Any, *, transpose: bool, trust_urls: bool = False) -> Any:
+def take(image: Any, *, transpose: bool, as_rgb: bool = True, trust_urls: bool = False) -> Any:
     """Identify what a processor was handed, as it is, and keep others from writing into it.
 
-    Returns a SourceImage of the image's own mode for a path or PIL image, a copy of an array, whose key
-    `Key.of` gives, or bytes; None for what has no identity: lists of numbers, masked arrays, objects.
+    Returns a SourceImage for a path or PIL image, a copy of an array, whose key `Key.of` gives, or bytes;
+    a PIL image is of its own mode, and so is what is opened by its path unless `as_rgb`. None for what has
+    no identity: lists of numbers, masked arrays, objects.
     """
     if isinstance(image, (str, Path)):
-        return open_source(image, transpose=transpose, trust_urls=trust_urls) if is_usual() else None
+        how = {"transpose": transpose, "as_rgb": as_rgb, "trust_urls": trust_urls}
+        return open_source(image, **how) if is_usual() else None
     if isinstance(image, Image.Image):
         return None if has_own_ways(image) else _from_pil(image, as_rgb=False)
     if isinstance(image, bytes):
@@ -132,15 +137,15 @@ def _own(array: Any) -> Any:
 # Doors --------------------------------------------------------------------------------------------
 
 
-def _from_path(path: str | Path, *, transpose: bool) -> SourceImage:
+def _from_path(path: str | Path, *, transpose: bool, as_rgb: bool) -> SourceImage:
     try:
         data = read_file(path)
     except OSError:
         encoded = _base64(path)
         if not encoded:
             raise
-        return _from_bytes(encoded, BASE64, transpose=transpose)
-    return _from_bytes(data, os.fspath(path), transpose=transpose, by_path=True)
+        return _from_bytes(encoded, BASE64, transpose=transpose, as_rgb=as_rgb)
+    return _from_bytes(data, os.fspath(path), transpose=transpose, by_path=True, as_rgb=as_rgb)
 
 
 def _from_url(url: str, *, transpose: bool, trusted: bool) -> SourceImage:

@@ -81,8 +81,13 @@ class ProcessorSide:
     def open(self, image: Any, *, transpose: bool = True) -> SourceImage:
         """Identify an image for mlx-vlm's `process_image`, which would decode it."""
         with self._attached.stages.measure("key"):
-            source = open_source(image, transpose=transpose, trust_urls=self._attached.trust_urls)
+            source = open_source(image, **self._opening(transpose))
         return self._asked(source)
+
+    def _opening(self, transpose: bool) -> dict[str, Any]:
+        """How a path is opened: mlx-vlm and transformers turn what they open, and make it RGB."""
+        as_rgb = transpose or self._preprocessor.converts
+        return {"transpose": transpose, "as_rgb": as_rgb, "trust_urls": self._attached.trust_urls}
 
     def _asked(self, source: SourceImage) -> SourceImage:
         source.ask_size = self._size
@@ -229,7 +234,8 @@ class ProcessorSide:
         for source in sources_of(group):
             source.load()
         with self._attached.stages.measure("preprocess"):
-            return self._stacked(self._preprocessor.unfold(process()))
+            made: dict[str, Any] = self._layout.arrayed(self._preprocessor.unfold(process()))
+            return made
 
     def _one(
         self, request: Request, process: Callable[[Any], dict[str, Any]], group: Any, scope: str
@@ -279,19 +285,11 @@ class ProcessorSide:
             find(self._attached.cache, item)
         return item
 
-    def _stacked(self, outputs: dict[str, Any]) -> dict[str, Any]:
-        """Make one array where an image processor gives a list of an image's views."""
-        for name in self._layout.pixels:
-            views = outputs.get(name)
-            if isinstance(views, (list, tuple)) and not isinstance(views[0], (list, tuple)):
-                outputs[name] = np.stack(views)
-        return outputs
-
     def _source(self, image: Any) -> Any:
         # Handed to the processor itself; those of transformers open a path, and turn it upright.
         transpose = isinstance(self.image_processor, BaseImageProcessor)
         with self._attached.stages.measure("key"):
-            source = take(image, transpose=transpose, trust_urls=self._attached.trust_urls)
+            source = take(image, **self._opening(transpose))
         return self._asked(source) if isinstance(source, SourceImage) else source
 
     def _scope(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
