@@ -71,6 +71,19 @@ def test_tables_to_be_read_have_one_row_of_headers_with_units_and_the_published_
     assert kept["no cache"] == "not measured"
 
 
+def test_the_second_run_with_prefixes_is_told_as_it_is_filed() -> None:
+    folder = data_path("results", "prefixes")
+    page = (folder / "README.md").read_text(encoding="utf-8").partition("## Again")[2]
+    again = prefixes_shown(folder / "again")
+    album, scan = "album, qwen2.5-vl-7b, 1280x960", "page, qwen2.5-vl-3b, 2048x1536"
+    bound, ours = "language model alone (bound)", "visioncache with prefixes"
+    for arm in ("visioncache", bound, ours):
+        assert f"| {' | '.join(again.loc[arm, [album, scan, 'branches, qwen2.5-vl-3b, 1280x960']])} |" in page
+    seconds = again.map(lambda said: float(said.split()[0]) if said.endswith(" s") else 0.0)
+    of_bound = seconds.loc[ours] / seconds.loc[bound]
+    assert f"The album takes {of_bound[album]:.2f} of `bound` and the page {of_bound[scan]:.2f};" in page
+
+
 def test_a_session_without_results_is_named() -> None:
     with pytest.raises(
         ValueError, match="no results of session 'scenes'.*: album, branches, page, page_chat"
