@@ -144,13 +144,34 @@ def _qwen2_5_vl_7b(layers: int | None) -> tuple[Any, Any]:
     )
 
 
-def _qwen3_vl_4b(layers: int | None) -> tuple[Any, Any]:
-    from mlx_vlm.models.qwen3_vl import Model, ModelConfig, TextConfig, VisionConfig
+_TOWER_OF_4B = {
+    "depth": 24,
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "out_hidden_size": 2560,
+    "num_heads": 16,
+    "patch_size": 16,
+    "spatial_merge_size": 2,
+    "temporal_patch_size": 2,
+    "num_position_embeddings": 2304,
+}
+"""Of Qwen3-VL-4B, and of Qwen3.5-4B without DeepStack."""
+
+
+def _qwen3_processor(tokenizer: Any) -> Any:
     from mlx_vlm.models.qwen3_vl.processing_qwen3_vl import (
         Qwen3VLImageProcessor,
         Qwen3VLProcessor,
         Qwen3VLVideoProcessor,
     )
+
+    limits = {"patch_size": 16, "min_pixels": 65_536, "max_pixels": 16_777_216}
+    images, videos = Qwen3VLImageProcessor(**limits), Qwen3VLVideoProcessor(**limits)
+    return Qwen3VLProcessor(images, tokenizer, videos, chat_template=tokenizer.chat_template)
+
+
+def _qwen3_vl_4b(layers: int | None) -> tuple[Any, Any]:
+    from mlx_vlm.models.qwen3_vl import Model, ModelConfig, TextConfig, VisionConfig
 
     tokenizer, ids = _qwen(151_936)
     config = ModelConfig(
@@ -169,25 +190,49 @@ def _qwen3_vl_4b(layers: int | None) -> tuple[Any, Any]:
             tie_word_embeddings=True,
             vocab_size=151_936,
         ),
-        vision_config=VisionConfig(
-            depth=24,
-            hidden_size=1024,
-            intermediate_size=4096,
-            out_hidden_size=2560,
-            num_heads=16,
-            patch_size=16,
-            spatial_merge_size=2,
-            temporal_patch_size=2,
-            num_position_embeddings=2304,
-            deepstack_visual_indexes=[5, 11, 17],
-        ),
+        vision_config=VisionConfig(**_TOWER_OF_4B, deepstack_visual_indexes=[5, 11, 17]),
         model_type="qwen3_vl",
         vocab_size=151_936,
         **ids,
     )
-    limits = {"patch_size": 16, "min_pixels": 65_536, "max_pixels": 16_777_216}
-    images, videos = Qwen3VLImageProcessor(**limits), Qwen3VLVideoProcessor(**limits)
-    return Model(config), Qwen3VLProcessor(images, tokenizer, videos, chat_template=tokenizer.chat_template)
+    return Model(config), _qwen3_processor(tokenizer)
+
+
+def _qwen3_5_4b(layers: int | None) -> tuple[Any, Any]:
+    from mlx_vlm.models.qwen3_5 import Model, ModelConfig, TextConfig, VisionConfig
+
+    tokenizer, ids = _qwen(248_320)
+    config = ModelConfig(
+        text_config=TextConfig(
+            model_type="qwen3_5_text",
+            hidden_size=2560,
+            num_hidden_layers=layers or 32,
+            intermediate_size=9216,
+            num_attention_heads=16,
+            num_key_value_heads=4,
+            head_dim=256,
+            linear_num_key_heads=16,
+            linear_num_value_heads=32,
+            linear_key_head_dim=128,
+            linear_value_head_dim=128,
+            linear_conv_kernel_dim=4,
+            rms_norm_eps=1e-6,
+            max_position_embeddings=262_144,
+            rope_parameters={
+                "type": "default",
+                "mrope_section": [11, 11, 10],
+                "rope_theta": 1e7,
+                "partial_rotary_factor": 0.25,
+            },
+            tie_word_embeddings=True,
+            vocab_size=248_320,
+        ),
+        vision_config=VisionConfig(**_TOWER_OF_4B, deepstack_visual_indexes=[]),
+        model_type="qwen3_5",
+        vocab_size=248_320,
+        **ids,
+    )
+    return Model(config), _qwen3_processor(tokenizer)
 
 
 def _llava_1_5_7b(layers: int | None) -> tuple[Any, Any]:
@@ -364,6 +409,7 @@ SHAPES = {
         Shape("qwen2.5-vl-3b", _qwen2_5_vl_3b),
         Shape("qwen2.5-vl-7b", _qwen2_5_vl_7b),
         Shape("qwen3-vl-4b", _qwen3_vl_4b),
+        Shape("qwen3.5-4b", _qwen3_5_4b),
         Shape("gemma-3-4b", _gemma3_4b),
         Shape("gemma-4-e2b", _gemma4_e2b),
         Shape("smolvlm2-2.2b", _smolvlm2_2b),

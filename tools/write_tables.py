@@ -27,6 +27,7 @@ NAMES = {
     "qwen2.5-vl-3b": "Qwen2.5-VL-3B",
     "qwen2.5-vl-7b": "Qwen2.5-VL-7B",
     "qwen3-vl-4b": "Qwen3-VL-4B",
+    "qwen3.5-4b": "Qwen3.5-4B",
     "smolvlm2-2.2b": "SmolVLM2 2.2B",
     "gemma-3-4b": "Gemma 3 4B",
     "gemma-4-e2b": "Gemma 4 E2B",
