@@ -136,7 +136,7 @@ class Attached:
         """Which kinds of requests are believed without being compared."""
         self._bypassed = 0
         self._suspended: list[bool] = []
-        """Whether it was attached as each block of `suspended` began."""
+        """For each block of `suspended` under way: was it attached as the block began?"""
         self._lock = RLock()
         looks_up = processor is not None and bool(family.preprocessor)
         self.processor_side = ProcessorSide(self, processor) if looks_up else None

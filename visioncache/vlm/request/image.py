@@ -78,7 +78,7 @@ def open_source(
 def take(image: Any, *, transpose: bool, as_rgb: bool = True, trust_urls: bool = False) -> Any:
     """Identify what a processor was handed, as it is, and keep others from writing into it.
 
-    Returns a SourceImage for a path or PIL image, a copy of an array, whose key `Key.of` gives, or bytes;
+    Returns a SourceImage for a path or PIL image, a copy of an array (`Key.of` gives its key), or bytes;
     a PIL image is of its own mode, and so is what is opened by its path unless `as_rgb`. None for what has
     no identity: lists of numbers, masked arrays, objects.
     """

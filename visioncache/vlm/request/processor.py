@@ -85,7 +85,7 @@ class ProcessorSide:
         return self._asked(source)
 
     def _opening(self, transpose: bool) -> dict[str, Any]:
-        """How a path is opened: mlx-vlm and transformers turn what they open, and make it RGB."""
+        """Say how a path is opened: mlx-vlm and transformers turn what they open, and make it RGB."""
         as_rgb = transpose or self._preprocessor.converts
         return {"transpose": transpose, "as_rgb": as_rgb, "trust_urls": self._attached.trust_urls}
 

@@ -45,7 +45,7 @@ class Row:
 
     @property
     def differing(self) -> list[Difference]:
-        """How far its ways lie apart that give something else."""
+        """Collect how far those ways lie apart that give something else."""
         return [self.apart[way] for way, one in self.verdicts.items() if one is Verdict.DIFFERENT]
 
     @property
