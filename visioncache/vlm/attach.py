@@ -24,7 +24,7 @@ from visioncache.vlm.speedups.placeholders import PlaceholderSide
 from visioncache.vlm.speedups.report import survey
 from visioncache.vlm.thumbnails import Thumbnails
 from visioncache.vlm.timing import Stages
-from visioncache.vlm.training import TrainingMode
+from visioncache.vlm.training import TRAINS, TrainingMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -296,5 +296,5 @@ class Attached:
     def __repr__(self) -> str:
         state = f"attached to {self.cache!r}" if self.is_attached else "detached"
         if self.is_attached and self.trains():
-            state += ", unused: the model is in training mode, which model.eval() ends"
+            state += f", unused: {TRAINS}"
         return f"Attached({self.family.name}, {state}, speedups: {', '.join(self.speedups.on) or 'none'})"

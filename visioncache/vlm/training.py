@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from visioncache.vlm.fingerprint import Fingerprint
 
 
-_TRAINS = attrgetter("_training")
+TRAINS = "the model is in training mode, which model.eval() ends"
+"""The reason why nothing is looked up or kept then."""
+_MODE = attrgetter("_training")
 """A module's mode; its property `training` takes five times as long, and hundreds are asked in a request."""
 
 
@@ -47,7 +49,7 @@ class TrainingMode:
         modules = self._fingerprint.modules()
         if modules is not self._modules:
             self._modules, self._before = modules, [module.training for module in modules]
-        trains = compress(zip(modules, self._before, strict=True), map(_TRAINS, modules))
+        trains = compress(zip(modules, self._before, strict=True), map(_MODE, modules))
         return any(not before or _was_set(module) for module, before in trains)
 
 

@@ -13,6 +13,7 @@ from mlx_vlm.utils import prepare_inputs, should_add_special_tokens
 from visioncache.progress import tracked
 from visioncache.sizes import count
 from visioncache.vlm.request.lists import in_list
+from visioncache.vlm.training import TRAINS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,7 +141,7 @@ def _idle(attached: Attached) -> str:
     if not attached.is_attached:
         return "the model is detached, and attach() attaches it again"
     if attached.trains():
-        return "the model is in training mode, which model.eval() ends"
+        return TRAINS
     return "" if attached.active else attached.opaque or "it is bypassed"
 
 

@@ -16,7 +16,7 @@ from visioncache.vlm.scope.anatomy import Anatomy
 from visioncache.vlm.scope.classes import foreign
 from visioncache.vlm.scope.described import Described
 from visioncache.vlm.scope.written import is_written
-from visioncache.vlm.training import TrainingMode
+from visioncache.vlm.training import TRAINS, TrainingMode
 
 _SMALL = 1 << 16
 """Bytes that are hashed faster than they are worth telling apart."""
@@ -60,7 +60,7 @@ class Scope:
         """Why nothing of the model may be kept now; empty where it may."""
         _ = self._fingerprint.digest, self._kept.digest  # which look at what there is now
         if self._model.training or self._training.is_on():
-            return "the model is in training mode, which model.eval() ends"
+            return TRAINS
         return self._fingerprint.opaque or self._kept.opaque
 
 

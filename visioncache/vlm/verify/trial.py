@@ -11,6 +11,7 @@ from PIL import Image
 from visioncache.cache import VisionFeatureCache
 from visioncache.data import data_path
 from visioncache.machine import describe_machine
+from visioncache.vlm.training import TRAINS
 from visioncache.vlm.verify.compare import Difference, Verdict, difference, judge
 from visioncache.vlm.verify.held import HeldCache
 from visioncache.vlm.verify.report import Row, Verification
@@ -58,7 +59,7 @@ def verify(
     if attached.processor is None:
         raise ValueError("verify asks questions, so it needs the processor: attach(model, processor, cache)")
     if attached.model.training:
-        raise ValueError("the model is in training mode, which model.eval() ends; a cache is not used there")
+        raise ValueError(f"{TRAINS}; a cache is not used there")
     pictures = _opened([data_path("images", name) for name in SHIPPED] if images is None else images)
     questions = list(QUESTIONS if prompts is None else prompts)
     if not questions or not all(isinstance(question, str) for question in questions):
