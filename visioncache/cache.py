@@ -36,17 +36,17 @@ _KEEP: Any = object()
 class VisionFeatureCache(Inspectable):
     """An LRU cache of vision features: bounded in entries and bytes, inspectable, thread-safe.
 
-    A drop-in for `mlx_vlm.vision_cache.VisionFeatureCache`. What it takes as an image, `Key.of`
-    takes. It never evaluates, copies or casts: `get` returns the very object that `put` stored.
-    Every operation is O(1) (amortised; O(log n) where a pin was lifted) and either happens or
-    leaves the cache as it was.
+    A drop-in for `mlx_vlm.vision_cache.VisionFeatureCache`. It takes as an image what `Key.of`
+    takes. It never copies or casts, and without a store never evaluates: `get` returns the very object that
+    `put` stored. `get`, `put` and `pop` are O(1) besides hashing (amortised; O(log n) where a pin was
+    lifted), and an operation either happens or leaves the cache as it was.
 
     A copy, a deep copy and a pickle of it are caches of their own with its settings (the store's folder or
     server is the same one) and no entries, counts or subscribers, as a worker process wants it.
 
-    With a `store`, what it evicts is still there: a look-up that memory can't answer asks the store
-    before it is a miss, and what is put is written there behind the caller's back (for which its
-    evaluation is started, by `mx.async_eval`). A store that fails is a miss, a `store-error` event and one
+    With a `store`, evicted entries stay there: a look-up that memory can't answer asks the store
+    before it is a miss. A background thread writes there what memory took (its evaluation is started, by
+    `mx.async_eval`). A store that fails is a miss, a `store-error` event and one
     warning. `in`, `len`, `peek`, `keys` and `entries` are about memory alone.
 
     Args:
@@ -146,7 +146,7 @@ class VisionFeatureCache(Inspectable):
         return None
 
     def _promote(self, key: Key, loaded: Loaded, removals: int) -> Found:
-        """Hold what the store had, unless it was removed or replaced while it was being loaded."""
+        """Keep the loaded value in memory, unless it was removed or replaced while it was being loaded."""
         value, label, seconds, meta = loaded
         size = self._sizer(value)
         now = self._clock()
@@ -154,7 +154,7 @@ class VisionFeatureCache(Inspectable):
         with self._lock:
             slot = self._lru.slots.get(key.text)
             if slot is not None:
-                value, meta = slot.value, slot.meta
+                value, meta, size = slot.value, slot.meta, slot.nbytes
             elif removals == self._removals and self._lru.fits(size, None):
                 victims = self._hold(None, key, value, size, label, seconds, meta, now)
                 self._totals.bytes_added += size
@@ -182,7 +182,7 @@ class VisionFeatureCache(Inspectable):
     ) -> T:
         """The value stored for an image, computed and stored first when there is none.
 
-        However many threads ask at once, `compute` runs once; the others wait and hit. If it
+        However many threads ask at once, `compute` runs once; the others wait for its value. If it
         raises, all of them get the exception and nothing is stored.
 
         Raises:
@@ -345,7 +345,7 @@ class VisionFeatureCache(Inspectable):
             return slot is not None
 
     def refresh(self, sources: Iterable[Any]) -> None:
-        """Make what is held of these the most recently used, the last one most; counted as nothing."""
+        """Mark the held ones of these as just used, in this order, the last one most; counters stay."""
         texts = [Key.of(source).text for source in sources]
         now = self._clock()
         with self._lock:
@@ -377,7 +377,7 @@ class VisionFeatureCache(Inspectable):
         self._publish(*events)
 
     def trim(self, nbytes: int) -> int:
-        """Evict at least so many bytes, if so many are not pinned, oldest first; returns how many."""
+        """Evict so many bytes, oldest first, or all that is not pinned; returns the bytes evicted."""
         now = self._clock()
         with self._lock:
             victims = self._lru.release(nbytes)
@@ -410,7 +410,7 @@ class VisionFeatureCache(Inspectable):
         return self._tier is None or self._tier.flush(timeout)
 
     def close(self, timeout: float | None = 5.0) -> bool:
-        """Flush and let go of the store; what memory holds stays usable. False as in `flush`."""
+        """Flush and let go of the store; what memory holds stays usable. False if `timeout` was too short."""
         return self._tier is None or self._tier.close(timeout)
 
     def __enter__(self) -> Self:
@@ -437,7 +437,7 @@ class VisionFeatureCache(Inspectable):
         meta: Mapping[str, Any] | None,
         now: float,
     ) -> list[Slot]:
-        """Put a value that fits into its slot, or a new one; returns who made room."""
+        """Put a value that fits into its slot, or a new one; returns the slots that were evicted for it."""
         slot, victims = self._lru.hold(slot, key, size, now)
         slot.value, slot.label, slot.meta, slot.about = value, label, meta, event_facts(meta)
         slot.seconds, slot.created, slot.tokens = seconds, now, number_of(meta, "tokens")

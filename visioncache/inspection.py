@@ -166,7 +166,7 @@ class Inspectable:
         of = "" if lru.max_size is None else f" of {lru.max_size}"
         budget = "" if lru.max_bytes is None else f" of {format_size(lru.max_bytes)}"
         store = "" if self._tier is None else f", store={self._tier.store!r}"
-        return f"VisionFeatureCache({len(self)}{of} entries, {format_size(lru.nbytes)}{budget}{store})"
+        return f"{type(self).__name__}({len(self)}{of} entries, {format_size(lru.nbytes)}{budget}{store})"
 
     def _slot(self, source: Any) -> Slot | None:
         return self._lru.slots.get(Key.of(source).text)

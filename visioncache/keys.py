@@ -37,7 +37,7 @@ class Key:
 
     def __init__(self, text: str) -> None:
         """Take the text of an existing key, as `key.text` gave it; ValueError for other text."""
-        if not text.startswith(_TAGS):
+        if not _is_text_of_key(text):
             raise ValueError(f"{text!r} is not the text of a key; Key.of({text!r}) makes one")
         _set_text(self, text)
 
@@ -86,9 +86,9 @@ class Key:
 
     @classmethod
     def from_image(cls, image: Any) -> Self:
-        """Make the key of a PIL image: its mode, size, palette, pixels, and all else that changes its looks.
+        """Make the key of a PIL image: mode, size, palette, pixels, transparent colour and EXIF orientation.
 
-        That is a transparent colour and an EXIF orientation. A file that was only opened is decoded.
+        A file that was only opened is decoded.
         Another file with the same pixels has the same key here, but not from `from_file` or `from_bytes`.
         """
         if not _is_a(image, "PIL.Image", "Image"):
@@ -174,21 +174,31 @@ class Key:
     @property
     def scope(self) -> str | None:
         """Return the scope that this key was given last, or None."""
-        return self._parts()[0]
+        return _parts(self.text)[0] if self.text.startswith("@") else None
 
     @property
     def unscoped(self) -> Key:
         """Return the key that `scoped` was called on, or this key when it has no scope."""
-        return Key(self._parts()[1])
+        return Key(_parts(self.text)[1]) if self.text.startswith("@") else self
 
-    def _parts(self) -> tuple[str | None, str]:
-        if not self.text.startswith("@"):
-            return None, self.text
-        length, _, rest = self.text[1:].partition(":")
-        data = rest.encode("utf-8", "surrogatepass")
-        end = int(length)
-        scope, inner = (part.decode("utf-8", "surrogatepass") for part in (data[:end], data[end:]))
-        return scope, inner
+
+def _is_text_of_key(text: str) -> bool:
+    """Tell whether text begins with a tag; behind a scope's, the scope and then the text of a key."""
+    if not text.startswith("@"):
+        return text.startswith(_TAGS)
+    try:
+        scope, inner = _parts(text)
+    except ValueError:
+        return False
+    return text == "@" + _framed(scope) + inner and _is_text_of_key(inner)
+
+
+def _parts(text: str) -> tuple[str, str]:
+    """Split the text of a scoped key: its scope, and the text of the key that was scoped."""
+    length, _, rest = text[1:].partition(":")
+    data = rest.encode("utf-8", "surrogatepass")
+    end = int(length)
+    return data[:end].decode("utf-8", "surrogatepass"), data[end:].decode("utf-8", "surrogatepass")
 
 
 _set_text = Key.__dict__["text"].__set__  # the slot's own setter, past __setattr__

@@ -100,6 +100,25 @@ STRINGS = LOOKALIKE.map(lambda text: ("str", text))
 MODES = st.sampled_from(["1", "L", "P", "LA", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "I;16", "I", "F"])
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "@",
+        "@s:x",
+        "@x",
+        "@3:abc",
+        "@-1:s:a",
+        "@1_0:aaaaaaaaaas:x",
+        "@1:\u00e9s:x",
+        "@1:a@1:b",
+        "@1:aphoto.jpg",
+    ],
+)
+def test_text_with_a_broken_scope_is_no_key(text: str) -> None:
+    with pytest.raises(ValueError, match="is not the text of a key"):
+        Key(text)
+
+
 @st.composite
 def images(draw: st.DrawFn) -> tuple[str, Any]:
     mode, width, height = draw(MODES), draw(st.integers(1, 3)), draw(st.integers(1, 3))

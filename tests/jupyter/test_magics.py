@@ -497,6 +497,15 @@ def test_a_model_is_attached_compared_and_detached(
         assert run(shell, "%%vcache --no-cache\n5") == 5  # what was attached by hand is bypassed too
 
 
+def test_the_current_cache_is_the_one_that_is_attached_by_hand(shell: InteractiveShell, pair: Any) -> None:
+    with attach(*pair) as attached:
+        assert run(shell, "%vcache stats") == attached.cache.info()
+        shell.user_ns.update(other=VisionFeatureCache(), another=VisionFeatureCache(max_size=2))
+        attached.cache.put("a", mx.zeros(1))
+        assert run(shell, "%vcache stats").size == 1
+    assert "several caches" in refused(shell, "%vcache stats")
+
+
 def test_an_attach_that_fails_keeps_what_was_attached(shell: InteractiveShell, pair: Any) -> None:
     model, processor = pair
     shell.user_ns.update(model=model, processor=processor, other=3)

@@ -18,6 +18,7 @@ from mlx_vlm.trainer.peft.utils import get_peft_model
 from visioncache import VisionFeatureCache
 from visioncache.vlm import attach, fingerprint
 from visioncache.vlm.patching.instances import is_patched
+from visioncache.vlm.prefixes import Prefixes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -449,3 +450,17 @@ def test_blocks_that_suspend_nest_and_end_as_they_began(tiny: zoo.Tiny, cache: V
         with attached.suspended():
             pass
         assert not attached.is_attached
+
+
+def test_an_attach_that_is_interrupted_leaves_nothing_attached(
+    tiny: zoo.Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Prefixes, "scope", property(interrupted))
+        with pytest.raises(KeyboardInterrupt):
+            attach(tiny.model, tiny.processor, prefixes="1 MiB")
+    assert not is_patched(tiny.model)
+    attach(tiny.model, tiny.processor, prefixes="1 MiB").detach()

@@ -146,7 +146,7 @@ def events(session: Session, _args: Namespace) -> pd.DataFrame:
 
 @command(*NAMED)
 def evict(session: Session, args: Namespace) -> pd.DataFrame:
-    """Drop entries, pinned or not; returns what they were."""
+    """Remove entries, pinned or not, from memory and the store; returns what they were."""
     return _each(session, args, "pop")
 
 

@@ -52,29 +52,29 @@ def attach(
     """Let a model look its images up in a cache, image by image, until `detach`.
 
     `mlx_vlm.generate`, `stream_generate` and the model itself are called as before. On a hit nothing is
-    decoded, preprocessed or encoded; the language model receives the bits of when the image was encoded.
+    decoded, preprocessed or encoded; the language model receives the same bits as on the miss.
 
-    Until `detach`, what the processor prepares is for this model: its pixels are stand-ins, NaNs to
-    anybody else. Other weights, weights that are written into (`layer.weight += delta`), other settings,
-    an adapter or a quantisation are noticed at the next request; on CUDA, all but what is written into.
+    Until `detach`, what the processor prepares is for this model: its pixels are stand-ins, and other code
+    that reads them sees NaN. Other weights or settings, an adapter and a quantisation are noticed at the next
+    request; so are weights that are written into (`layer.weight += delta`), but not on CUDA.
 
     Args:
-        model: what `mlx_vlm.load` returned, or any model of a supported family; one that is not in
-            the table but laid out as many in it are is warned about, and checked as it is used.
+        model: what `mlx_vlm.load` returned, or any model of a supported family; an unknown one of
+            a known layout works too, with a warning, and is checked as it is used.
         processor: its processor; None when the caller prepares `pixel_values`, which are told by content
             then, so that only the vision side is skipped.
         cache: where the features go; a new one of 20 entries by default, `attached.cache`.
         trust_urls: take a URL for its content, so that a known one is not downloaded again.
         prefixes: keep keys and values of prompts too: bytes ("4 GiB"), a cache of their own, or `cache`.
         pauses: where a prompt can be continued: "content", at the ends of images and turns too; "steps",
-            where mlx-vlm pauses by itself, so that answers are to the last bit those without prefixes.
+            where mlx-vlm pauses by itself, so that answers are bit-identical to those without prefixes.
 
     Returns:
         The attachment: a context manager that detaches.
 
     Raises:
-        TypeError: the model is not one, as when model and processor are exchanged, or the cache is not.
-        ValueError: the model's family is not supported.
+        TypeError: `model` is no `nn.Module` (are model and processor exchanged?), or `cache` no cache.
+        ValueError: the model's family is not supported, or the processor, `prefixes` or `pauses` is wrong.
         RuntimeError: the model or the processor is attached already.
     """
     if not isinstance(model, nn.Module):
@@ -94,14 +94,14 @@ def attach(
             raise RuntimeError(f"this {type(what).__name__} is attached already; detach() it first")
     kept = None if prefixes is None else Prefixes.of(prefixes, model, pauses=pauses)
     attached = Attached(model, processor, cache, family, trust_urls=trust_urls, prefixes=kept)
-    if kept is not None:
-        _ = kept.scope  # looks at all of the model now, not while the first answer is waited for
-    if note := family.recognised or attached.trust.note:
-        try:
+    try:
+        if kept is not None:
+            _ = kept.scope  # looks at all of the model now, not while the first answer is waited for
+        if note := family.recognised or attached.trust.note:
             warnings.warn(note, stacklevel=2)
-        except Warning:  # made an error by a filter
-            attached.detach()
-            raise
+    except BaseException:  # ^C, or a warning that a filter makes an error
+        attached.detach()
+        raise
     return attached
 
 
@@ -133,7 +133,7 @@ class Attached:
         self._training = TrainingMode(self._fingerprint)
         self.processor_side: ProcessorSide | None = None
         self.trust = Trust(model, family, cache, lambda: self.described)
-        """Which kinds of requests are believed without being compared."""
+        """Decides which requests need no comparison with the model's own answer."""
         self._bypassed = 0
         self._suspended: list[bool] = []
         """For each block of `suspended` under way: was it attached as the block began?"""
@@ -198,7 +198,7 @@ class Attached:
 
     @property
     def is_attached(self) -> bool:
-        """Tell whether it has not ended."""
+        """Tell whether it is attached now."""
         return self in hooks.current()
 
     @property
@@ -217,7 +217,7 @@ class Attached:
         return [self._fingerprint, *([self.processor_side.settings] if self.processor_side else [])]
 
     def running(self) -> AbstractContextManager[None]:
-        """Take what the model sets of itself inside of the block for its own doing."""
+        """Take no write of the model to itself, inside this block, for a change by the user."""
         return self._fingerprint.running()
 
     def trains(self) -> bool:
@@ -225,7 +225,7 @@ class Attached:
         return self.model.training or self._training.is_on()
 
     def look(self) -> bool:
-        """Go on with the model as it is now; tell, and do nothing, if a transformation put parts there."""
+        """Go on with the model as it is now; return True, and do nothing, inside a transformation of MLX."""
         changed = self._fingerprint.changed()
         if changed and self._fingerprint.is_traced():
             return True
@@ -271,7 +271,7 @@ class Attached:
 
     @contextmanager
     def suspended(self) -> Iterator[None]:
-        """Detach, the model and the processor as they were, until the end of the last such block."""
+        """Detach inside this block; the end of the last such block attaches again."""
         with self._lock:
             self._suspended.append(self.is_attached)
             self._undo.close()

@@ -14,7 +14,7 @@ class Detail {
     this.about = h("div", { class: "vcache-small" });
     this.list = h("ul", { class: "vcache-all" });
     this.pin = h("button", { type: "button", onclick: () => this.togglePin() }, "Pin");
-    this.evict = h("button", { type: "button", class: "vcache-danger", onclick: () => this.evictChosen() }, "Evict");
+    this.evict = h("button", { type: "button", class: "vcache-danger", title: "Remove it from memory and from the store", onclick: () => this.evictChosen() }, "Evict");
     this.root = h(
       "div",
       { class: "vcache-detail" },
