@@ -121,9 +121,14 @@ def key_of(image: Any) -> Key | None:
 
 
 def _own(array: Any) -> Any:
-    """An array of the same class, which nobody else writes into; None when it has no plain numbers."""
+    """An array of the same class, which nobody else writes into; None when it has no plain numbers.
+
+    Nor has one of a user's class: what an array of numpy's gives there may depend on anything.
+    """
     if type(array).__module__ == "mlx.core":
         return array[...]
+    if isinstance(array, np.ndarray) and not type(array).__module__.startswith("numpy"):
+        return None
     try:
         plain = numbers_of(array)
         if plain.dtype.hasobject or plain.dtype.names or isinstance(array, np.ma.MaskedArray):

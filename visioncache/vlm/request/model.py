@@ -30,15 +30,12 @@ from visioncache.vlm.speedups.scatter import NAME, scatter, slow_scatters
 from visioncache.vlm.speedups.windows import attend, windowed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from contextlib import ExitStack
 
     from visioncache.vlm.attach import Attached
     from visioncache.vlm.families.family import Family
     from visioncache.vlm.request.tickets import Request
-
-
-_KINDS = inspect.Parameter
 
 
 class ModelSide:
@@ -77,7 +74,7 @@ class ModelSide:
         """Return an entrance's signature; where a user's class takes `*args`, that of the class behind it."""
         kinds = (kind for kind in class_of(self._embedder).__mro__ if name in vars(kind))
         signatures = [inspect.signature(getattr(kind, name)) for kind in kinds]
-        named = (one for one in signatures if _KINDS.VAR_POSITIONAL not in _kinds(one))
+        named = (one for one in signatures if inspect.Parameter.VAR_POSITIONAL not in _kinds(one))
         return next(named, signatures[0])
 
     @property
@@ -167,14 +164,17 @@ class ModelSide:
         shows = any(inputs.get(name) is not None for name in anchors(self._family))
         # Asked before anything takes the weights that a transformation put in for the model's own.
         transformed = shows and self._attached.look()
-        with self._seam.opened(), nullcontext() if transformed else self._attached.running():
+        # What a module learns in training, such as BatchNorm's statistics, is no doing of its own.
+        learns = transformed or self._attached.trains()
+        with self._seam.opened(), nullcontext() if learns else self._attached.running():
             if not shows:
                 return original(*args, **kwargs)
             original = partial(self._folded, original, positions)
             traced = is_traced(leaves_of(inputs.values()))
             requests = {name: self._request(inputs, name, traced) for name in anchors(self._family)}
             own = {name: request for name, request in requests.items() if request is not None}
-            if transformed or traced or not (self._attached.active and self._family.takes(inputs)):
+            is_usual = self._attached.active and self._family.takes(inputs) and not self._lacks(inputs, own)
+            if transformed or traced or not is_usual:
                 return original(**self._real(inputs, own))
             if inputs.get("cached_image_features") is not None and inputs.get("vision_cache") is None:
                 return self._steered(original, inputs, own)
@@ -223,10 +223,16 @@ class ModelSide:
             )
         return None
 
+    def _lacks(self, inputs: dict[str, Any], anchors: Iterable[str]) -> bool:
+        """Tell whether something was left out of what the processor handed out, which the model may need."""
+        held = (self._attached.tickets.find(inputs[anchor]) for anchor in anchors)
+        return any(one is not None and one.lacks(self._family.layout.completed(inputs)) for one in held)
+
     def _real(self, inputs: dict[str, Any], requests: dict[str, Request]) -> dict[str, Any]:
         """Return the inputs with the pixels that tickets among them stand for."""
         for request in requests.values():
-            inputs = {**inputs, **request.owner.real(request)}
+            real = request.owner.real(request)
+            inputs = inputs | {name: real[name] for name in real if inputs.get(name) is not None}
         return inputs
 
     def _steered(
@@ -283,7 +289,7 @@ def _arguments(
 ) -> dict[str, Any]:
     bound: dict[str, Any] = signature.bind(embedder, *args, **kwargs).arguments
     own, *_ = signature.parameters
-    extra = _kinds(signature).get(_KINDS.VAR_KEYWORD)
+    extra = _kinds(signature).get(inspect.Parameter.VAR_KEYWORD)
     named = {name: value for name, value in bound.items() if name not in (own, extra)}
     return {**named, **bound.get(extra or "", {})}
 

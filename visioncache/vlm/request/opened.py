@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
+import sys
 import threading
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 from weakref import ref
 
@@ -31,6 +30,9 @@ _SHOWN = _FILE | {"filename", "format", "format_description", "_exclusive_fp", "
 """Attributes that are the same once an image is decoded, whatever its format, or tell that it is not."""
 _SHOWN_BY_HEADERS = _SHOWN | {"size", "width", "height", "mode", "_size", "_mode"}
 """Such attributes where a header tells size and mode."""
+_ALONE = {"palette": object()}
+_ON_STACK = sys.getrefcount(_ALONE["palette"]) - 1
+"""References to an object that Python has while it counts them."""
 _OWN = frozenset({"filename", "_exclusive_fp", "info", "_exif"})
 """Attributes that an image keeps when it is decoded."""
 
@@ -40,8 +42,9 @@ def unread(image: Any) -> bytes | None:
 
     They are those of the first time: without a cache the image would have been decoded then. So it is,
     from these bytes, before anybody does anything with it, such as to draw on it or to close its file.
+    It is none of these if others could change it unheard: PIL maps its file, or somebody holds its palette.
     """
-    if not isinstance(image, ImageFile.ImageFile):
+    if not isinstance(image, ImageFile.ImageFile) or _will_be_mapped(image):
         return None
     with suppress(ValueError), _reading:  # it was closed
         if is_heard(image):
@@ -51,7 +54,7 @@ def unread(image: Any) -> bytes | None:
             if is_same:
                 return data
             _decode(image, "info")  # somebody held a part of it, and changed that
-        elif image._im is None and image.fp is not None:  # noqa: SLF001
+        elif image._im is None and image.fp is not None and not _shares_palette(vars(image)):  # noqa: SLF001
             position = image.fp.tell()
             image.fp.seek(0)
             data = bytes(image.fp.read())
@@ -62,6 +65,23 @@ def unread(image: Any) -> bytes | None:
                 hear(image, _decode, _SHOWN if header.size is None else _SHOWN_BY_HEADERS, _FILE)
                 return data
     return None
+
+
+def _will_be_mapped(image: ImageFile.ImageFile) -> bool:
+    """Tell whether PIL, asked for pixels, will map the file of that name into memory."""
+    own = fields(image)
+    if is_heard(image) or not own.get("filename") or len(own.get("tile", ())) != 1:
+        return False
+    codec, _, _, args = own["tile"][0]
+    rawmode = args if isinstance(args, str) else args[0] if isinstance(args, tuple) and args else ""
+    reads = hasattr(image, "load_read") or hasattr(image, "load_seek")
+    return codec == "raw" and rawmode == own["_mode"] and rawmode in Image._MAPMODES and not reads  # noqa: SLF001
+
+
+def _shares_palette(own: dict[str, Any]) -> bool:
+    """Tell whether somebody besides an image holds its palette, and may write into it unheard."""
+    inside = sum(value is own["palette"] for value in own.values())
+    return own["palette"] is not None and sys.getrefcount(own["palette"]) - inside > _ON_STACK
 
 
 def _forget(name: int) -> Any:
@@ -79,8 +99,7 @@ def _decode(image: Any, name: str) -> None:
             return
         own, kind = fields(image), class_of(image)
         data = _read.pop(id(image))[1]
-        is_mapped = bool(own["filename"] and own["tile"]) and own["tile"][0][0] == "raw"
-        now = None if name == "close" else _decoded(kind, data, is_mapped=is_mapped)
+        now = None if name == "close" else _decoded(kind, data)
         if now is not None:
             with deaf(image):
                 is_same = header_of(Key.from_bytes(data), data).state == state_of(image)
@@ -89,16 +108,10 @@ def _decode(image: Any, name: str) -> None:
         leave(image, kind)
 
 
-def _decoded(kind: type, data: bytes, *, is_mapped: bool) -> Any:
-    """Decode bytes by a class of PIL's, as it does with a file that it may map; None for a damaged one.
-
-    That raises whenever it is asked for its pixels.
-    """
-    with suppress(Exception), tempfile.TemporaryDirectory() if is_mapped else nullcontext() as folder:
-        path = Path(folder, "image") if folder else None
-        if path is not None:
-            path.write_bytes(data)
-        image = kind(path or BytesIO(data))
+def _decoded(kind: type, data: bytes) -> Any:
+    """Decode bytes by a class of PIL's; None for damaged ones, which raise whenever pixels are asked for."""
+    with suppress(Exception):
+        image = kind(BytesIO(data))
         image.load()
         return image
     return None

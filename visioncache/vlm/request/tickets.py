@@ -229,9 +229,13 @@ class _Held:
     came_back: bool = False
 
     def changed(self, inputs: dict[str, Any]) -> str:
-        """Name an input beside the pixels that is another one than was handed out, if there is one."""
-        given = ((name, value, inputs.get(name)) for name, value in self.beside.items())
-        return next((n for n, value, now in given if now is not None and not _equal(value, now)), "")
+        """Name an input beside the pixels that is another one than was handed out; "" if there is none."""
+        given = ((name, own, inputs.get(name)) for name, own in self.beside.items())
+        return next((n for n, own, now in given if now is not None and not _equal(own, now)), "")
+
+    def lacks(self, inputs: dict[str, Any]) -> bool:
+        """Tell whether an input beside the pixels that was handed out is not among these."""
+        return any(own is not None and inputs.get(name) is None for name, own in self.beside.items())
 
 
 def digest_of(keys: Sequence[Key]) -> str:
