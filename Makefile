@@ -18,7 +18,7 @@ demo: $(STAMP)  ## MODEL=mlx-community/... runs a real checkpoint instead
 	$(BIN)/visioncache demo
 
 lab: $(STAMP)
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
 
 widget:  ## after a change of visioncache/jupyter/static/src
 	$(PYTHON) tools/build_widget.py

@@ -10,7 +10,7 @@ from visioncache.costs import Costs
 from visioncache.display import facts_html, table_html, table_text
 from visioncache.keys import Key
 from visioncache.records import ENTRY_COLUMNS, ENTRY_NUMBERS, CacheInfo, Counters, Delta, Entry
-from visioncache.sizes import format_size
+from visioncache.sizes import count, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -163,10 +163,12 @@ class Inspectable:
 
     def __repr__(self) -> str:
         lru = self._lru
-        of = "" if lru.max_size is None else f" of {lru.max_size}"
+        entries = count(len(self), "entry", "entries")
+        if lru.max_size is not None:
+            entries = f"{len(self)} of {lru.max_size} entries"
         budget = "" if lru.max_bytes is None else f" of {format_size(lru.max_bytes)}"
         store = "" if self._tier is None else f", store={self._tier.store!r}"
-        return f"{type(self).__name__}({len(self)}{of} entries, {format_size(lru.nbytes)}{budget}{store})"
+        return f"{type(self).__name__}({entries}, {format_size(lru.nbytes)}{budget}{store})"
 
     def _slot(self, source: Any) -> Slot | None:
         return self._lru.slots.get(Key.of(source).text)

@@ -177,9 +177,10 @@ class CacheInfo:
 
     def __str__(self) -> str:
         budget = "" if self.max_bytes is None else f" of {format_size(self.max_bytes)}"
-        entries = f"{self.size}" if self.max_size is None else f"{self.size} of {self.max_size}"
+        of = "" if self.max_size is None else f" of {self.max_size}"
+        entries = count(self.size, "entry", "entries") if not of else f"{self.size}{of} entries"
         return (
-            f"{entries} entries, {format_size(self.nbytes)}{budget}; "
+            f"{entries}, {format_size(self.nbytes)}{budget}; "
             f"{_lookups(self)}, {self.evictions} evicted, {self.seconds_saved:.2f} s saved"
             f"{'' if self.store is None else f'; store: {self.store}'}"
         )

@@ -187,7 +187,7 @@ class CacheView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget is unty
         self._happened.append(event)
         if event.kind == "resize":
             self._advice = ""  # it was about other bounds
-        if event.kind in (*LOOKUPS, "resize"):
+        if event.kind in (*LOOKUPS, "put", "resize"):
             self._advising.nudge()
         self._pace.nudge()
 

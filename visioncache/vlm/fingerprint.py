@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 from visioncache.vlm.patching.instances import class_of
 from visioncache.vlm.request.file import DECODING, READERS
 from visioncache.vlm.scope.anatomy import Anatomy
-from visioncache.vlm.scope.classes import foreign
+from visioncache.vlm.scope.classes import foreign, is_altered
 from visioncache.vlm.scope.code import Habits, checkout, lasts, version
 from visioncache.vlm.scope.described import Described, warn_once
 from visioncache.vlm.scope.itself import at_first
@@ -151,7 +151,7 @@ class Fingerprint(Described):
         kinds = {base for one in modules for base in anatomy.watch.kind(one).__mro__} - {nn.Module}
         self._habits = Habits.of(kinds, _ENTRANCES)
         anatomy.unused = self._habits.unused
-        self._of_users = Habits.of({kind for kind in kinds if not lasts(kind)}, _ENTRANCES)
+        self._of_users = Habits.of({one for one in kinds if not lasts(one) or is_altered(one)}, _ENTRANCES)
         self._itself.look(modules, _ENTRANCES, self._of_users.writes & self._habits.reads)
         for name in _MAKE_FEATURES:
             anatomy.strangers(name)

@@ -247,3 +247,20 @@ def test_a_new_module_answers_as_it_trains_until_it_is_set_to_eval(family: str, 
 
     answers = assert_alike(family, play)
     assert not same(answers[1], answers[4])
+
+
+@pytest.mark.parametrize("way", ["the model", "the tower", "the norms"])
+def test_statistics_that_training_moved_are_other_weights(way: str) -> None:
+    def play(scene: Scene) -> list[Any]:
+        tower = scene.model.vision_tower
+        norms = [module for module in tower.modules() if isinstance(module, nn.BatchNorm)]
+        assert norms
+        answers = [scene.ask(A)]
+        for module in {"the model": [scene.model], "the tower": [tower], "the norms": norms}[way]:
+            module.train()
+        answers.append(scene.ask(B))
+        scene.model.eval()
+        return [*answers, scene.ask(A)]
+
+    first, _, last = assert_alike("fastvlm", play)
+    assert not same(first, last)

@@ -11,6 +11,7 @@ import pytest
 import zoo
 from harness import embedded, prepared, same
 from PIL import Image
+from twins import Scene, assert_alike
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import attach
@@ -162,3 +163,23 @@ def test_a_picture_with_a_background_is_not_taken_for_its_rgb(family: str, door:
     with attach(tiny.model, tiny.processor, VisionFeatureCache()):
         for _ in range(2):
             assert all(map(same, asked_both_ways(), plain))
+
+
+class Dimmed(np.ndarray):
+    """Numbers that are divided by an attribute when they are cast."""
+
+    by = 1
+
+    def astype(self, *args: Any, **kwargs: Any) -> Any:
+        return (np.asarray(self) // self.by).astype(*args, **kwargs)
+
+
+@pytest.mark.parametrize("family", ["gemma3", "idefics3", "llava", "paligemma", "qwen2_5_vl"])
+def test_an_array_of_a_users_class_is_what_it_gives_now(family: str) -> None:
+    def play(scene: Scene) -> list[Any]:
+        image = np.array(A).view(Dimmed)
+        answers = [scene.ask(image)]
+        image.by = 2
+        return [*answers, scene.ask(image)]
+
+    assert_alike(family, play)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -272,3 +273,63 @@ def test_asking_again_decodes_nothing_of_an_opened_image(family: str, suffix: st
         assert touched.fields(image)["_im"] is None
     assert scene.encodes() == 1
     scene.detach()
+
+
+@pytest.mark.parametrize("way", ["written into", "replaced", "replaced before", "loaded, then written into"])
+@pytest.mark.parametrize("mode", ["CMYK", "L", "RGBA"])
+@pytest.mark.parametrize("family", ["gemma3", "idefics3", "llava", "mistral3", "qwen2_5_vl"])
+def test_a_file_that_pil_maps_goes_on_to_decide_its_picture(
+    family: str, mode: str, way: str, tmp_path: Path
+) -> None:
+    path, other = tmp_path / "a.tif", tmp_path / "b.tif"
+
+    def change() -> None:
+        B.resize(A.size).convert(mode).save(other)
+        if way.startswith("replaced"):
+            other.replace(path)
+        else:
+            with path.open("r+b") as file:
+                file.write(other.read_bytes())
+
+    def play(scene: Scene) -> list[Any]:
+        path.unlink(missing_ok=True)
+        A.convert(mode).save(path)
+        image = Image.open(path)
+        if way == "replaced before":
+            change()
+            return [scene.ask(image), scene.ask(image)]
+        if way.startswith("loaded"):
+            image.load()
+        answers = [scene.ask(image)]
+        change()
+        return [*answers, scene.ask(image), scene.ask(image)]
+
+    assert_alike(family, play)
+
+
+@pytest.mark.parametrize("name", ["BMP", "GIF", "PNG", "TIFF"])
+@pytest.mark.parametrize("family", ["gemma3", "idefics3", "llava", "mistral3", "qwen2_5_vl"])
+def test_a_palette_that_somebody_holds_may_be_written_into(family: str, name: str) -> None:
+    def play(scene: Scene) -> list[Any]:
+        file = BytesIO()
+        A.convert("P").save(file, name)
+        image = Image.open(file)
+        palette = image.palette
+        assert palette is not None
+        answers = [scene.ask(image)]
+        palette.palette = bytes(255 - colour for colour in palette.palette)
+        palette.dirty = 1
+        return [*answers, scene.ask(image), scene.ask(image)]
+
+    assert_alike(family, play)
+
+
+def test_one_content_is_one_entry_by_a_path_and_as_a_file_that_pil_maps(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    A.convert("L").save(path)
+    scene = Scene(zoo.build("llava"), VisionFeatureCache(), with_processor=True)
+    for image in (str(path), Image.open(path), path, Image.open(path)):
+        scene.ask(image)
+    scene.detach()
+    assert scene.cache is not None
+    assert (len(scene.cache), scene.cache.info().misses) == (1, 1)

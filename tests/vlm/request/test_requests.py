@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import zoo
 from harness import but_for_pixels, embedded, prepared, same
+from twins import Scene, assert_alike
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import attach
@@ -145,3 +146,35 @@ def test_a_file_that_changed_has_another_canvas(tmp_path: Path) -> None:
             image.save(path)
             given = embedded(tiny, prepared(tiny, [str(path), A]))["inputs_embeds"]
             assert abs(given - expected["inputs_embeds"]).max().item() < 1e-4
+
+
+LEFT_OUT = {
+    "glm4v": ["image_grid_thw"],
+    "lfm2_vl": ["spatial_shapes", "pixel_attention_mask"],
+    "minicpmo": ["tgt_sizes"],
+    "mistral3": ["image_sizes"],
+    "pixtral": ["image_sizes"],
+    "qwen2_5_vl": ["image_grid_thw"],
+    "qwen3_vl": ["image_grid_thw"],
+}
+
+
+@pytest.mark.parametrize(
+    ("family", "name"), [(family, one) for family in LEFT_OUT for one in LEFT_OUT[family]]
+)
+def test_an_input_that_is_left_out_is_missed_as_without_a_cache(family: str, name: str) -> None:
+    def play(scene: Scene) -> list[Any]:
+        inputs = scene.prepare(A, B)
+        assert inputs.pop(name) is not None
+        return [scene.embed(inputs), scene.ask(A, B), scene.embed(inputs)]
+
+    assert_alike(family, play)
+
+
+@pytest.mark.parametrize("family", ["glm4v", "qwen2_5_vl", "qwen3_vl"])
+def test_a_mask_may_be_a_list(family: str) -> None:
+    def play(scene: Scene) -> list[Any]:
+        inputs = scene.prepare(A)
+        return [scene.embed({**inputs, "attention_mask": [*inputs["attention_mask"]]}) for _ in range(2)]
+
+    assert_alike(family, play)

@@ -30,6 +30,7 @@ from twins import Scene, assert_alike
 from visioncache import VisionFeatureCache
 from visioncache.vlm import attach
 from visioncache.vlm.patching import mlx_vlm as hooks
+from visioncache.vlm.patching.instances import class_of
 from visioncache.vlm.scope import programs
 from visioncache.vlm.scope.described import warn_once
 
@@ -481,3 +482,27 @@ def test_methods_that_nothing_asks_for_may_read_files(family: str) -> None:
 
 def test_every_function_of_mlx_vlm_that_is_taken_is_known_as_ours() -> None:
     assert {name for _, name, _ in hooks._HOOKS} == {*programs._TAKEN}
+
+
+@pytest.mark.parametrize("family", WHERE)
+def test_what_a_method_in_a_librarys_class_computes_the_name_of_counts(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def play(scene: Scene) -> list[Any]:
+        layer: Any = scene.model
+        for name in WHERE[family].split("."):
+            layer = layer[name]
+        kind = class_of(layer)
+        own = kind.__call__
+
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return own(self, *args, **kwargs) * getattr(self, "_" + "gain"[:4])
+
+        with monkeypatch.context() as patch:
+            patch.setattr(kind, "__call__", call)
+            layer._gain = 1.0
+            answers = [scene.ask(A)]
+            layer._gain = 0.5
+            return [*answers, scene.ask(A)]
+
+    assert_alike(family, play)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -67,6 +67,9 @@ class Advice:
             f"if these look-ups came again, {self.hit_ratio:.0%} would hit with {' and '.join(raised)}, "
             f"not {self.hit_ratio_now:.0%} as with the present limits{saved}: {self.command}{rest}"
         )
+
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        printer.text(str(self))
 
 
 def advise(

@@ -86,6 +86,13 @@ def foreign(watch: Watch, kinds: Iterable[Any]) -> dict[str, Any]:
     return {root: code.library(root) for root in map(code.root_of, bases)} | methods
 
 
+def is_altered(kind: type) -> bool:
+    """Tell whether a class holds a method that others put there."""
+    return any(
+        _is_strange(function, kind) for one in vars(kind).values() for function, _ in code.functions(one)
+    )
+
+
 def _is_strange(function: Any, kind: type) -> bool:
     """Tell whether a function in a class is neither its library's nor another that is expected."""
     its_code = getattr(function, "__code__", None)

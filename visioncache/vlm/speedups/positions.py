@@ -63,7 +63,8 @@ def positioned(original: Callable[..., Positions], *args: Any, **kwargs: Any) ->
         return original(*args)
     tokens, sizes = np.array(ids[0]), np.array(grids).tolist()
     told = config.vision_start_token_id, config.image_token_id, config.vision_config.spatial_merge_size
-    whole = mask is None or (mask.shape == ids.shape and bool(np.array(mask == 1).all()))
+    asked = mx.ones(ids.shape) if mask is None else mx.array(mask)
+    whole = asked.shape == ids.shape and bool((asked == 1).all().item())
     found = _positions(tokens, sizes, *told) if whole else None
     if found is None:
         return original(*args)
