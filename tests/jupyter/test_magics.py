@@ -233,6 +233,7 @@ def test_every_command_binds_and_is_quiet_on_request(shell: InteractiveShell) ->
         ("%vcache pin", "required: ENTRY"),
         ("%vcache stats -o 1x", "not the name of a variable"),
         ("%%vcache --what\n1", "unrecognized arguments: --what"),
+        ("%%vcache --no-cache --compare\n1", "not both"),
         ("%%vcache --no-cache\n1", "there is no cache yet"),
     ],
 )

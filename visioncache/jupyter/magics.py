@@ -104,6 +104,8 @@ class VisionCacheMagics(Magics):  # type: ignore[misc]  # IPython is untyped her
         """Parse the options of a `%%vcache` line; UsageError for others."""
         args: Namespace = self.orderly(parse_argstring, self.cell, uncommented(line))
         self._check_output(args)
+        if args.no_cache and args.compare:
+            raise IPythonUsageError("--no-cache or --compare, not both: --compare runs the cell both ways")
         return args
 
     @staticmethod
