@@ -322,3 +322,11 @@ def test_gains_are_drawn_by_workload_and_half_of_the_capacities() -> None:
     seeds = able[able["capacity"] == LARGE].groupby("seed")["gain"].mean()
     assert sorted(bars.get_xdata()) == pytest.approx(sorted(seeds))
     assert mark.get_xdata() == pytest.approx([seeds.mean()])
+
+
+def test_miss_ratios_by_entries_and_by_bytes_are_not_drawn_on_one_axis() -> None:
+    trace = workload("album")
+    curves = {by: miss_ratio_curve(trace, by) for by in ("entries", "bytes")}
+    with pytest.raises(ValueError, match="by entries, others by bytes"):
+        plot_miss_ratio(curves)
+    assert "entries" in plot_miss_ratio({"entries": curves["entries"]}).get_xlabel()

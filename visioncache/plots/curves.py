@@ -66,7 +66,15 @@ def plot_granularity(table: pd.DataFrame, value: str = "encodes", *, ax: Axes | 
 
 
 def plot_miss_ratio(curves: dict[str, pd.DataFrame], *, by: str = "bytes", ax: Axes | None = None) -> Axes:
-    """Miss-ratio curves by name, from what `miss_ratio_curve` returned; bands are 95 % intervals."""
+    """Miss-ratio curves by name, from what `miss_ratio_curve` returned; bands are 95 % intervals.
+
+    Raises:
+        ValueError: some are by entries, others by bytes.
+    """
+    if len(units := {str(curve.attrs.get("by", by)) for curve in curves.values()}) > 1:
+        raise ValueError(
+            "some curves are by entries, others by bytes: give miss_ratio_curve one `by` for all"
+        )
     ax = axes_or_new(ax, SIZE)
     for number, (name, curve) in enumerate(curves.items()):
         style = _style(number, name) | {"marker": None, "drawstyle": "steps-post"}
@@ -75,7 +83,7 @@ def plot_miss_ratio(curves: dict[str, pd.DataFrame], *, by: str = "bytes", ax: A
         if curve["error"].any():
             ax.fill_between(curve["capacity"], curve["low"], curve["high"], color=style["color"], alpha=0.2)
     ax.set_ylim(0, 1)
-    return _finish(ax, "miss ratio", by)
+    return _finish(ax, "miss ratio", next(iter(units), by))
 
 
 FORMATS = {".png": "Description", ".svg": "Description", ".pdf": "Subject"}

@@ -408,3 +408,16 @@ def test_tiles_of_zeros_beside_a_small_images_pixels_are_no_stand_ins(family: st
 
     plain, ours = played(family, play)
     assert all(map(right, ours, plain)), [shown(one) for one in ours]
+
+
+@pytest.mark.parametrize("family", ["falcon_ocr", "gemma3", "idefics3", "llava", "mistral3"])
+def test_a_white_page_is_taken_inside_of_bypass_while_others_wait(family: str) -> None:
+    page = Image.new("RGB", A.size, "white")
+
+    def play(scene: Scene) -> list[Any]:
+        waiting = scene.prepare(A)
+        with scene.bypass():
+            answers = [scene.ask(page)]
+        return [*answers, scene.embed(waiting)]
+
+    assert_alike(family, play)

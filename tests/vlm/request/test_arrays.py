@@ -183,3 +183,16 @@ def test_an_array_of_a_users_class_is_what_it_gives_now(family: str) -> None:
         return [*answers, scene.ask(image)]
 
     assert_alike(family, play)
+
+
+@pytest.mark.parametrize("family", ["gemma3", "idefics3", "llava", "paligemma", "qwen2_5_vl"])
+def test_images_of_unlike_numbers_that_nothing_casts_are_a_batch_as_without_a_cache(family: str) -> None:
+    floats = np.asarray(A.resize((112, 84)), np.float32) / 255
+
+    def play(scene: Scene) -> list[Any]:
+        image_processor = scene.processor.image_processor
+        image_processor.do_rescale = image_processor.do_normalize = False
+        questions = [(floats, B), (B, floats), (B,), (floats, np.asarray(B)), (floats,)]
+        return [scene.ask(*images) for images in questions]
+
+    assert_alike(family, play)

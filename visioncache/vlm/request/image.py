@@ -120,6 +120,21 @@ def key_of(image: Any) -> Key | None:
         return None
 
 
+def are_unlike(images: list[Any], image_processor: Any, options: dict[str, Any]) -> bool:
+    """Tell whether arrays of unlike numbers are processed that no setting casts: a batch casts them all.
+
+    Args:
+        images: what `take` returned.
+        image_processor: what processes them.
+        options: of this call.
+    """
+    casts = options.get("do_rescale", getattr(image_processor, "do_rescale", None))
+    kinds = {
+        str(getattr(one, "dtype", "")).rpartition(".")[2] if is_array(one) else "uint8" for one in images
+    }
+    return casts is False and len(kinds) > 1
+
+
 def _own(array: Any) -> Any:
     """An array of the same class, which nobody else writes into; None when it has no plain numbers.
 

@@ -215,7 +215,7 @@ class ModelSide:
                 "another attachment; pass on what the processor returned, or attach(model, None, cache)"
             )
         # Some processors give tiles of zeros beside a small image's pixels.
-        if arrays and all(map(self._attached.tickets.is_blank, arrays)):
+        if arrays and self._attached.active and all(map(self._attached.tickets.is_blank, arrays)):
             self._attached.tickets.refused(arrays)
             raise ValueError(
                 f"{anchor} are all one number, as stand-ins of the attached processor are without their NaN; "

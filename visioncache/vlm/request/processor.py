@@ -20,7 +20,7 @@ from visioncache.vlm.families.image_processors import LeftAlone, Preprocessor
 from visioncache.vlm.fingerprint import Settings, settings_digest
 from visioncache.vlm.request.arrays import repeatable
 from visioncache.vlm.request.hits import describe, find, recall, stand_ins
-from visioncache.vlm.request.image import SourceImage, open_source, take
+from visioncache.vlm.request.image import SourceImage, are_unlike, open_source, take
 from visioncache.vlm.request.lists import each, flat, identity, identity_of_one, sources_of
 from visioncache.vlm.request.stand_in import stand_in
 from visioncache.vlm.request.tickets import Item, Request, digest_of, dtype_of, numbered, to_mlx
@@ -192,7 +192,8 @@ class ProcessorSide:
         scope = self._scope(args, kwargs)
         with Request.aside():  # an image processor that calls itself is asked once
             sources = each(self._source, images)
-            if any(source is None for source in flat(sources)):
+            every = list(flat(sources))
+            if any(one is None for one in every) or are_unlike(every, self.image_processor, kwargs):
                 return self._foreign(request, partial(original, images, *args, **kwargs))
             together = self._family.granularity == "request" or self._layout.inseparable(images)
             alone = not isinstance(sources, list)
