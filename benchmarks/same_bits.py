@@ -3,6 +3,8 @@
     python benchmarks/same_bits.py --model qwen3-vl-4b --size 1280x960 2048x1536 --session album branches
     python benchmarks/same_bits.py --model qwen3-vl-4b --attention any   # as MLX picks it
 
+Minutes on a GPU, with a bar of arms; hours on a CPU.
+
 The sessions' turns, each as a conversation of its own, so that no answer changes what is asked next. Of each
 are kept the digests of every array that the language model is called with (embeddings, and whatever goes
 with them), and of the logits of the first token; their two largest, and how far logits of one turn lie apart.
@@ -29,6 +31,7 @@ from attention import repeatable_attention
 from gpu_sessions import scaled, size_of, slug
 from mlx.utils import tree_flatten
 from shapes import SHAPES, build, described
+from tqdm import tqdm
 
 from visioncache.study.benchmark.arms import arm_chat
 from visioncache.study.benchmark.machine import describe_machine
@@ -72,7 +75,8 @@ def main() -> None:
         for size in options.size:
             for session in scaled(options.session, size, Path(folder)):
                 where = {"size": "x".join(map(str, size)), "session": session.name}
-                for trial, arm in product(range(options.trials), ARMS):
+                arms = tqdm(list(product(range(options.trials), ARMS)), "arms", disable=None)
+                for trial, arm in arms:
                     with arm_chat(arm, model, processor, max_tokens=1) as start:
                         for number, turn in enumerate(converse(one_by_one(session), start)):
                             row = {"arm": arm, "trial": trial, "turn": number + 1, "tokens": turn.tokens}

@@ -23,6 +23,7 @@ from visioncache.vlm.request.seam import Seam
 from visioncache.vlm.request.stand_in import is_stand_in
 from visioncache.vlm.request.tickets import numbered
 from visioncache.vlm.request.tracing import is_traced
+from visioncache.vlm.scope.code import Habits
 from visioncache.vlm.speedups.patches import convolved, project
 from visioncache.vlm.speedups.positions import NAME as POSITIONS
 from visioncache.vlm.speedups.positions import counted, positioned
@@ -47,6 +48,7 @@ class ModelSide:
         self._model = model
         self._seam = Seam(self._family)
         self._check_names()
+        self._reads = Habits.of(class_of(self._embedder).__mro__, self._family.entrances).reads
         self._patches = [Patch(lambda: self._embedder, self._overrides)]
         if not self._is_method:
             at_module = Patch(
@@ -164,8 +166,7 @@ class ModelSide:
         shows = any(inputs.get(name) is not None for name in anchors(self._family))
         # Asked before anything takes the weights that a transformation put in for the model's own.
         transformed = shows and self._attached.look()
-        # What a module learns in training, such as BatchNorm's statistics, is no doing of its own.
-        learns = transformed or self._attached.trains()
+        learns = transformed or self._attached.trains()  # BatchNorm's statistics are no doing of its own
         with self._seam.opened(), nullcontext() if learns else self._attached.running():
             if not shows:
                 return original(*args, **kwargs)
@@ -173,8 +174,8 @@ class ModelSide:
             traced = is_traced(leaves_of(inputs.values()))
             requests = {name: self._request(inputs, name, traced) for name in anchors(self._family)}
             own = {name: request for name, request in requests.items() if request is not None}
-            is_usual = self._attached.active and self._family.takes(inputs) and not self._lacks(inputs, own)
-            if transformed or traced or not is_usual:
+            aside = transformed or traced or self._lacks(inputs, own, signature.parameters)
+            if aside or not (self._attached.active and self._family.takes(inputs)):
                 return original(**self._real(inputs, own))
             if inputs.get("cached_image_features") is not None and inputs.get("vision_cache") is None:
                 return self._steered(original, inputs, own)
@@ -223,15 +224,15 @@ class ModelSide:
             )
         return None
 
-    def _lacks(self, inputs: dict[str, Any], anchors: Iterable[str]) -> bool:
-        """Tell whether something was left out of what the processor handed out, which the model may need."""
-        held = (self._attached.tickets.find(inputs[anchor]) for anchor in anchors)
-        return any(one is not None and one.lacks(self._family.layout.completed(inputs)) for one in held)
+    def _lacks(self, inputs: dict[str, Any], anchors: Iterable[str], parameters: Iterable[str]) -> bool:
+        """Tell whether something that the model reads was left out of what the processor handed out."""
+        given, read = self._family.layout.completed(inputs), self._reads.union(parameters)
+        held = map(self._attached.tickets.find, map(inputs.get, anchors))
+        return any(one.lacks(given, read) for one in held if one is not None)
 
     def _real(self, inputs: dict[str, Any], requests: dict[str, Request]) -> dict[str, Any]:
         """Return the inputs with the pixels that tickets among them stand for."""
-        for request in requests.values():
-            real = request.owner.real(request)
+        for real in (request.owner.real(request) for request in requests.values()):
             inputs = inputs | {name: real[name] for name in real if inputs.get(name) is not None}
         return inputs
 

@@ -26,7 +26,7 @@ from visioncache.recent import Recent
 from visioncache.sizes import leaves
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from visioncache.cache import VisionFeatureCache
@@ -233,9 +233,12 @@ class _Held:
         given = ((name, own, inputs.get(name)) for name, own in self.beside.items())
         return next((n for n, own, now in given if now is not None and not _equal(own, now)), "")
 
-    def lacks(self, inputs: dict[str, Any]) -> bool:
-        """Tell whether an input beside the pixels that was handed out is not among these."""
-        return any(own is not None and inputs.get(name) is None for name, own in self.beside.items())
+    def lacks(self, inputs: dict[str, Any], read: Collection[str]) -> bool:
+        """Tell whether an input beside the pixels that was handed out, and is read, is not among these."""
+        given = {name for name, value in inputs.items() if value is not None}
+        return any(
+            own is not None and name in read and name not in given for name, own in self.beside.items()
+        )
 
 
 def digest_of(keys: Sequence[Key]) -> str:
