@@ -136,7 +136,7 @@ def page(table: dict[str, dict[str, list[str]]], results: list[dict[str, Any]]) 
         (
             "`exact`: what the language model is given, and greedy tokens, are those without a cache, on a miss and on a "
             "hit, of one image, two in both orders, three, a large one, and in prompts of other words; a hit does no work, and one "
-            "image is the same to the last bit. Of `muse_spark`, whose language model needs Metal, tokens are not compared. `-`: mlx-vlm has no such family there, or "
+            "image is the same to the last bit. Tokens of `muse_spark` are not compared: its language model needs Metal. `-`: mlx-vlm has no such family there, or "
             "it does not run, or has not been tried. Where a version or the source of a family is not in this table, the first encode of each "
             "kind of request is compared with the model's own answer before anything is stored."
         ),

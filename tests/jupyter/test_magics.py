@@ -126,7 +126,10 @@ def test_a_size_is_recommended_from_what_happened(shell: InteractiveShell) -> No
     for _ in range(10):
         for name in ("a", "b", "c"):
             cache.get_or_compute(name, features)
-    assert run(shell, "%vcache recommend --target 0.8") == advise(cache.events, 2, None, 0.8)
+    with capture_output() as seen:
+        advice = run(shell, "%vcache recommend --target 0.8")
+    assert advice == advise(cache.events, 2, None, 0.8)
+    assert str(advice) in seen.stdout
     assert "target=2.0" in refused(shell, "%vcache recommend --target 2")
     shell.user_ns["cache"] = VisionFeatureCache()
     assert "look-ups" in refused(shell, "%vcache recommend")
@@ -505,6 +508,18 @@ def test_the_current_cache_is_the_one_that_is_attached_by_hand(shell: Interactiv
         attached.cache.put("a", mx.zeros(1))
         assert run(shell, "%vcache stats").size == 1
     assert "several caches" in refused(shell, "%vcache stats")
+
+
+def test_what_a_magic_attached_comes_before_what_was_attached_by_hand(
+    shell: InteractiveShell, pair: Any
+) -> None:
+    from visioncache.study.benchmark.demo import load_model
+
+    with run(shell, "%vcache attach model processor") as attached:
+        shell.user_ns["other"] = VisionFeatureCache()
+        with attach(*load_model(), VisionFeatureCache(max_size=3)):
+            attached.cache.put("a", mx.zeros(1))
+            assert run(shell, "%vcache stats").size == 1
 
 
 def test_an_attach_that_fails_keeps_what_was_attached(shell: InteractiveShell, pair: Any) -> None:

@@ -21,7 +21,7 @@ from PIL import Image
 from scenes import features, filled
 
 from visioncache import Key, VisionFeatureCache
-from visioncache.jupyter import CacheView
+from visioncache.jupyter import CacheView, widget
 from visioncache.jupyter.advice import advised_html
 from visioncache.jupyter.snapshot import WINDOW, History, Names, snapshot, window
 from visioncache.study.sim.bounds import advise
@@ -148,6 +148,18 @@ def test_one_line_says_how_large_the_cache_should_be() -> None:
     assert view.view["advice"] in advised_html(cache)
     cache.resize(max_size=3)
     settle(view, lambda shown: shown["advice"] == str(advise(cache.events, 3)))
+
+
+def test_advice_knows_what_was_stored_since_the_last_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(widget, "ADVICE_INTERVAL", 0.01)
+    cache = filled("a")
+    view = CacheView(cache)
+    view.follow()
+    for name in "aab":
+        cache.get(name)
+    settle(view, lambda shown: "50%" in shown["advice"])
+    cache.put("b", features(4))
+    settle(view, lambda shown: shown["advice"] == str(advise(cache.events)))
 
 
 def test_nothing_is_sent_after_close() -> None:

@@ -33,8 +33,8 @@ def meant(name: str, known: Iterable[str]) -> str:
 class Session:
     """A notebook's namespace as the magics see it.
 
-    The current cache is the one that `use` named; else the one that is attached, by a magic or by hand; else
-    the only one of the namespace.
+    The current cache is the one that `use` named; else the one that a magic attached; else the one that is
+    attached by hand; else the only one of the namespace.
     """
 
     def __init__(self, namespace: MutableMapping[str, Any], hidden: Container[str] = ()) -> None:
@@ -64,9 +64,10 @@ class Session:
             if isinstance(named, VisionFeatureCache):
                 return named
             self._used = None  # it was deleted or is something else by now
-        attached = {id(one.cache): one.cache for one in [*self.attached.values(), *self._all_attached()]}
-        if len(attached) == 1:
-            return next(iter(attached.values()))
+        for attachments in (self.attached.values(), self._all_attached()):
+            caches = {id(one.cache): one.cache for one in attachments}
+            if len(caches) == 1:
+                return next(iter(caches.values()))
         if several := self._several():
             raise UsageError(several)
         return next((cache for _, cache in self.named(VisionFeatureCache)), None)

@@ -126,10 +126,12 @@ def ask_gradient(side: Side, images: tuple[Shown, ...]) -> Any:
     """A gradient with respect to the weights of the vision side."""
 
     def gradient() -> Any:
+        modules = side.vision()
+        if not modules:  # Falcon's tower is a weight of the language model's
+            raise ValueError("no module to differentiate by")
         rest = side.prepare(images, {})
         ids, pixels = rest.pop("input_ids"), rest.pop("pixel_values")
         mask = rest.pop("attention_mask", None)
-        modules = side.vision()
 
         def loss(parameters: Any) -> Any:
             for module, one in zip(modules, parameters, strict=True):

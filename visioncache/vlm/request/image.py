@@ -128,11 +128,10 @@ def are_unlike(images: list[Any], image_processor: Any, options: dict[str, Any])
         image_processor: what processes them.
         options: of this call.
     """
-    casts = options.get("do_rescale", getattr(image_processor, "do_rescale", None))
-    kinds = {
-        str(getattr(one, "dtype", "")).rpartition(".")[2] if is_array(one) else "uint8" for one in images
-    }
-    return casts is False and len(kinds) > 1
+    if options.get("do_rescale", getattr(image_processor, "do_rescale", None)) is not False:
+        return False
+    dtypes = (getattr(one, "dtype", None) if is_array(one) else "uint8" for one in images)
+    return len({str(dtype).removeprefix("mlx.core.") for dtype in dtypes}) > 1
 
 
 def _own(array: Any) -> Any:

@@ -192,12 +192,12 @@ class ProcessorSide:
         scope = self._scope(args, kwargs)
         with Request.aside():  # an image processor that calls itself is asked once
             sources = each(self._source, images)
-            every = list(flat(sources))
+            every = flat(sources)
             if any(one is None for one in every) or are_unlike(every, self.image_processor, kwargs):
                 return self._foreign(request, partial(original, images, *args, **kwargs))
             together = self._family.granularity == "request" or self._layout.inseparable(images)
             alone = not isinstance(sources, list)
-            groups = [sources] if together or alone else [[source] for source in flat(sources)]
+            groups = [sources] if together or alone else [[source] for source in every]
             if not groups:
                 return original(images, *args, **kwargs)
 
@@ -211,10 +211,10 @@ class ProcessorSide:
             one: Callable[[Any], dict[str, Any]] = process
             if isinstance(self._layout, Canvas) and not together:
                 alone_key = partial(identity_of_one, scope=scope)
-                canvas = OnCanvas(self._layout, process, alone_key, flat(sources))
+                canvas = OnCanvas(self._layout, process, alone_key, every)
                 one, scope = canvas.process, f"{scope}/{canvas.size}"
             outputs = [self._one(request, one, group, scope) for group in groups]
-            for image, source in zip(flat(images), flat(sources), strict=True):
+            for image, source in zip(flat(images), every, strict=True):
                 request.sources.append((image, identity_of_one(source, "")[0].unscoped))
         whole = alone or together
         return self._preprocessor.fold(outputs[0] if whole else self._layout.gathered(outputs, sources))
