@@ -4,7 +4,7 @@
     python benchmarks/miss_cost.py --checkpoint mlx-community/...
     python benchmarks/miss_cost.py --model qwen2.5-vl-3b --size 1280x960
 
-The album's photographs are asked about both ways, in pairs whose order alternates, after one round that
+The album's photographs are asked about both ways, in pairs of random order, after one round that
 does not count. The demo model by default, with the photographs as they are shipped; the shapes of real models with
 random weights, and photographs of a size, as in `gpu_sessions.py`. Prints the median of the pairs' ratios
 and of their differences; writes every pair to data/results/misses/<chip>-<model>.json.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import statistics
 import sys
 import tempfile
@@ -90,13 +91,13 @@ def measured(model: Any, processor: Any, images: Sequence[Path], rounds: int) ->
         cache.clear()
         return first_token(cache, image)
 
-    pairs = []
+    pairs, order = [], random.Random(0)  # in an order that repeats, an arm pays for what the other left
     with attach(model, processor, cache) as attached:
-        for number in tqdm(range(rounds + 1), unit="round"):
+        for _ in tqdm(range(rounds + 1), unit="round"):
             for image in images:
-                first = missed(image) if number % 2 else None
-                none = without(image)
-                pairs.append((none, first or missed(image)))
+                arms = [without, missed]
+                times = {arm: arm(image) for arm in order.sample(arms, 2)}
+                pairs.append((times[without], times[missed]))
     return pairs[len(images) :]
 
 
