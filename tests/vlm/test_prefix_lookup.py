@@ -62,7 +62,7 @@ def kept(tiny: zoo.Tiny, cache: VisionFeatureCache | None = None, **options: Any
 
 
 def asked(tiny: zoo.Tiny, images: list[Any], prompt: str, **options: Any) -> list[Any]:
-    inputs = prepared(tiny, images, prompt)
+    inputs = {**prepared(tiny, images, prompt), **options.pop("inputs", {})}
     ids, pixels = inputs.pop("input_ids"), inputs.pop("pixel_values", None)
     mask = inputs.pop("attention_mask", None)
     options = {"max_tokens": 3, "temperature": 0.0, **options}
@@ -509,3 +509,46 @@ def test_an_interrupt_as_segments_are_released_leaves_none_held(tiny: zoo.Tiny) 
         held = [prefixes.cache.entry(key) for key in prefixes.cache.keys()]
         assert held
         assert not any(entry.pinned for entry in held)
+
+
+def own_positions(length: int, kind: str) -> dict[str, Any]:
+    rows = mx.arange(length) * 3
+    if kind == "deltas":
+        return {"rope_deltas": mx.array([[9]])}
+    return {"position_ids": mx.broadcast_to(rows, (3, 1, length) if kind == "three rows" else (1, length))}
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5", "qwen3_omni_moe"])
+@pytest.mark.parametrize("kind", ["one row", "three rows", "deltas"])
+@pytest.mark.parametrize("pauses", ["content", "steps"])
+def test_a_caller_s_own_positions_decide_keys_and_values(family: str, kind: str, pauses: str) -> None:
+    tiny = zoo.build(family)
+    prompt = tiny.prompt(1) + " and what else is there to be seen in such a place?" * 2
+    own = {"inputs": own_positions(tokens_of(tiny, [A], prompt), kind), "prefill_step_size": 16}
+    usual: dict[str, Any] = {"prefill_step_size": 16}
+
+    def answers(*calls: dict[str, Any]) -> list[Any]:
+        prefixes = kept(tiny, pauses=pauses)
+        with attach(tiny.model, tiny.processor, VisionFeatureCache(), prefixes=prefixes):
+            return [asked(tiny, [A], prompt, **call) for call in calls]
+
+    cold, cold_own = answers(usual)[0], answers(own)[0]
+    if pauses == "steps":
+        assert same([cold, cold_own], [asked(tiny, [A], prompt, **call) for call in (usual, own)])
+    assert same(answers(usual, own, usual), [cold, cold_own, cold])
+    assert same(answers(own, usual, own), [cold_own, cold, cold_own])
+
+
+@pytest.mark.parametrize("family", ["glm4v", "glm4v_moe", "paddleocr_vl", "qwen2_5_vl", "llava"])
+@pytest.mark.parametrize("pauses", ["content", "steps"])
+@pytest.mark.parametrize("padded", [1, 3])
+def test_a_padded_prompt_is_answered_as_without_prefixes(family: str, pauses: str, padded: int) -> None:
+    tiny = zoo.build(family)
+    prompt = tiny.prompt(1) + " and what else?"
+    length = tokens_of(tiny, [A], prompt)
+    mask = {"inputs": {"attention_mask": mx.array([[0] * padded + [1] * (length - padded)])}}
+    plain = asked(tiny, [A], prompt, **mask)
+    prefixes = kept(tiny, pauses=pauses, shortest=32)
+    with attach(tiny.model, tiny.processor, VisionFeatureCache(), prefixes=prefixes):
+        for _ in range(2):
+            assert [token for token, _ in asked(tiny, [A], prompt, **mask)] == [token for token, _ in plain]

@@ -21,11 +21,13 @@ from twins import Scene, assert_alike, played
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import attach
+from visioncache.vlm.families.image_processors import OPENING
 from visioncache.vlm.request import source as sources
 from visioncache.vlm.request.file import decode, header_of
 from visioncache.vlm.request.image import open_source
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 A, B, C = zoo.photos()
@@ -467,6 +469,37 @@ def test_an_opened_file_is_not_decoded_on_a_hit(tmp_path: Path, suffix: str) -> 
     image = Image.open(path)
     assert asked(tiny, cache, image) == (1, 0)
     assert image._im is None
+
+
+@pytest.mark.parametrize("family", zoo.families())
+def test_a_photo_on_its_side_is_the_same_by_path_and_by_text(tmp_path: Path, family: str) -> None:
+    tiny, twin, path, cache = (
+        zoo.build(family),
+        zoo.build(family),
+        tmp_path / "photo.jpg",
+        VisionFeatureCache(),
+    )
+    A.resize((96, 64)).save(path, exif=BLOCKS["6"])
+    doors: list[Callable[[], Any]] = [lambda: str(path), lambda: path, lambda: io.BytesIO(path.read_bytes())]
+
+    def answer(asked: zoo.Tiny, door: Callable[[], Any]) -> Any:
+        try:
+            return embedded(asked, prepared(asked, [door()]))
+        except Exception as error:  # noqa: BLE001  # most processors refuse a Path
+            return type(error)
+
+    plain = [answer(twin, door) for door in doors]
+    with attach(tiny.model, tiny.processor, cache):
+        ours = [answer(tiny, door) for door in doors]
+    for theirs, own in zip(plain, ours, strict=True):
+        if not isinstance(theirs, type):
+            assert same(own, theirs)
+        elif family == "deepseek_v41":  # its processor takes text, bytes and opened images
+            assert own is theirs
+        elif family not in OPENING and not isinstance(plain[0], type):
+            assert same(own, plain[0])
+    if not isinstance(plain[0], type) and family not in OPENING:
+        assert len(cache) == 1
 
 
 def test_a_photo_on_its_side_is_two_images_by_path_and_as_pil_opened_it(tmp_path: Path) -> None:

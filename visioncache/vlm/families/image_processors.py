@@ -33,6 +33,15 @@ _INNER = "_get_transformers_image_processor"
 _SECOND = "(second)"
 """Stands for the second of a pair whose first is a dict."""
 
+OPENING = frozenset(
+    {
+        "cohere_compass", "d1", "falcon_ocr", "falcon_perception", "glm5_next", "lfm2_vl", "minimax_m3_vl",
+        "muse_glimmer",
+    }
+)  # fmt: skip
+"""Families whose processor opens a `pathlib.Path`, and does not turn it upright. mlx-vlm refuses one with
+others: a cache takes it for the same path as text."""
+
 
 class LeftAlone(Exception):  # noqa: N818  # no error: what was asked is done in another way
     """Raised inside a processor's call whose images are no images of their own: it is done again, alone."""

@@ -19,7 +19,6 @@ import mlx_vlm.utils
 from mlx_vlm.generate import dispatch
 from mlx_vlm.models.base import BaseImageProcessor
 from PIL import Image
-from transformers.image_processing_utils import BaseImageProcessor as TransformersImageProcessor
 
 from visioncache.vlm.families.proven import origin
 from visioncache.vlm.patching.functions import untaken
@@ -116,8 +115,7 @@ def _identify_image(original: Callable[..., Any], img: Any, resize_shape: Any, i
     known = isinstance(img, (str, Path, BytesIO, Image.Image)) and is_usual(original)
     if side is None or not known or (isinstance(img, Image.Image) and has_own_ways(img)):  # left as they are
         return theirs()
-    # mlx-vlm turns what it opens itself; a family's processor opens the rest, and transformers' turn it.
-    image = side.open(img, transpose=isinstance(img, str) or isinstance(own, TransformersImageProcessor))
+    image = side.open(img)
     if isinstance(own, BaseImageProcessor) and resize_shape is not None:
         return original(image, resize_shape, own)  # which warns, and resizes nothing
     if resize_shape is not None:

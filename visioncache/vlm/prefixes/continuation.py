@@ -19,7 +19,7 @@ from mlx_vlm.models.base import LanguageModelOutput
 from visioncache.vlm.families.left_out import ONLY_EMBEDDED, UNPROVEN
 from visioncache.vlm.prefixes.boundaries import boundaries
 from visioncache.vlm.prefixes.options import settings, unfit, unfit_caches
-from visioncache.vlm.prefixes.reading import Prompt
+from visioncache.vlm.prefixes.reading import CALLERS, Prompt
 from visioncache.vlm.prefixes.segments import fits, put, refusal
 from visioncache.vlm.prefixes.wrappers import WrappedLanguageModel, WrappedModel, notes
 
@@ -138,6 +138,8 @@ class Continuation:
         with self._prefixes.embedding() as shown:
             embedded = self._model.get_input_embeddings(input_ids, pixel_values, mask=mask, **inputs)
         given = {name: value for name, value in embedded.to_dict().items() if value is not None}
+        # As in mlx-vlm, what a caller says of positions counts, and not what the model made of it.
+        given |= {name: inputs[name] for name in CALLERS if inputs.get(name) is not None}
         whole = {**inputs, **given}
         tokens = embedded.inputs_embeds.shape[1]
         self._prefixes.count(prompts=1, tokens=tokens)
@@ -166,10 +168,13 @@ class Continuation:
         except ValueError as error:
             self.refused = str(error)
             return
-        if self._prefixes.pauses == "content":
-            self._positions = prompt.positions()
-        else:
+        if self._prefixes.pauses == "steps":
             spelling.later = prompt.noted()
+        elif prompt.counts_padding():
+            self.refused = "the prompt is padded, and the language model counts its positions by itself"
+            return
+        else:
+            self._positions = prompt.positions()
         pauses = boundaries(
             spelling.ids,
             spelling.spans,

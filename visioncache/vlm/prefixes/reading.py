@@ -22,6 +22,9 @@ _PLACEHOLDERS = (
     "media_placeholder_token_id", "image_patch_token_id",
 )  # fmt: skip
 
+CALLERS = ("position_ids", "rope_deltas")
+"""What counts as a caller gave it, whatever the model makes of a prompt."""
+
 
 @dataclass
 class Prompt:
@@ -59,17 +62,34 @@ class Prompt:
             specials=specials,
             foreign=unseen or others.keys() != settings.keys(),
         )
-        if self.mask is not None and not bool(mx.all(self.mask != 0).item()):
+        if self._is_padded():
             spelling.whole.append(Key.from_array(self.mask).text)
+        for name in CALLERS:
+            if self.inputs.get(name) is not None and name not in {*others, *spelling.beside}:
+                spelling.whole.append(f"{name}={_said(self.inputs[name])}")
         spelling.whole.extend(f"{name}={_said(others[name])}" for name in sorted(others))
         return spelling
+
+    def counts_padding(self) -> bool:
+        """Tell if it is padded, and its language model works out the positions of its tokens by itself.
+
+        Some count padding in the last token's place, and not in those before it.
+        """
+        return self._is_padded() and self._counts()
+
+    def _is_padded(self) -> bool:
+        return self.mask is not None and not bool(mx.all(self.mask != 0).item())
+
+    def _counts(self) -> bool:
+        """Tell if the language model works out positions where it is given none."""
+        return not self._has_positions() and hasattr(self.model.language_model, "_rope_deltas")
 
     def positions(self) -> Any:
         """Find the positions of all its tokens where the language model works them out by itself, or None.
 
         In later stretches of a prompt it would count on from the images of all, or from those of the first.
         """
-        if self._has_positions() or not hasattr(self.model.language_model, "_rope_deltas"):
+        if not self._counts():
             return None
         positions = self._noted_positions()
         primed = dict(self.inputs)

@@ -16,7 +16,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 
 from visioncache.keys import Key
 from visioncache.vlm.families.canvas import Canvas, OnCanvas
-from visioncache.vlm.families.image_processors import LeftAlone, Preprocessor
+from visioncache.vlm.families.image_processors import OPENING, LeftAlone, Preprocessor
 from visioncache.vlm.fingerprint import Settings, settings_digest
 from visioncache.vlm.request.arrays import repeatable
 from visioncache.vlm.request.hits import describe, find, recall, stand_ins
@@ -78,14 +78,15 @@ class ProcessorSide:
         """Tell which kinds of requests are believed without being compared."""
         return self._attached.trust
 
-    def open(self, image: Any, *, transpose: bool = True) -> SourceImage:
-        """Identify an image for mlx-vlm's `process_image`, which would decode it."""
+    def open(self, image: Any) -> SourceImage:
+        """Identify an image for mlx-vlm's `process_image`, which opens and turns it or hands it on."""
+        turned = isinstance(image, str) or self._family.name not in OPENING
         with self._attached.stages.measure("key"):
-            source = open_source(image, **self._opening(transpose))
-        return self._asked(source)
+            return self._asked(open_source(image, **self._opening(turned=turned)))
 
-    def _opening(self, transpose: bool) -> dict[str, Any]:
-        """Say how a path is opened: mlx-vlm and transformers turn what they open, and make it RGB."""
+    def _opening(self, *, turned: bool) -> dict[str, Any]:
+        """Say how a path is opened; processors of transformers turn what they open, and make it RGB."""
+        transpose = turned or isinstance(self.image_processor, BaseImageProcessor)
         as_rgb = transpose or self._preprocessor.converts
         return {"transpose": transpose, "as_rgb": as_rgb, "trust_urls": self._attached.trust_urls}
 
@@ -287,10 +288,8 @@ class ProcessorSide:
         return item
 
     def _source(self, image: Any) -> Any:
-        # Handed to the processor itself; those of transformers open a path, and turn it upright.
-        transpose = isinstance(self.image_processor, BaseImageProcessor)
         with self._attached.stages.measure("key"):
-            source = take(image, **self._opening(transpose))
+            source = take(image, **self._opening(turned=False))
         return self._asked(source) if isinstance(source, SourceImage) else source
 
     def _scope(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
