@@ -340,6 +340,42 @@ def test_what_is_attached_pickles_to_what_it_is_without(family: str) -> None:
     assert_alike(family, play)
 
 
+def written_and_read(thing: Any) -> Any:
+    return pickle.loads(pickle.dumps(thing))  # noqa: S301
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, written_and_read])
+@pytest.mark.parametrize(
+    "family", ["deepseek_vl_v2", "deepseekocr", "falcon_ocr", "jina_vlm", "moondream3", "llava_bunny"]
+)
+def test_what_stands_for_an_image_processor_is_copied_as_what_it_stands_for(
+    family: str, copied: Callable[[Any], Any]
+) -> None:
+    tiny = zoo.build(family)
+    plain = getattr(tiny.processor, "image_processor", None)
+    with attach(tiny.model, tiny.processor, VisionFeatureCache()):
+        made = copied(tiny.processor.image_processor)
+    assert type(made) is type(plain)  # once it is detached, as everything
+
+
+NO_IMAGES: dict[str, list[Any]] = {
+    "none": [None], "one and none": [A, None], "a list": [[A]], "an empty list": [[]], "a number": [3],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("images", NO_IMAGES.values(), ids=NO_IMAGES)
+@pytest.mark.parametrize(
+    "family", ["deepseek_vl_v2", "deepseekocr", "deepseekocr_2", "unlimited_ocr", "qwen2_5_vl"]
+)
+def test_what_is_no_image_is_refused_as_without_a_cache(family: str, images: list[Any]) -> None:
+    tiny = zoo.build(family)
+    plain = outcome(lambda: prepared(tiny, images))
+    with attach(tiny.model, tiny.processor, VisionFeatureCache()):
+        ours = outcome(lambda: prepared(tiny, images))
+    assert isinstance(ours, type(plain))
+    assert isinstance(plain, Exception) or family == "qwen2_5_vl"
+
+
 @pytest.mark.parametrize("family", ["llava", "mistral3", "qwen2_5_vl", "idefics3", "minicpmo"])
 def test_what_was_pickled_while_attached_holds_nothing_of_us(family: str) -> None:
     tiny = zoo.build(family)

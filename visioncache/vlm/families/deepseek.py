@@ -102,7 +102,8 @@ class Tokens(Preprocessor):
         ) -> Lists:
             texts = conversation.split(processor.image_token)
             theirs = caller is not processor  # a copy, which is not attached
-            if theirs or self.leaves_alone or len(texts) != len(images) + 1:  # it says what is wrong
+            odd = any(image is None or isinstance(image, (list, tuple)) for image in images)
+            if theirs or odd or self.leaves_alone or len(texts) != len(images) + 1:  # it says what is wrong
                 return original(caller, conversation, images, bos, eos, cropping)
             lists = [original(processor, "", [], bos, False)]
             for text, image in zip_longest(texts, images):

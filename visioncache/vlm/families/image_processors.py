@@ -10,7 +10,9 @@ from __future__ import annotations
 import inspect
 import sys
 import threading
+from copy import copy, deepcopy
 from functools import partial
+from operator import getitem
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -246,5 +248,11 @@ class Hidden:
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._preprocessor.shown, name, value)
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        return self._preprocessor.shown.__reduce_ex__(protocol)
+    def __copy__(self) -> Any:
+        return copy(self._preprocessor.shown)
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return deepcopy(self._preprocessor.shown, memo)
+
+    def __reduce__(self) -> Any:  # to the image processor, which is read without this package
+        return getitem, ([self._preprocessor.shown], 0)
