@@ -13,7 +13,7 @@ from visioncache.journal import Journal
 from visioncache.keys import SOURCE_TAG, Key
 from visioncache.limits import positive_bytes, positive_entries, within
 from visioncache.lru import LRU, Slot
-from visioncache.sizes import format_size, nbytes
+from visioncache.sizes import format_size, nbytes, parse_size
 
 if TYPE_CHECKING:
     import os
@@ -376,11 +376,11 @@ class VisionFeatureCache(Inspectable):
             events.append(self._log(now, "resize", size=budget or 0))
         self._publish(*events)
 
-    def trim(self, nbytes: int) -> int:
-        """Evict so many bytes, oldest first, or all that is not pinned; returns the bytes evicted."""
+    def trim(self, nbytes: float | str) -> int:
+        """Evict so many bytes, oldest first, or all that is not pinned; return how many were evicted."""
         now = self._clock()
         with self._lock:
-            victims = self._lru.release(nbytes)
+            victims = self._lru.release(parse_size(nbytes))
             events = [self._evicted(victim, now) for victim in victims]
         self._publish(*events)
         return sum(victim.nbytes for victim in victims)

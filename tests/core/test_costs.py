@@ -79,7 +79,7 @@ def test_what_a_store_answers_is_credited_in_the_same_way(tmp_path: object) -> N
     encoded(cache, "b", 0.20, 100)
     encoded(cache, "c", 0.20, 100)
     assert cache.flush(10)
-    cache.trim(10**6)
+    cache.trim("1 MB")
     with cache.watch() as delta:
         cache.get(key)
     assert (delta.store_hits, delta.seconds_saved) == (1, pytest.approx(0.20))

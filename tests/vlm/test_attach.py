@@ -409,8 +409,10 @@ def test_detach_restores_mlx_vlms_own_function(tiny: zoo.Tiny, cache: VisionFeat
 def test_what_is_no_model_or_no_cache_is_named(tiny: zoo.Tiny, cache: VisionFeatureCache) -> None:
     with pytest.raises(TypeError, match=r"model must be an mlx.nn.Module, got \w+; the order is attach"):
         attach(tiny.processor, tiny.model, cache)
-    with pytest.raises(TypeError, match="cache must be a VisionFeatureCache, got int; the order is attach"):
+    with pytest.raises(TypeError, match="cache must be visioncache's own, got builtins.int; the order"):
         attach(tiny.model, tiny.processor, 3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="got mlx_vlm.vision_cache.VisionFeatureCache; the order"):
+        attach(tiny.model, tiny.processor, mlx_vlm.vision_cache.VisionFeatureCache())
 
 
 def test_a_model_beside_whose_pixels_are_no_arrays_generates_as_ever(tiny: zoo.Tiny) -> None:

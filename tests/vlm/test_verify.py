@@ -340,8 +340,11 @@ def test_what_the_cache_refuses_is_told_in_one_line(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"images": []}, "give a list of paths, URLs or PIL images"),
-        ({"images": "a.png"}, "give a list of paths"),
+        ({"images": []}, "give paths, URLs or PIL images"),
+        ({"images": "a.png"}, "a.png: No such file"),
+        ({"images": [b"png"]}, "a bytes is no path, URL or PIL image"),
+        ({"prompts": 3}, "at least one question"),
+        ({"max_tokens": "x"}, "give a whole number, at least 1"),
         ({"images": ["/no/such.png"]}, "/no/such.png: No such file"),
         ({"prompts": []}, "at least one question"),
         ({"prompts": [3]}, "at least one question"),

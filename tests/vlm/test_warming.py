@@ -76,6 +76,13 @@ def test_what_can_not_be_read_is_said_in_a_line_and_loses_nothing(
     assert len(str(done).splitlines()) == 3
 
 
+def test_what_is_no_image_is_said_in_a_line(demo: tuple[Any, Any]) -> None:
+    with PHOTOS[0].open("rb") as stream, attach(*demo, VisionFeatureCache(), prefixes="1 GiB") as attached:
+        done = attached.warm([PHOTOS[0], stream], "What is it?", progress=False)
+    assert len(done.encoded) == len(done.unreadable) == 1
+    assert done.prefilled > 0
+
+
 def test_an_interrupt_keeps_what_was_done(demo: tuple[Any, Any]) -> None:
     cache = VisionFeatureCache()
 

@@ -85,7 +85,7 @@ def attach(
     cache = VisionFeatureCache() if cache is None else cache
     if not isinstance(cache, VisionFeatureCache):
         raise TypeError(
-            f"cache must be a VisionFeatureCache, got {type(cache).__name__}; "
+            f"cache must be visioncache's own, got {type(cache).__module__}.{type(cache).__name__}; "
             "the order is attach(model, processor, cache)"
         )
     family = family_of(model)

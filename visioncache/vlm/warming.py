@@ -71,7 +71,7 @@ def warm(attached: Attached, images: Any, prompt: str | None, *, progress: bool)
             unsubscribe = cache.subscribe(own)
             try:
                 encode(attached, image)
-            except (OSError, ValueError, TypeError) as error:
+            except (OSError, ValueError, TypeError, AttributeError) as error:  # the last: it is no image
                 done.unreadable[name] = str(error).strip().partition("\n")[0]
                 continue
             finally:

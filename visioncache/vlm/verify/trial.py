@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -11,6 +13,7 @@ from PIL import Image
 from visioncache.cache import VisionFeatureCache
 from visioncache.data import data_path
 from visioncache.machine import describe_machine
+from visioncache.vlm.request.lists import in_list
 from visioncache.vlm.training import TRAINS
 from visioncache.vlm.verify.compare import Difference, Verdict, difference, judge
 from visioncache.vlm.verify.held import HeldCache
@@ -61,11 +64,12 @@ def verify(
     if attached.model.training:
         raise ValueError(f"{TRAINS}; a cache is not used there")
     pictures = _opened([data_path("images", name) for name in SHIPPED] if images is None else images)
-    questions = list(QUESTIONS if prompts is None else prompts)
+    given = QUESTIONS if prompts is None else [prompts] if isinstance(prompts, str) else prompts
+    questions = list(given) if isinstance(given, Iterable) else []
     if not questions or not all(isinstance(question, str) for question in questions):
         raise ValueError(f"prompts={prompts!r}: give at least one question, as text")
-    if max_tokens < 1:
-        raise ValueError(f"max_tokens={max_tokens}: at least 1")
+    if not isinstance(max_tokens, int) or max_tokens < 1:
+        raise ValueError(f"max_tokens={max_tokens!r}: give a whole number, at least 1")
     start = time.perf_counter()
     with attached.suspended():
         trial = _Trial(attached, max_tokens)
@@ -215,10 +219,10 @@ def _while_attached(attached: Attached) -> Iterator[None]:
 
 def _opened(images: Sequence[Any]) -> list[Any]:
     """Check that each image is one that can be opened; paths become text, as mlx-vlm wants them."""
-    if isinstance(images, (str, bytes)) or not images:
-        raise ValueError(f"images={images!r}: give a list of paths, URLs or PIL images, at least one")
-    found = []
-    for image in images:
+    found: list[Any] = []
+    for image in in_list(images):
+        if not isinstance(image, (str, Path, Image.Image)):
+            raise ValueError(f"images: a {type(image).__name__} is no path, URL or PIL image")  # noqa: TRY004
         given = image if isinstance(image, Image.Image) else str(image)
         if isinstance(given, str) and "://" not in given:
             try:
@@ -227,4 +231,6 @@ def _opened(images: Sequence[Any]) -> list[Any]:
             except OSError as error:
                 raise ValueError(f"{given}: {error.strerror or 'no image that Pillow can open'}") from None
         found.append(given)
+    if not found:
+        raise ValueError("images: give paths, URLs or PIL images, at least one")
     return found
