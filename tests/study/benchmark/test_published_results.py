@@ -84,16 +84,6 @@ def test_the_second_run_with_prefixes_is_told_as_it_is_filed() -> None:
     assert f"The album takes {of_bound[album]:.2f} of `bound` and the page {of_bound[scan]:.2f};" in page
 
 
-def test_the_run_of_qwen3_5_is_told_as_it_is_filed() -> None:
-    folder = data_path("results", "qwen3.5")
-    page = (folder / "README.md").read_text(encoding="utf-8")
-    (file,) = folder.glob("*.json")
-    seconds = load_result(file).turns.groupby(["arm", "session", "trial"])["ttft_s"].sum()
-    medians = seconds.groupby(["arm", "session"]).median()
-    for arm in ("none", "mlx-vlm", "visioncache", "bound"):
-        assert f" | {medians[arm, 'album']:.1f} s | {medians[arm, 'page']:.1f} s |" in page
-
-
 def test_a_session_without_results_is_named() -> None:
     with pytest.raises(
         ValueError, match="no results of session 'scenes'.*: album, branches, page, page_chat"
