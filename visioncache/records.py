@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from visioncache.display import facts_html, format_seconds, lookup_facts
-from visioncache.sizes import count, format_size, leaves
+from visioncache.sizes import count, dtype_of, format_size, leaves
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -228,4 +228,4 @@ def outline(value: Any) -> tuple[tuple[int, ...], str]:
         first = None
     if first is None:
         return (), ""
-    return tuple(first.shape), str(first.dtype).removeprefix("mlx.core.")
+    return tuple(first.shape), str(dtype_of(first))

@@ -47,6 +47,11 @@ def _is_array(value: Any) -> bool:
     return hasattr(value, "nbytes") and hasattr(value, "shape") and hasattr(value, "dtype")
 
 
+def dtype_of(value: Any) -> str | None:
+    """Return the name of an array's dtype, numpy's or MLX's; None for anything else."""
+    return str(value.dtype).removeprefix("mlx.core.") if hasattr(value, "dtype") else None
+
+
 def parse_size(size: float | str) -> int:
     """Parse a size into bytes: `500_000_000`, `"500MB"` (10**6) or `"2 GiB"` (2**30); else ValueError."""
     amount: Any = math.nan

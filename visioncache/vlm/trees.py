@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 
-from visioncache.sizes import leaves
+from visioncache.sizes import dtype_of, leaves
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,4 +51,4 @@ def token_count(value: Any) -> int:
 
 def outline(value: Any) -> list[list[Any]]:
     """`[shape, dtype]` of every array, in order; the same in every process."""
-    return [[list(leaf.shape), str(leaf.dtype).removeprefix("mlx.core.")] for leaf in leaves(value)]
+    return [[list(leaf.shape), dtype_of(leaf)] for leaf in leaves(value)]

@@ -14,6 +14,7 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 
+from visioncache.sizes import dtype_of
 from visioncache.vlm.families.family import Family
 from visioncache.vlm.families.layouts import ROWS
 from visioncache.vlm.families.left_out import LEFT_OUT
@@ -77,7 +78,7 @@ def confirm(plain: Any, inputs: dict[str, Any], embed: Callable[[dict[str, Any]]
         ValueError: it does not.
     """
     pixels = inputs["pixel_values"]
-    dtype = str(pixels.dtype).removeprefix("mlx.core.")
+    dtype = str(dtype_of(pixels))
     told = stand_in(pixels.shape, dtype, bytes(16).hex())
     expected, given = (
         dict(tree_flatten({n: v for n, v in features.to_dict().items() if v is not None}))

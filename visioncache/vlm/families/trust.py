@@ -19,7 +19,7 @@ from blake3 import blake3
 from mlx.utils import tree_flatten, tree_map
 
 import visioncache
-from visioncache.sizes import leaves
+from visioncache.sizes import dtype_of, leaves
 from visioncache.vlm.families.compared import Compared
 from visioncache.vlm.families.proven import is_proven, package_of, source_digest, versions_with
 from visioncache.vlm.request.stand_in import stand_in
@@ -242,7 +242,7 @@ def unreadable(pixels: Any) -> Any:
 
     def told(array: Any) -> Any:
         if isinstance(array, mx.array):
-            return stand_in(array.shape, str(array.dtype).removeprefix("mlx.core."), bytes(16).hex())
+            return stand_in(array.shape, str(dtype_of(array)), bytes(16).hex())
         if isinstance(array, np.ndarray) and array.dtype.kind == "f":
             return np.full_like(array, np.nan)
         return array
@@ -292,7 +292,7 @@ def _near(one: Any, other: Any) -> bool:
         return _equal(one, other)
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
-    most = SLIGHT.get(str(one.dtype).removeprefix("mlx.core."), 0.0)
+    most = SLIGHT.get(str(dtype_of(one)), 0.0)
     wide, of = one.astype(mx.float32), other.astype(mx.float32)
     apart = mx.where(wide == of, 0, mx.abs(wide - of)).max()  # infinities of a mask are equal
     scale = mx.abs(mx.where(mx.isinf(wide), 0, wide)).max()

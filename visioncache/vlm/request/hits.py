@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import numpy as np
 
+from visioncache.sizes import dtype_of
 from visioncache.vlm.request.stand_in import stand_in
-from visioncache.vlm.request.tickets import dtype_of
 from visioncache.vlm.trees import outline, token_count
 
 if TYPE_CHECKING:

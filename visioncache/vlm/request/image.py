@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from visioncache.keys import Key, is_array, numbers_of, read_file
+from visioncache.sizes import dtype_of
 from visioncache.vlm.patching.touched import fields
 from visioncache.vlm.request.file import decode, decoding, file_of, header_of, pixels_of
 from visioncache.vlm.request.opened import has_own_ways, unread
@@ -130,8 +131,7 @@ def are_unlike(images: list[Any], image_processor: Any, options: dict[str, Any])
     """
     if options.get("do_rescale", getattr(image_processor, "do_rescale", None)) is not False:
         return False
-    dtypes = (getattr(one, "dtype", None) if is_array(one) else "uint8" for one in images)
-    return len({str(dtype).removeprefix("mlx.core.") for dtype in dtypes}) > 1
+    return len({dtype_of(one) if is_array(one) else "uint8" for one in images}) > 1
 
 
 def _own(array: Any) -> Any:

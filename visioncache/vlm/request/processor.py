@@ -15,6 +15,7 @@ from mlx.utils import tree_flatten, tree_map
 from transformers.image_processing_utils import BaseImageProcessor
 
 from visioncache.keys import Key
+from visioncache.sizes import dtype_of
 from visioncache.vlm.families.canvas import Canvas, OnCanvas
 from visioncache.vlm.families.image_processors import OPENING, LeftAlone, Preprocessor
 from visioncache.vlm.fingerprint import Settings, settings_digest
@@ -23,7 +24,7 @@ from visioncache.vlm.request.hits import describe, find, recall, stand_ins
 from visioncache.vlm.request.image import SourceImage, are_unlike, open_source, take
 from visioncache.vlm.request.lists import each, flat, identity, identity_of_one, sources_of
 from visioncache.vlm.request.stand_in import stand_in
-from visioncache.vlm.request.tickets import Item, Request, digest_of, dtype_of, numbered, to_mlx
+from visioncache.vlm.request.tickets import Item, Request, digest_of, numbered, to_mlx
 from visioncache.vlm.training import is_for_training
 
 if TYPE_CHECKING:

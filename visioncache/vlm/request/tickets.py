@@ -23,7 +23,7 @@ from mlx.utils import tree_map
 from visioncache.events import new_request
 from visioncache.keys import Key
 from visioncache.recent import Recent
-from visioncache.sizes import leaves
+from visioncache.sizes import dtype_of, leaves
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -245,11 +245,6 @@ def digest_of(keys: Sequence[Key]) -> str:
     """Return 128 bits over keys, as hex digits; their order counts."""
     text = Key.of(list(keys)).text if len(keys) > 1 else keys[0].text
     return Key.from_bytes(text.encode("utf-8", "surrogatepass")).text[2:]
-
-
-def dtype_of(value: Any) -> str | None:
-    """Return the name of an array's dtype; None for anything else."""
-    return str(value.dtype).removeprefix("mlx.core.") if hasattr(value, "dtype") else None
 
 
 def mark(array: Any) -> Mark:
