@@ -359,6 +359,34 @@ def test_an_opened_file_that_was_changed_is_another_image(
             assert changed is None or same(now, changed)
 
 
+def without_orientation(path: Path) -> Any:
+    image = Image.open(path)
+    image.getexif().pop(0x0112)
+    return image
+
+
+def set_upright(path: Path) -> Any:
+    image = Image.open(path)
+    image.getexif()[0x0112] = 1
+    return image
+
+
+@pytest.mark.parametrize("family", ["gemma3", "idefics3", "llava", "phi3_v", "qwen2_5_vl"])
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "jpeg"])
+@pytest.mark.parametrize("change", [without_orientation, set_upright])
+def test_a_turned_tiff_whose_orientation_is_taken_out_is_as_without_a_cache(
+    family: str, compression: str | None, change: Any, tmp_path: Path
+) -> None:
+    turned, path = Image.Exif(), tmp_path / "photo.tiff"
+    turned[0x0112] = 6
+    A.resize((256, 192)).save(path, exif=turned, compression=compression)
+
+    def play(scene: Scene) -> list[Any]:
+        return [scene.ask(change(path)), scene.ask(str(path)), scene.ask(change(path))]
+
+    assert_alike(family, play)
+
+
 @pytest.mark.parametrize("family", ["gemma3", "llava", "qwen2_5_vl", "glm4v", "idefics3"])
 def test_an_orientation_that_was_set_in_memory_counts_where_the_processor_looks_at_it(family: str) -> None:
     tiny = zoo.build(family)

@@ -17,6 +17,8 @@ ORIGINAL = "__visioncache_original__"
 """On a patched object's class: the class that it had."""
 _OWNER = "__visioncache_owner__"
 """On a patched object's class: the one object that the patch is for."""
+_PATCH = "__visioncache_patch__"
+"""On a patched object's class: the patch."""
 
 
 def class_of(target: Any) -> type:
@@ -45,6 +47,9 @@ class Patch:
         needed: raise where the object can't be patched to begin with.
     """
 
+    _lock = threading.RLock()
+    """One for all, as a patch may take an object from another."""
+
     def __init__(
         self,
         find: Callable[[], Any],
@@ -58,7 +63,7 @@ class Patch:
         self.blocked = ""
         """The class of an object that can't be patched: a function, a partial, one that has slots alone.
         Set, too, where somebody put a method in the place of ours, in the patched class."""
-        self._lock = threading.Lock()
+        self._is_on = False
 
     def install(self, undo: ExitStack) -> None:
         """Patch the object until `undo`.
@@ -68,12 +73,20 @@ class Patch:
             TypeError: it is needed, and its class is not one that can be exchanged.
         """
         self._put(self._find(), needed=self._needed)
-        undo.callback(self._take_back)
+        self._is_on = True
+        undo.callback(self._end)
 
     def follow(self) -> bool:
-        """Patch the object that took the place of the patched one; tell whether one did."""
+        """Patch the object that took the place of the patched one; tell whether one did.
+
+        Raises:
+            RuntimeError: it is another model's, which is attached and shares it.
+        """
         found = self._find()
-        if self._target is None or found is None:
+        if not self._is_on:
+            return False
+        if found is None:
+            self.blocked = "missing part"
             return False
         if found is self._target and is_patched(found):
             own = vars(type(found))  # where somebody may have put a method of theirs
@@ -89,12 +102,15 @@ class Patch:
 
     def _put(self, target: Any, *, needed: bool = False) -> None:
         if is_patched(target):
-            raise RuntimeError(
-                f"another model that is attached shares this {type(target).__name__}; detach() that first"
-            )
+            other = vars(type(target))[_PATCH]
+            if other._find() is target:  # noqa: SLF001  # one of its own
+                raise RuntimeError(
+                    f"another model that is attached shares this {type(target).__name__}; detach() that first"
+                )
+            other._take_back()  # noqa: SLF001  # it follows another by its next request
         self._target, self.blocked, original = target, "", class_of(target)
         self._body = self._overrides(target)
-        body = {**_copying(original), **self._body, ORIGINAL: original, _OWNER: target}
+        body = {**_copying(original), **self._body, ORIGINAL: original, _OWNER: target, _PATCH: self}
         names = {"__module__": original.__module__, "__qualname__": original.__qualname__}
         try:
             target.__class__ = original  # of an instance that a patched class made: its own class again
@@ -105,6 +121,10 @@ class Patch:
             self.blocked = original.__name__
             if needed:
                 raise
+
+    def _end(self) -> None:
+        self._is_on = False
+        self._take_back()
 
     def _take_back(self) -> None:
         target, self._target = self._target, None
@@ -159,7 +179,9 @@ class _Method:
         own = vars(instance)[self._name]
         if instance is not self._target or class_of(instance) is not self._cls or not callable(own):
             return own
-        return functools.wraps(own)(functools.partial(self._wrapper, own))
+        wrapped = functools.wraps(own)(functools.partial(self._wrapper, own))
+        standing_in(wrapped, own)  # whoever keeps it keeps `own`, where it is described
+        return wrapped
 
     def __set__(self, instance: Any, value: Any) -> None:
         vars(instance)[self._name] = value
@@ -202,7 +224,7 @@ def resolve(root: Any, path: str) -> Any:
     found = root
     for step in filter(None, path.split(".")):
         if step.isdigit():
-            found = found[int(step)]
+            found = found[int(step)] if int(step) < len(found) else None
         else:
             own = vars(found) if hasattr(found, "__dict__") else {}
             found = own[step] if step in own else getattr(found, step, None)

@@ -9,7 +9,7 @@ from io import BytesIO
 from typing import Any
 from weakref import ref
 
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, TiffImagePlugin
 from PIL._util import DeferredError
 
 from visioncache.keys import Key
@@ -139,8 +139,20 @@ def mode_of(source: Any) -> str:
 
 
 def has_own_ways(image: Image.Image) -> bool:
-    """Tell whether an image or its class has methods in the place of PIL's: pixels may be others then."""
+    """Tell whether an image or its class has methods in the place of PIL's: pixels may be others then.
+
+    So may those of an image that says another size than its pixels have.
+    """
     bases = (vars(base) for base in class_of(image).__mro__ if base is not object and not library_of(base))
     own = {name for names in bases for name in names} - _UNUSED
     own |= {name for name, value in fields(image).items() if callable(value)}
-    return not own.isdisjoint(vars(Image.Image))
+    return not own.isdisjoint(vars(Image.Image)) or _says_another_size(image)
+
+
+def _says_another_size(image: Image.Image) -> bool:
+    """Tell whether an image was sized by an orientation that was taken out of it before it was decoded."""
+    own = fields(image)
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and own["_exif"] is not None and not is_heard(image):
+        with suppress(Exception):  # what is wrong with it is said where it is used
+            image.load()
+    return own.get("_im") is not None and own["_im"].size != own["_size"]

@@ -101,7 +101,10 @@ def _arrays(values: Iterable[Any]) -> Iterator[Any]:
             yield value
         elif isinstance(value, (dict, list, tuple)) and id(value) not in seen:
             seen[id(value)] = value
-            todo += value.values() if isinstance(value, dict) else value
+            if isinstance(value, dict):  # a class derived from it may run code of its own
+                todo += dict.values(value)
+            else:
+                todo += list.__iter__(value) if isinstance(value, list) else tuple.__iter__(value)
 
 
 @cache

@@ -21,7 +21,8 @@ _OUTSIDE = frozenset(
         *("listdir", "iterdir", "check_output", "Popen", "popen", "system", "urlopen", "urlretrieve"),
         *("isfile", "isdir", "islink", "lexists", "scandir", "readlink", "is_dir", "expandvars", "getcwd"),
         *("geterr", "spec_from_file_location", "exec_module", "getrecursionlimit", "current_thread"),
-        "getcontext",
+        *("getcontext", "getenvb", "pread", "getlocale", "localeconv", "main_thread"),
+        *("_getframe", "currentframe", "f_globals", "f_locals", "__globals__", "__builtins__"),
     ]
 )
 """Names by which code reads what lies outside of it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import gc
 import importlib
 import os
@@ -55,7 +56,8 @@ def function(anatomy: Anatomy, path: str, value: FunctionType) -> list[Child]:
         closure |= {n: _state(anatomy, cell, "cell_contents", one) for n, (cell, one) in states.items()}
     children += anatomy.named("closure", path, closure)
     own = anatomy.watch.fields(value)
-    children += anatomy.named("has", path, {name: own[name] for name in own if name != "__wrapped__"})
+    unread = {"__wrapped__"} - reading.reads
+    children += anatomy.named("has", path, {name: own[name] for name in own if name not in unread})
     _, of_class, place = path.rpartition(".__class__.")
     method = place.partition(".")[0] if of_class else ""
     if method not in code.RUN_BEFORE:
@@ -105,7 +107,7 @@ def _globals(anatomy: Anatomy, value: FunctionType, reading: Reading) -> dict[st
         for name in chain:
             path, one = f"{path}.{name}", anatomy.watch.name(namespace, name)
             if name not in namespace:  # a builtin, or what a module makes when it is asked
-                one, asked = name, made
+                one, asked = (name, made) if made else (_builtin(anatomy, name), False)
             if not isinstance(one, ModuleType):
                 break
             namespace, made = vars(one), _makes(one)
@@ -123,6 +125,13 @@ def _globals(anatomy: Anatomy, value: FunctionType, reading: Reading) -> dict[st
     for module, name in reading.imports:
         found.update(_imported(anatomy, value, module, name, reading))
     return found
+
+
+def _builtin(anatomy: Anatomy, name: str) -> Any:
+    """Return a builtin's name, or what somebody put among the builtins."""
+    one = anatomy.watch.name(vars(builtins), name)
+    is_pythons = code.root_of(one) == "builtins" and getattr(one, "__name__", "") == name
+    return name if one is None or is_pythons else one
 
 
 def _state(anatomy: Anatomy, owner: Any, name: str, value: Any) -> Any:
@@ -253,11 +262,15 @@ def is_found(value: Any) -> bool:
     return found is value or (found is not None and type(value).__name__ == "nb_func")
 
 
-def module(anatomy: Anatomy, _: str, value: ModuleType) -> list[Child]:
+def module(anatomy: Anatomy, path: str, value: ModuleType) -> list[Child]:
     """Describe a module: a library's by its name and version, any other by what is in it."""
     root = value.__name__.partition(".")[0]
     anatomy.say("module", value.__name__, code.library(root))
-    if code.library(root) or root in ("mlx_vlm", "__main__"):
+    if root == "__main__":
+        return anatomy.refuse(
+            path, "the module __main__, of which nobody tells what is read; keep the values"
+        )
+    if code.library(root) or root == "mlx_vlm":
         return []
     anatomy.lasts = False
     held = anatomy.watch.mapping(vars(value))

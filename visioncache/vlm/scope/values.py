@@ -65,9 +65,10 @@ def _said(anatomy: Anatomy, path: str, value: Any) -> list[Child]:
 
 
 def _enum(anatomy: Anatomy, path: str, value: Enum) -> list[Child]:
-    anatomy.watch.fields(value)
+    own = anatomy.watch.fields(value)
+    users = {name: one for name, one in own.items() if not (name.startswith("_") and name.endswith("_"))}
     anatomy.say("enum", value.name or "")
-    return anatomy.row("is", path, [type(value), value.value])
+    return anatomy.row("is", path, [type(value), value.value]) + anatomy.named("has", path, users)
 
 
 def _range(anatomy: Anatomy, path: str, value: Any) -> list[Child]:
@@ -78,9 +79,9 @@ def _pattern(anatomy: Anatomy, path: str, value: Pattern[Any]) -> list[Child]:
     return anatomy.row("pattern", path, [value.pattern, value.flags])
 
 
-def _picture(anatomy: Anatomy, _: str, value: Image.Image) -> list[Child]:
+def _picture(anatomy: Anatomy, path: str, value: Image.Image) -> list[Child]:
     anatomy.say("picture", anatomy.watch.told(lambda: Key.from_image(value).text))
-    return []
+    return [(f"{path}.info", value.info)]
 
 
 def _logger(anatomy: Anatomy, _: str, value: Logger) -> list[Child]:
