@@ -20,6 +20,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import zoo
+from gains import WHERE, Gained, put
 from harness import asked, embedded, prepared
 from mlx import nn
 from numpy import load as numbers_in
@@ -38,27 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 A, B, _ = zoo.photos()
-WHERE = {
-    "gemma3": "multi_modal_projector",
-    "idefics3": "connector",
-    "llava": "multi_modal_projector",
-    "mistral3": "multi_modal_projector",
-    "qwen2_5_vl": "vision_tower.merger",
-}
-"""The module of a family that makes features last."""
 GAIN = 1.0
 NAME = "VISIONCACHE_TEST_GAIN"
-
-
-class Gained(nn.Module):
-    """A module that multiplies the output of another by the number that a function returns."""
-
-    def __init__(self, inner: Any, gain: Callable[[], float]) -> None:
-        super().__init__()
-        self.inner, self.gain = inner, gain
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.inner(*args, **kwargs) * self.gain()
 
 
 class Lazy(nn.Module):
@@ -90,15 +72,6 @@ class FromFile(nn.Module):
 
 def gain_of(module: FromFile) -> float:
     return module.gain_in_file()
-
-
-def put(model: Any, path: str, made: Callable[[Any], Any]) -> Any:
-    """Put a module in the place of the one at a path."""
-    *owners, name = path.split(".")
-    for owner in owners:
-        model = model[owner]
-    setattr(model, name, made(model[name]).eval())
-    return model[name]
 
 
 def by_globals() -> float:
