@@ -127,6 +127,10 @@ def probe(family: str, *, keyword: bool = False) -> Probed:
     return found
 
 
+_FOLDER = tempfile.TemporaryDirectory(prefix="probed-")
+"""It goes as the process ends."""
+
+
 @dataclass(frozen=True)
 class _Ask:
     """Something to ask about: images, and what a setting of the code may be."""
@@ -141,7 +145,7 @@ class _Ask:
 def _requests(tiny: zoo.Tiny, *, keyword: bool) -> list[_Ask]:
     first, second, third = zoo.photos()
     large = third.resize((260, 196))
-    third.save(path := str(Path(tempfile.gettempdir(), f"probed-{os.getpid()}.png")))
+    third.save(path := str(Path(_FOLDER.name, "photo.png")))
     opened = [_Ask("one by its path", [path])] if tiny.processor is not None else []  # else nothing opens it
     elsewhere = [
         *opened,
