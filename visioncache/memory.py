@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,18 @@ def on_gpu() -> bool:
     import mlx.core as mx
 
     return bool(mx.default_device() == mx.gpu)
+
+
+def device() -> str:
+    """Name the kind of device that mlx computes on by default: another kind gives other last bits."""
+    return _gpu() if on_gpu() else f"cpu {platform.machine()}"
+
+
+@cache
+def _gpu() -> str:
+    import mlx.core as mx
+
+    return str(mx.device_info().get("architecture", "gpu"))
 
 
 def device_memory() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -466,3 +467,37 @@ def test_an_attach_that_is_interrupted_leaves_nothing_attached(
             attach(tiny.model, tiny.processor, prefixes="1 MiB")
     assert not is_patched(tiny.model)
     attach(tiny.model, tiny.processor, prefixes="1 MiB").detach()
+
+
+@pytest.mark.parametrize("family", ["gemma3", "idefics3", "llava", "mistral3", "qwen2_5_vl"])
+def test_two_threads_detach_and_attach_and_leave_the_model_as_it_was(family: str) -> None:
+    other, cache = zoo.build(family), VisionFeatureCache()
+    plain, kind = greedy(other, [A]), type(other.model)
+    attached, errors = attach(other.model, other.processor, cache), []
+    before = sys.getswitchinterval()
+
+    def toggle() -> None:
+        for _ in range(30):
+            try:
+                attached.detach()
+                attached.attach()
+            except Exception as error:  # noqa: BLE001  # whatever it is, there should be none
+                errors.append(error)
+
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [threading.Thread(target=toggle) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert not errors
+    attached.attach()
+    assert attached.is_attached
+    assert greedy(other, [A]) == plain
+    attached.detach()
+    assert type(other.model) is kind
+    with attach(other.model, other.processor, cache):
+        assert greedy(other, [A]) == plain

@@ -374,6 +374,23 @@ def hold(attached: Attached, pictures: list[Image.Image]) -> None:
     assert attached.cache.flush()
 
 
+def test_what_is_not_compared_is_said(
+    demo: tuple[Any, Any], pictures: list[Image.Image], tmp_path: Path
+) -> None:
+    with closing(VisionFeatureCache(store=tmp_path)) as cache:
+        with attach(*demo, cache, prefixes="1 GiB") as attached:
+            found = verified(attached, pictures[:1])
+        assert found.status == 0
+        assert "nothing is held of these images for this model" in str(found)
+        assert "prefixes are not compared" in str(found)
+        assert json.loads(found.to_json())["prefixes"]
+        with attach(*demo, cache) as attached:
+            hold(attached, pictures[:1])
+            found = verified(attached, pictures[:1])
+        assert "nothing is held" not in str(found)
+        assert "prefixes" not in str(found)
+
+
 def run_of(given: list[Any], logits: list[float], tokens: tuple[int, ...] = (1,)) -> Run:
     return Run(given=given, logits=mx.array(logits), tokens=list(tokens))
 

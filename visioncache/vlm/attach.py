@@ -131,7 +131,6 @@ class Attached:
         self.processor = processor
         self._fingerprint = Fingerprint(model, family.projector, family.vision)
         self._training = TrainingMode(self._fingerprint)
-        self.processor_side: ProcessorSide | None = None
         self.trust = Trust(model, family, cache, lambda: self.described)
         """Decides which requests need no comparison with the model's own answer."""
         self._bypassed = 0
@@ -147,9 +146,9 @@ class Attached:
 
     def attach(self) -> None:
         """Attach again what was detached; doing it twice does no harm."""
-        if self.is_attached:
-            return
-        with ExitStack() as undo:  # what goes wrong half-way leaves nothing attached
+        with self._lock, ExitStack() as undo:  # what goes wrong half-way leaves nothing attached
+            if self.is_attached:
+                return
             for side in self.sides:
                 side.install(undo)
             undo.callback(hooks.remove, self)
@@ -284,8 +283,9 @@ class Attached:
 
     def detach(self) -> None:
         """Restore the model and the processor exactly; doing it twice does no harm."""
-        self._suspended = [False] * len(self._suspended)
-        self._undo.close()
+        with self._lock:
+            self._suspended = [False] * len(self._suspended)
+            self._undo.close()
 
     def __enter__(self) -> Self:
         return self

@@ -10,6 +10,7 @@ import mlx.core as mx
 from mlx import nn
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
+from visioncache.memory import device
 from visioncache.vlm.patching.instances import class_of
 from visioncache.vlm.request.file import DECODING, READERS
 from visioncache.vlm.scope.anatomy import Anatomy
@@ -246,8 +247,8 @@ def _digest(settings: Any) -> str:
 
 
 def versions() -> str:
-    """The versions of what computes features: others may compute others."""
-    return ", ".join(f"{name} {version(name)}" for name in _DISTRIBUTIONS)
+    """The versions of what computes features, and the kind of device: others may compute others."""
+    return ", ".join([*(f"{name} {version(name)}" for name in _DISTRIBUTIONS), device()])
 
 
 def is_of_tokens(name: str) -> bool:

@@ -664,3 +664,42 @@ def test_two_processes_with_the_same_code_agree_whatever_the_order_of_hashes() -
         told.append(sorted(run.stdout.splitlines()))
     assert told[0] == told[1]
     assert len(told[0]) == len(families)
+
+
+@pytest.mark.parametrize("family", ["gemma3", "idefics3", "llava", "mistral3", "qwen2_5_vl"])
+def test_another_kind_of_device_finds_nothing_in_a_shared_cache(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny, cache = zoo.build(family), VisionFeatureCache()
+    with attach(tiny.model, tiny.processor, cache, prefixes=cache) as attached:
+        greedy(tiny, [A])
+        scopes = attached.scope, attached.prefixes.scope  # type: ignore[union-attr]
+        with monkeypatch.context() as patch:
+            patch.setattr(fingerprint, "device", lambda: "a chip")
+            asked_again = cache.info()
+            greedy(tiny, [A])
+            assert cache.info().hits == asked_again.hits
+            assert all(now.endswith(", a chip") for now in (attached.scope, attached.prefixes.scope))  # type: ignore[union-attr]
+        greedy(tiny, [A])
+        assert cache.info().hits > asked_again.hits
+        assert (attached.scope, attached.prefixes.scope) == scopes  # type: ignore[union-attr]
+
+
+READERS_LOADED = """
+from PIL import Image
+from visioncache import VisionFeatureCache
+from visioncache.study import load_model
+from visioncache.vlm import attach
+with attach(*load_model(), VisionFeatureCache()) as attached:
+    settings = attached.processor_side.settings
+    before, few = settings.digest, len(Image.OPEN)
+    Image.init()  # as the first WebP does, or a path of no file
+    print(len(Image.OPEN) > few, settings.digest == before)
+"""
+
+
+def test_readers_that_pil_loads_later_leave_the_scope_as_it_is() -> None:
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", READERS_LOADED], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.split() == ["True", "True"]

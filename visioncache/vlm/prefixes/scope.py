@@ -8,7 +8,6 @@ import weakref
 from functools import partial
 from typing import Any, ClassVar
 
-import mlx.core as mx
 from mlx_vlm.models import cache
 
 from visioncache.vlm.fingerprint import Fingerprint, versions
@@ -45,15 +44,14 @@ class Scope:
 
     @property
     def text(self) -> str:
-        """128 bits over the model as it is now, the versions, and the kind of device."""
+        """128 bits over the model as it is now, with the versions and the kind of device."""
         _ = self._fingerprint.digest, self._kept.digest  # which look at what there is now
         return self.last
 
     @property
     def last(self) -> str:
         """The same as of the last look at the model, which `refusal` is too."""
-        device = "cpu" if mx.default_device().type == mx.DeviceType.cpu else _gpu()
-        return f"{self._fingerprint.last}/{self._kept.last}/{versions()}/{device}"
+        return f"{self._fingerprint.last}/{self._kept.last}/{versions()}"
 
     @property
     def refusal(self) -> str:
@@ -62,10 +60,6 @@ class Scope:
         if self._model.training or self._training.is_on():
             return TRAINS
         return self._fingerprint.opaque or self._kept.opaque
-
-
-def _gpu() -> str:
-    return str(mx.device_info().get("architecture", "gpu"))
 
 
 class _Kept(Described):

@@ -75,7 +75,10 @@ def _metaclass(anatomy: Anatomy, path: str, value: type) -> list[Child]:
 
 
 def foreign(watch: Watch, kinds: Iterable[Any]) -> dict[str, Any]:
-    """The libraries of classes and of their bases, and the methods that others put there; all are watched."""
+    """The libraries of classes and of their bases, and the methods that others put there; all are watched.
+
+    Python's own are none: which bases there are depends on which of PIL's readers were loaded until now.
+    """
     bases = {base for kind in kinds if isinstance(kind, type) for base in kind.__mro__[:-1]}
     methods = {
         f"{base.__module__}.{base.__qualname__}.{name}": value
@@ -83,7 +86,8 @@ def foreign(watch: Watch, kinds: Iterable[Any]) -> dict[str, Any]:
         for name, value in watch.mapping(vars(base)).items()
         if any(_is_strange(function, base) for function, _ in code.functions(value))
     }
-    return {root: code.library(root) for root in map(code.root_of, bases)} | methods
+    roots = {root: code.library(root) for root in map(code.root_of, bases)}
+    return {root: name for root, name in roots.items() if name != root} | methods
 
 
 def is_altered(kind: type) -> bool:

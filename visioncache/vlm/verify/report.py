@@ -71,6 +71,10 @@ class Verification:
     """Entries of the attached cache or its store that are damaged; each is encoded anew."""
     uncached: str = ""
     """Why nothing is cached, where a part of the model or the processor can't be followed."""
+    stored: bool = False
+    """Tell whether the attached cache holds anything, or has a store."""
+    prefixes: bool = False
+    """Tell whether prefixes are kept, which are not compared."""
     seconds: float = 0.0
 
     @property
@@ -149,6 +153,10 @@ class Verification:
         lines += [
             f"{name}: not asked, as the model refuses it without a cache too" for name, _ in self.skipped
         ]
+        if self.stored and not any("held" in row.verdicts for row in self.rows):
+            lines.append("nothing is held of these images for this model, as it is loaded here")
+        if self.prefixes:
+            lines.append("prefixes are not compared: the answers here are those without them")
         for state in ("on", "off"):
             named = [
                 f"{one.name} ({one.reason})" if one.reason else one.name
@@ -216,6 +224,7 @@ class Verification:
             "speedups": [asdict(one) for one in self.speedups],
             "damaged": self.damaged,
             "uncached": self.uncached,
+            "prefixes": self.prefixes,
             "seconds": self.seconds,
         }
         return json.dumps(whole, indent=1)

@@ -149,6 +149,8 @@ class _Trial:
             machine=describe_machine(),
             rows=tuple(rows),
             noise=self.noise,
+            stored=self.attached.cache.is_stored or bool(len(self.attached.cache)),
+            prefixes=self.attached.prefixes is not None,
             skipped=tuple(self.skipped),
             speedups=self.attached.speedups,
             damaged=len(self._held_cache.damaged),
