@@ -152,6 +152,7 @@ def test_names_are_matched_however_an_accent_is_spelt(shell: InteractiveShell) -
     shell.user_ns["cache"] = filled("photos/cafe\u0301.png")  # as macOS spells it
     assert len(run(shell, "%vcache pin caf\u00e9.png")) == 1
     assert len(run(shell, "%vcache pin photos/caf\u00e9.png")) == 1
+    assert len(run(shell, "%vcache pin caf\u00e9")) == 1  # as a card shows it
 
 
 def test_a_size_may_be_typed_as_it_is_printed(shell: InteractiveShell) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "demo": "hold a conversation under every arm and show what each took",
     "bench": "time sessions under every arm",
-    "simulate": "replay a trace under policies and capacities",
+    "simulate": "replay a trace under policies and capacities; say how large a cache should be",
     "convert": "write a trace in another format, ours or other people's",
     "families": "which mlx-vlm families are supported, and how",
     "inspect": "show a result file of `bench`",

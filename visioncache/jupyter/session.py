@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from difflib import get_close_matches
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 
@@ -194,6 +194,7 @@ class Session:
         ways: tuple[Callable[[Entry], bool], ...] = (
             lambda e: name in (e.key.text, e.key.unscoped.text, normalize("NFC", e.label)),
             lambda e: name == file_name(e.label),
+            lambda e: name == PurePath(file_name(e.label)).stem,  # which a card of the widget shows
             lambda e: self._key_of_variable(name) in (e.key, e.key.unscoped),
         )
         for matches in ways:

@@ -45,7 +45,7 @@ class Turn:
     def __str__(self) -> str:
         facts = [count(self.images, "image"), f"first token after {self.ttft * 1000:.0f} ms"]
         if self.encodes is None:
-            facts.append("no cache, so nothing else was measured")
+            facts.append("this chat was given no cache, so nothing else was measured")
         else:
             stored = [f"{self.store_hits:,} from the store"] if self.store_hits else []
             facts += [count(self.hits, "hit"), *stored, count(self.misses, "miss", "misses")]
