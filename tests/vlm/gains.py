@@ -1,4 +1,4 @@
-"""A layer in a model whose gain is read from somewhere."""
+"""A layer that multiplies features by a gain, which it reads from somewhere."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.max_tokens < 1:
         raise ValueError(f"--max-tokens {options.max_tokens}: at least 1")
-    model, processor = load_model(None if options.model == "demo" else options.model)
+    model, processor = load_model(options.model)
     cache = VisionFeatureCache(store=options.store)
     try:
         with warnings.catch_warnings(record=True) as noted:

@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     from visioncache.vlm import attach
 
     with VisionFeatureCache(max_size=None, max_bytes="auto", store=options.store) as cache:
-        model, processor = load_model(None if options.model == "demo" else options.model)
+        model, processor = load_model(options.model)
         with warnings.catch_warnings(record=True) as noted:
             attached = attach(model, processor, cache)
         for note in noted:

@@ -12,35 +12,32 @@ from twins import Scene, assert_alike, outcome
 
 from visioncache import VisionFeatureCache
 from visioncache.vlm import attach
+from visioncache.vlm.families.recognise import family_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 A, B, _ = zoo.photos()
-SEAMS = {
-    "gemma3": "multi_modal_projector",
-    "glm4v": "vision_tower",
-    "idefics3": "connector",
-    "llava": "multi_modal_projector",
-    "mistral3": "multi_modal_projector",
-    "paligemma": "multi_modal_projector",
-    "qwen2_5_vl": "vision_tower",
-}
-"""The module of a family where features are caught."""
+FAMILIES = ["gemma3", "glm4v", "idefics3", "llava", "mistral3", "paligemma", "qwen2_5_vl"]
+
+
+def seam_of(tiny: zoo.Tiny) -> str:
+    """Name the submodule where a family's features are caught."""
+    return family_of(tiny.model).seam
 
 
 def answers(pair: list[zoo.Tiny]) -> list[Any]:
     return [embedded(tiny, prepared(tiny, [image])) for image in (A, B) for tiny in pair]
 
 
-@pytest.mark.parametrize("family", SEAMS)
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("first", [0, 1])
 def test_two_attached_models_exchange_a_part(family: str, first: int) -> None:
     def exchange(pair: list[zoo.Tiny]) -> None:
-        one, two = (tiny.model for tiny in pair)
-        parts = one[SEAMS[family]], two[SEAMS[family]]
-        for model, part in zip((two, one), parts, strict=True):
-            setattr(model, SEAMS[family], part)
+        seam = seam_of(pair[0])
+        parts = [tiny.model[seam] for tiny in pair]
+        for tiny, part in zip(pair[::-1], parts, strict=True):
+            setattr(tiny.model, seam, part)
 
     plain, ours = ([zoo.build(family, seed=seed) for seed in (0, 1)] for _ in range(2))
     wanted = [answers(plain)]
@@ -48,7 +45,7 @@ def test_two_attached_models_exchange_a_part(family: str, first: int) -> None:
     wanted.append(answers(plain))
     cache = VisionFeatureCache()
     attached = [attach(tiny.model, tiny.processor, cache) for tiny in ours]
-    kinds = [type(tiny.model[SEAMS[family]]).__mro__[1] for tiny in ours]
+    kinds = [type(tiny.model[seam_of(tiny)]).__mro__[1] for tiny in ours]
     try:
         for want in (wanted[0], wanted[1], wanted[0]):
             asked = ours if first == 0 else ours[::-1]  # either may find out before the other
@@ -59,16 +56,16 @@ def test_two_attached_models_exchange_a_part(family: str, first: int) -> None:
     finally:
         for one in attached:
             one.detach()
-    assert [type(tiny.model[SEAMS[family]]) for tiny in ours] == kinds
+    assert [type(tiny.model[seam_of(tiny)]) for tiny in ours] == kinds
 
 
-@pytest.mark.parametrize("family", SEAMS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_part_that_two_attached_models_share_is_refused_until_one_is_detached(family: str) -> None:
     plain, ours = ([zoo.build(family, seed=seed) for seed in (0, 1)] for _ in range(2))
     cache = VisionFeatureCache()
     attached = [attach(tiny.model, tiny.processor, cache) for tiny in ours]
     for pair in (plain, ours):
-        setattr(pair[0].model, SEAMS[family], pair[1].model[SEAMS[family]])
+        setattr(pair[0].model, seam_of(pair[0]), pair[1].model[seam_of(pair[1])])
     want = answers(plain)
     try:
         for _ in range(3):

@@ -17,7 +17,7 @@ def demo_model_path() -> Path:
 
 
 def load_model(name: str | None = None) -> tuple[Any, Any]:
-    """A model and its processor: the demo model, or any that `mlx_vlm.load` finds by name or path.
+    """A model and its processor: the demo model (None or "demo"), or any that `mlx_vlm.load` finds.
 
     On the CPU, where MLX's half precision crawls, weights are cast to float32, and laid out for the BLAS
     of MLX's wheel, which multiplies by a matrix that lies transposed at half its speed.
@@ -29,6 +29,8 @@ def load_model(name: str | None = None) -> tuple[Any, Any]:
     import mlx_vlm
     from mlx import nn
 
+    if name == "demo":
+        name = None
     if name is None:
         # Nothing of the demo model is anywhere else, so nothing is asked of the network.
         os.environ.setdefault("HF_HUB_OFFLINE", "1")

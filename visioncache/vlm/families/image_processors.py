@@ -41,7 +41,7 @@ OPENING = frozenset(
         "muse_glimmer",
     }
 )  # fmt: skip
-"""Families whose processor opens a `pathlib.Path`, and does not turn it upright. mlx-vlm refuses one with
+"""Families that open a `pathlib.Path` themselves, and do not turn it upright. mlx-vlm refuses one with
 others: a cache takes it for the same path as text."""
 
 

@@ -72,8 +72,9 @@ class Patch:
             RuntimeError: it is patched already, for another model that shares it.
             TypeError: it is needed, and its class is not one that can be exchanged.
         """
-        self._put(self._find(), needed=self._needed)
-        self._is_on = True
+        with self._lock:
+            self._put(self._find(), needed=self._needed)
+            self._is_on = True
         undo.callback(self._end)
 
     def follow(self) -> bool:

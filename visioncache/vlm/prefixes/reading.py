@@ -23,7 +23,7 @@ _PLACEHOLDERS = (
 )  # fmt: skip
 
 CALLERS = ("position_ids", "rope_deltas")
-"""What counts as a caller gave it, whatever the model makes of a prompt."""
+"""Inputs that count as a caller gave them, and not as the model works them out."""
 
 
 @dataclass

@@ -155,4 +155,4 @@ def _says_another_size(image: Image.Image) -> bool:
     if isinstance(image, TiffImagePlugin.TiffImageFile) and own["_exif"] is not None and not is_heard(image):
         with suppress(Exception):  # what is wrong with it is said where it is used
             image.load()
-    return own.get("_im") is not None and own["_im"].size != own["_size"]
+    return own.get("_im") is not None and own["_im"].size != own.get("_size")

@@ -268,7 +268,7 @@ def module(anatomy: Anatomy, path: str, value: ModuleType) -> list[Child]:
     anatomy.say("module", value.__name__, code.library(root))
     if root == "__main__":
         return anatomy.refuse(
-            path, "the module __main__, of which nobody tells what is read; keep the values"
+            path, "the module __main__, and nothing tells which of its names are read; keep the values"
         )
     if code.library(root) or root == "mlx_vlm":
         return []
